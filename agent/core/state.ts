@@ -1,0 +1,97 @@
+/**
+ * The vocabulary of the agent's core: what is on this node, the events that change it and the effects it asks for. Plain
+ * data only: no clock, no file, no process. The ledger's entries are the truth about attempts on this node; they are
+ * fsynced before the act they announce. Agent's loop (agent/loop.ts) is the only caller of the reducer.
+ */
+import type { AttemptReport, Desired, Inventory, Report, WantedAttempt } from "../../shared/agent-wire.ts";
+import type { AttemptId, NodeName, Uid } from "../../shared/ids.ts";
+import type { SkyletAttempt, ToSkylet } from "../../shared/skylet-wire.ts";
+
+/**
+ * How far an attempt has come, as written in the ledger. `accepted`: known, no user code can have run. `go`: written
+ * before the runner is told go, so user code may have run. `exited`: over; the report says how.
+ */
+export type LedgerPhase = "accepted" | "go" | "exited";
+
+export interface LedgerEntry {
+  wanted: WantedAttempt;
+  phase: LedgerPhase;
+  bootId: string;
+  pid: number | null;
+  startTime: string | null;
+  setupExit: number | null;
+  runExit: number | null;
+  logDir: string | null;
+  fault: string | null;
+}
+
+/** One attempt in memory: its ledger entry and what is under way. */
+export interface NodeAttempt {
+  entry: LedgerEntry;
+  report: AttemptReport;
+  /** A ledger write is under way; nothing that depends on it is done before `ledgerSaved`. */
+  saving: boolean;
+  /** Named as ended by the coordinator: it is being stopped, cleaned and then forgotten. */
+  ended: boolean;
+  /** Verified: none of its processes is left. */
+  gone: boolean;
+}
+
+/** A user's skylet. `starting`: asked for, not yet connected and ready. */
+export interface SkyletState {
+  uid: Uid;
+  user: string;
+  state: "none" | "starting" | "ready";
+  /** Retire once the user has no attempts. */
+  retire: boolean;
+}
+
+export interface AgentState {
+  node: NodeName;
+  bootId: string;
+  inventory: Inventory;
+  warnings: string[];
+  /** The state id and the highest epoch this node has accepted; null and 0 on a new node. Kept in the ledger. */
+  stateId: string | null;
+  epoch: number;
+  /** `accepted`: this connection's welcome was accepted. */
+  link: "down" | "greeted" | "accepted" | "refused";
+  seq: number;
+  attempts: Map<AttemptId, NodeAttempt>;
+  skylets: Map<Uid, SkyletState>;
+}
+
+export type AgentEvent =
+  | { type: "linkUp" }
+  | { type: "welcomed"; stateId: string; epoch: number }
+  | { type: "linkDown" }
+  | { type: "desiredReceived"; desired: Desired }
+  | { type: "retireRequested"; uid: Uid }
+  | { type: "ledgerSaved"; attempt: AttemptId }
+  | { type: "identitySaved"; stateId: string; epoch: number }
+  /** The skylet is connected and has listed every attempt that has a folder. */
+  | { type: "skyletReady"; uid: Uid; attempts: SkyletAttempt[] }
+  /** Its connection closed. */
+  | { type: "skyletGone"; uid: Uid }
+  /** It could not be started or did not connect in time (no such user, uid differs, refused by config …). */
+  | { type: "skyletFailed"; uid: Uid; error: string }
+  /** The adapter has checked that the pid belongs to the uid and has this start time. */
+  | { type: "runnerPrepared"; uid: Uid; attempt: AttemptId; pid: number; startTime: string; logDir: string }
+  | { type: "runnerFailed"; uid: Uid; attempt: AttemptId; error: string }
+  | { type: "runnerChanged"; uid: Uid; attempt: SkyletAttempt }
+  /** The skylet (and the cgroup, where there is one) says that no process is left. */
+  | { type: "attemptGone"; uid: Uid; attempt: AttemptId }
+  | { type: "inventoryChanged"; inventory: Inventory; warnings: string[] };
+
+export type AgentEffect =
+  /** Write and fsync, then dispatch `ledgerSaved`. */
+  | { type: "saveLedger"; entry: LedgerEntry }
+  | { type: "dropLedger"; attempt: AttemptId }
+  /** Write and fsync the accepted state id and epoch, then dispatch `identitySaved`. */
+  | { type: "saveIdentity"; stateId: string; epoch: number }
+  /** Start the user's skylet unless one is starting or connected; ends in `skyletReady` or `skyletFailed`. */
+  | { type: "ensureSkylet"; uid: Uid; user: string }
+  | { type: "sendSkylet"; uid: Uid; message: ToSkylet }
+  | { type: "sendReport"; report: Report }
+  | { type: "refuse"; reason: string; stateId: string | null }
+  | { type: "log"; level: "info" | "warn" | "error"; text: string; fields: Record<string, string | number | null> };

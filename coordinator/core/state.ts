@@ -1,0 +1,111 @@
+/**
+ * The vocabulary of the coordinator's core: its state, the events that change it and the effects it asks for. All of it
+ * is plain data, so the simulator can run the core on virtual time and a test can print any of it. Nothing here may
+ * reach for a clock, a file or a random number. The loop (coordinator/loop.ts) is the only caller of the reducer; API
+ * routes read the state through coordinator/core/views.ts and never change it.
+ */
+import type { AttemptReport, Hello, Inventory, LogRequest, Report, ToAgent } from "../../shared/agent-wire.ts";
+import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
+import type { JobRecord } from "../../shared/job.ts";
+
+/** `UID/ID`: names one job in the whole cluster. */
+export type JobKey = `${number}/${number}`;
+export function jobKey(uid: Uid, id: JobId): JobKey {
+  return `${uid}/${id}`;
+}
+
+/** How far the record of a job is on disk. Only `clean` jobs are decided upon; ranks are told to start only after the start is on disk. */
+export type Commit = "clean" | "starting" | "ending";
+
+/** A job that is not finished, or whose ranks are still being cleaned away on some node. */
+export interface ActiveJob {
+  uid: Uid;
+  id: JobId;
+  record: JobRecord;
+  commit: Commit;
+  /** Nodes on which this attempt has been seen beyond `starting`; see `started` in WantedAttempt. */
+  startedOn: NodeName[];
+}
+
+/** One machine as the coordinator knows it. `reported`: it has sent its first report in this epoch; nothing is planned on it before. */
+export interface NodeState {
+  name: NodeName;
+  /** Its place in the configured list: 0 is `head`, others are `workerN`. */
+  index: number;
+  connected: boolean;
+  reported: boolean;
+  inventory: Inventory | null;
+  /** The last complete picture, by attempt. Kept while the node is silent: silent is not dead. */
+  attempts: Map<AttemptId, AttemptReport>;
+  lastReportAt: number | null;
+  /** Sequence number of the last `desired` sent in this epoch, and the sequence at which each attempt was first wanted. */
+  desiredSeq: number;
+  wantedSince: Map<AttemptId, number>;
+  /** Attempts with a durable end that the node has not yet let go of. */
+  ended: Set<AttemptId>;
+  warnings: string[];
+  /** Why the agent refuses this coordinator, if it does. */
+  refusal: string | null;
+}
+
+/** The script that a user's last `launch` with a setup left behind, and the nodes on which it has succeeded. */
+export interface SetupState {
+  uid: Uid;
+  taskRef: string;
+  doneOn: NodeName[];
+}
+
+/** What the core must know from the config. */
+export interface CoreConfig {
+  nodes: { name: NodeName; address: string | null }[];
+  graceSeconds: number;
+}
+
+export interface State {
+  config: CoreConfig;
+  stateId: string;
+  epoch: number;
+  /** Eight random characters drawn by the loop at each start; prefix of attempt ids. */
+  nonce: string;
+  attemptCounter: number;
+  nodes: Map<NodeName, NodeState>;
+  jobs: Map<JobKey, ActiveJob>;
+  setups: Map<Uid, SetupState>;
+}
+
+/** What happened; past tense. Everything the core ever learns arrives as one of these. */
+export type CoreEvent =
+  /** The record is durable and acknowledged. */
+  | { type: "jobSubmitted"; uid: Uid; id: JobId; record: JobRecord }
+  | { type: "cancelRequested"; uid: Uid; ids: JobId[] }
+  /** `sky down`: all of the user's unfinished jobs are cancelled, the last setup is forgotten, the skylets end. */
+  | { type: "userDowned"; uid: Uid }
+  | { type: "nodeConnected"; node: NodeName; hello: Hello }
+  | { type: "nodeDisconnected"; node: NodeName }
+  | { type: "nodeReported"; node: NodeName; report: Report }
+  | { type: "nodeRefused"; node: NodeName; reason: string }
+  | { type: "startCommitted"; uid: Uid; id: JobId; attempt: AttemptId }
+  | { type: "endCommitted"; uid: Uid; id: JobId }
+  /** The moment that an effect `wakeAt` asked for has come. */
+  | { type: "ticked" };
+
+/** What is to be done; imperative. The effects of one event are carried out in order; commits are durable before their event comes back. */
+export type CoreEffect =
+  /** Write the record, then raise and take the job in its queue, then dispatch `startCommitted`. */
+  | { type: "commitStart"; uid: Uid; id: JobId; record: JobRecord }
+  /** Write the record, then finish the job in its queue, then dispatch `endCommitted`. */
+  | { type: "commitEnd"; uid: Uid; id: JobId; record: JobRecord }
+  /** Write the record. A promise to somebody when it answers a request (cancel), so dispatch() waits for it. */
+  | { type: "commitUpdate"; uid: Uid; id: JobId; record: JobRecord }
+  | { type: "saveSetup"; uid: Uid; setup: SetupState | null }
+  /** The epoch was raised because an agent had already seen it: store it before anything is sent. */
+  | { type: "saveEpoch"; epoch: number }
+  | { type: "tellNode"; node: NodeName; message: ToAgent }
+  /** Something about this job changed that a waiting reader (log follower, `--status`) may want to see. */
+  | { type: "announceJob"; uid: Uid; id: JobId }
+  /** Ask for `ticked` at this time at the latest (milliseconds); replaces an earlier wish. */
+  | { type: "wakeAt"; at: number }
+  | { type: "log"; level: "info" | "warn" | "error"; text: string; fields: Record<string, string | number | null> };
+
+/** What a record of the core's log stream asks from a node; re-exported so that adapters need one import. */
+export type { LogRequest };

@@ -1,0 +1,85 @@
+/**
+ * The seams between the coordinator's adapters: what the loop, the queue, the store, the fleet and the API promise each
+ * other. Interfaces only; each has one implementation in the file named beside it. Nothing here may mention BullMQ,
+ * Redis or SSH, so that an adapter can be exchanged without touching its neighbours.
+ */
+import type { Duplex } from "node:stream";
+import type { LogRequest, ToAgent } from "../shared/agent-wire.ts";
+import type { AttemptId, JobId, NodeName, RequestId, Uid } from "../shared/ids.ts";
+import type { Job, JobRecord, Payload } from "../shared/job.ts";
+import type { Account } from "../shared/users-policy.ts";
+import type { CoreEvent, SetupState, State } from "./core/state.ts";
+
+/** One BullMQ queue per user (coordinator/queue.ts). Every call has a time limit and throws StoreUnavailable when it passes. */
+export interface JobQueue {
+  /** Durable when it returns. The same requestId adds nothing new and returns the first job's id. Raises the set of known users first. */
+  add(record: JobRecord): Promise<JobId>;
+  /** Overwrite the record. */
+  update(uid: Uid, id: JobId, record: JobRecord): Promise<void>;
+  /** Bring to the front and take; token `<id>.<attempt number>`. Idempotent. */
+  take(uid: Uid, id: JobId, attemptNumber: number): Promise<void>;
+  /** Move to the finished list, from wherever it is. Idempotent. */
+  finish(uid: Uid, id: JobId, attemptNumber: number): Promise<void>;
+  read(uid: Uid, id: JobId): Promise<JobRecord | null>;
+  /** Finished jobs of a user, newest first, at most `limit`. */
+  finished(uid: Uid, limit: number): Promise<Job[]>;
+  /** At start: every unfinished job of every known user, in pages, after repairing the lists from the records. */
+  recover(): AsyncIterable<Job>;
+  close(): Promise<void>;
+}
+
+/** Everything durable besides the queues (coordinator/store.ts). */
+export interface Store {
+  /** Makes the state id on first use; raises and stores the epoch. */
+  open(): Promise<{ stateId: string; epoch: number; setups: SetupState[] }>;
+  saveEpoch(epoch: number): Promise<void>;
+  saveSetup(uid: Uid, setup: SetupState | null): Promise<void>;
+  /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
+  putPayload(uid: Uid, payload: Payload): Promise<string>;
+  getPayload(uid: Uid, ref: string): Promise<Payload | null>;
+  close(): Promise<void>;
+}
+
+/** The agents (coordinator/fleet.ts). */
+export interface Fleet {
+  /** Best effort, never throws: the next picture repairs what was lost. */
+  tell(node: NodeName, message: ToAgent): void;
+  /** A stream of log frames from a user's skylet. Rejects with a SkyError that names the node and the cause; time limit 10 s. */
+  openLogStream(node: NodeName, uid: Uid, user: string, request: LogRequest): Promise<Duplex>;
+  close(): Promise<void>;
+}
+
+/** What the fleet needs from its owner. */
+export interface FleetOwner {
+  dispatch(event: CoreEvent): void;
+  /** The payload that this node may have for this attempt (its state wants it there), or null. */
+  payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
+}
+
+/** The one loop (coordinator/loop.ts): the only caller of the reducer. */
+export interface Loop {
+  readonly state: State;
+  /** Resolves when every commit among the event's effects is durable. */
+  dispatch(event: CoreEvent): Promise<void>;
+  /** Called after each `announceJob`; returns the function that ends it. */
+  onJob(uid: Uid, id: JobId, listener: () => void): () => void;
+}
+
+/** Lookups in the name service by getent and id, with a time limit and a short cache (coordinator/accounts.ts). */
+export interface Accounts {
+  byUid(uid: Uid): Promise<Account | null>;
+}
+
+/** What the API is built from. `loop` and the others are null while the coordinator cannot reach Redis; `unavailable` then says why. */
+export interface ApiParts {
+  current(): { loop: Loop; queue: JobQueue; store: Store; fleet: Fleet } | { unavailable: string };
+  accounts: Accounts;
+}
+
+/** Redis did not answer in time or the connection is gone. The coordinator stops its effects, reads everything again and goes on. */
+export class StoreUnavailable extends Error {
+  override readonly name = "StoreUnavailable";
+}
+
+/** Names the request of a submission for deduplication. */
+export type SubmissionId = RequestId;
