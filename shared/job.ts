@@ -37,6 +37,9 @@ export type EndStatus = z.infer<typeof endStatusSchema>;
 /** A canonical accelerator name such as `H100`, `A100-80GB`, `RTX4090`, `MI300X`; compared without regard to case. */
 export const acceleratorKindSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 
+/** Names a payload in the store. */
+export const taskRefSchema = z.string().regex(/^[a-z0-9]{16,64}$/);
+
 /** What each rank of a job needs. `count` of accelerators: a whole number, or a fraction below 1 (a share of one device). */
 export const shapeSchema = z.strictObject({
   nodes: z.int().min(1).max(10_000),
@@ -73,6 +76,11 @@ export type RankRecord = z.infer<typeof rankRecordSchema>;
 export const attemptRecordSchema = z.strictObject({
   id: attemptIdSchema,
   number: z.int().min(1),
+  /**
+   * `taskRef` of the setup script that ranks with `setup` run: the task's own (launch) or the user's last (exec); null
+   * when no rank runs one. A payload served for this attempt has that task's `setup` and this task's `run` and `envs`.
+   */
+  setupRef: taskRefSchema.nullable(),
   ranks: z.array(rankRecordSchema).min(1),
 });
 export type AttemptRecord = z.infer<typeof attemptRecordSchema>;
@@ -92,7 +100,7 @@ export const jobRecordSchema = z.strictObject({
   kind: z.enum(["launch", "exec"]),
   name: jobNameSchema.nullable(),
   cluster: clusterNameSchema,
-  taskRef: z.string().regex(/^[a-z0-9]{16,64}$/),
+  taskRef: taskRefSchema,
   shape: shapeSchema,
   /** As the user wrote it, for the RESOURCES column, e.g. `1x[V100:4]`. */
   resourcesText: z.string().max(200),
