@@ -31,6 +31,10 @@ export interface NodeAttempt {
   report: AttemptReport;
   /** A ledger write is under way; nothing that depends on it is done before `ledgerSaved`. */
   saving: boolean;
+  /** The entry differs from what was last given to the ledger. */
+  unsaved: boolean;
+  /** Sent on the present connection to the user's skylet; all false again when that connection ends. */
+  sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean };
   /** Named as ended by the coordinator: it is being stopped, cleaned and then forgotten. */
   ended: boolean;
   /** Verified: none of its processes is left. */
@@ -56,12 +60,16 @@ export interface AgentState {
   epoch: number;
   /** `accepted`: this connection's welcome was accepted. */
   link: "down" | "greeted" | "accepted" | "refused";
+  /** The welcome whose identity is being saved; it is accepted once that is on disk. */
+  welcome: { stateId: string; epoch: number } | null;
   seq: number;
   attempts: Map<AttemptId, NodeAttempt>;
   skylets: Map<Uid, SkyletState>;
 }
 
 export type AgentEvent =
+  /** Dispatched once after `initialAgentState`, when the adapters can act: goes on with what the ledger holds. */
+  | { type: "resumed" }
   | { type: "linkUp" }
   | { type: "welcomed"; stateId: string; epoch: number }
   | { type: "linkDown" }
@@ -79,6 +87,8 @@ export type AgentEvent =
   | { type: "runnerPrepared"; uid: Uid; attempt: AttemptId; pid: number; startTime: string; logDir: string }
   | { type: "runnerFailed"; uid: Uid; attempt: AttemptId; error: string }
   | { type: "runnerChanged"; uid: Uid; attempt: SkyletAttempt }
+  /** A few seconds have passed since `retryLater` for this user. */
+  | { type: "retryDue"; uid: Uid }
   /** The skylet (and the cgroup, where there is one) says that no process is left. */
   | { type: "attemptGone"; uid: Uid; attempt: AttemptId }
   | { type: "inventoryChanged"; inventory: Inventory; warnings: string[] };
@@ -91,6 +101,8 @@ export type AgentEffect =
   | { type: "saveIdentity"; stateId: string; epoch: number }
   /** Start the user's skylet unless one is starting or connected; ends in `skyletReady` or `skyletFailed`. */
   | { type: "ensureSkylet"; uid: Uid; user: string }
+  /** The skylet could not be started but is still needed: dispatch `retryDue` after some seconds. One per user at a time is enough. */
+  | { type: "retryLater"; uid: Uid }
   | { type: "sendSkylet"; uid: Uid; message: ToSkylet }
   | { type: "sendReport"; report: Report }
   | { type: "refuse"; reason: string; stateId: string | null }

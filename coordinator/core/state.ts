@@ -33,6 +33,12 @@ export interface NodeState {
   /** Its place in the configured list: 0 is `head`, others are `workerN`. */
   index: number;
   connected: boolean;
+  /** A welcome of the present epoch has been sent, so the node may know this epoch from us. */
+  welcomed: boolean;
+  /** A report of this epoch has come on the present connection; nothing but a welcome is sent before. */
+  heard: boolean;
+  /** What the node should hold has changed since the last `desired`, or that one may be lost. */
+  stale: boolean;
   reported: boolean;
   inventory: Inventory | null;
   /** The last complete picture, by attempt. Kept while the node is silent: silent is not dead. */
@@ -41,8 +47,10 @@ export interface NodeState {
   /** Sequence number of the last `desired` sent in this epoch, and the sequence at which each attempt was first wanted. */
   desiredSeq: number;
   wantedSince: Map<AttemptId, number>;
-  /** Attempts with a durable end that the node has not yet let go of. */
-  ended: Set<AttemptId>;
+  /** Attempts with a durable end that the node has not yet let go of, and the first `desired` of this epoch that names each. */
+  ended: Map<AttemptId, number>;
+  /** Attempts in the last report that are neither wanted nor ended, so that each is logged and looked up once. */
+  unknown: Set<AttemptId>;
   warnings: string[];
   /** Why the agent refuses this coordinator, if it does. */
   refusal: string | null;
@@ -71,6 +79,14 @@ export interface State {
   nodes: Map<NodeName, NodeState>;
   jobs: Map<JobKey, ActiveJob>;
   setups: Map<Uid, SetupState>;
+  /** Index of `jobs` by the id of their attempt, ended ones included while a node still holds them. */
+  attempts: Map<AttemptId, JobKey>;
+  /** Waiting jobs by class of equal demands (see order.ts), each class in the order in which it is to be started. */
+  waiting: Map<string, JobKey[]>;
+  /** Something that a waiting job could use may have become free, or there are new jobs: plan before the next answer. */
+  planDue: boolean;
+  /** Classes that did not fit at the last plan; emptied whenever something may have become free. */
+  blocked: Set<string>;
 }
 
 /** What happened; past tense. Everything the core ever learns arrives as one of these. */
@@ -86,10 +102,15 @@ export type CoreEvent =
   | { type: "nodeRefused"; node: NodeName; reason: string }
   | { type: "startCommitted"; uid: Uid; id: JobId; attempt: AttemptId }
   | { type: "endCommitted"; uid: Uid; id: JobId }
-  /** The moment that an effect `wakeAt` asked for has come. */
+  /** Answer to `readJob`: the record as it is in the store, finished jobs included; null: there is none. */
+  | { type: "jobRead"; uid: Uid; id: JobId; attempt: AttemptId; record: JobRecord | null }
+  /** The moment that an effect `wakeAt` asked for has come. Also dispatched once after `initialState`. */
   | { type: "ticked" };
 
-/** What is to be done; imperative. The effects of one event are carried out in order; commits are durable before their event comes back. */
+/**
+ * What is to be done; imperative. The effects of one event are carried out in order; commits are durable before their
+ * event comes back. Writes of one job are carried out in the order of their effects, also across events.
+ */
 export type CoreEffect =
   /** Write the record, then raise and take the job in its queue, then dispatch `startCommitted`. */
   | { type: "commitStart"; uid: Uid; id: JobId; record: JobRecord }
@@ -97,6 +118,11 @@ export type CoreEffect =
   | { type: "commitEnd"; uid: Uid; id: JobId; record: JobRecord }
   /** Write the record. A promise to somebody when it answers a request (cancel), so dispatch() waits for it. */
   | { type: "commitUpdate"; uid: Uid; id: JobId; record: JobRecord }
+  /**
+   * A node has an attempt that this state does not know: read its job's record and dispatch `jobRead`. So an end that was
+   * durable before a restart reaches the node, while what is truly unknown is left alone.
+   */
+  | { type: "readJob"; uid: Uid; id: JobId; attempt: AttemptId }
   | { type: "saveSetup"; uid: Uid; setup: SetupState | null }
   /** The epoch was raised because an agent had already seen it: store it before anything is sent. */
   | { type: "saveEpoch"; epoch: number }
