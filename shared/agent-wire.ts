@@ -36,6 +36,8 @@ export const wantedAttemptSchema = z.strictObject({
   cluster: clusterNameSchema,
   rank: z.int().min(0),
   grant: rankGrantSchema,
+  /** What the granted devices are, for the variables by which a vendor's libraries find them; absent or null: none or unknown. */
+  acceleratorKind: acceleratorKindSchema.nullable().optional(),
   /** Run the setup script first. Which script that is (the task's own or the user's last) is in the payload. */
   setup: z.boolean(),
   hasRun: z.boolean(),
