@@ -1,0 +1,424 @@
+/**
+ * The users' queues in BullMQ: one queue per user, whose ids are the per-user job ids. The job's data is its record and
+ * the truth; BullMQ's lists are an index of it that recover() repairs. Only this file knows BullMQ; it must never use
+ * BullMQ's priorities, retries, stalled checks or `obliterate` (which would hand out ids again). It is the only taker of
+ * every queue. Called by the loop's effects, the API (through parts.ts) and retention; opened anew for each generation.
+ */
+import {
+  type BackendFactory,
+  Job as BullJob,
+  getDefaultBackendFactory,
+  type IQueueBackend,
+  Queue,
+  QueueKeys,
+  Worker,
+} from "bullmq";
+import type { JobId, Uid } from "../shared/ids.ts";
+import { type Job, type JobRecord, jobRecordSchema } from "../shared/job.ts";
+import type { Log } from "./log.ts";
+import type { JobQueue } from "./parts.ts";
+import type { RedisLink } from "./redis.ts";
+
+/** First part of every BullMQ key. */
+const prefix = "sky";
+/** The set of uids that have ever had a job; BullMQ cannot list queues. Written before a user's first job. */
+export const knownUsersKey = "sky-users";
+/** How long the same request id means the same job, in milliseconds. */
+const deduplicationMs = 86_400_000;
+/** A lock that never runs out (95 years, a whole number): liveness is what agents report, never what a lock says. */
+const lockMs = 3e12;
+/** Ids and records read in one round trip. */
+const pageSize = 500;
+/** How many of a user's newest finished jobs are compared with their records at start. Records are written first, so a mismatch is near the end. */
+const finishedChecked = 200;
+/** Lists of BullMQ in which a job can lie. Only the first three are used; the others exist when somebody used a BullMQ tool by hand. */
+const lists = ["wait", "active", "completed", "failed", "delayed", "prioritized", "waiting-children"] as const;
+type List = (typeof lists)[number];
+/** Codes of BullMQ's scripts for "not in a state in which it can be finished with this token". */
+const misplacedCodes = new Set<unknown>([-1, -2, -3, -6]);
+
+export interface QueueOptions {
+  finishedKeptSeconds: number;
+  finishedKeptPerUser: number;
+  log: Log;
+}
+
+/** What one user's queue needs in memory. `turn` lets takes happen one after another: a take is a raise and a take. */
+interface Lane {
+  queue: Queue<JobRecord>;
+  worker: Worker<JobRecord, unknown, string, IQueueBackend>;
+  turn: Promise<unknown>;
+}
+
+export class UserQueues implements JobQueue {
+  readonly #link: RedisLink;
+  readonly #options: QueueOptions;
+  readonly #keys = new QueueKeys(prefix);
+  readonly #lanes = new Map<Uid, Lane>();
+  readonly #known = new Set<Uid>();
+
+  constructor(link: RedisLink, options: QueueOptions) {
+    this.#link = link;
+    this.#options = options;
+  }
+
+  add(record: JobRecord): Promise<JobId> {
+    return this.#link.run("adding a job", async () => {
+      const { uid, requestId } = record;
+      if (!this.#known.has(uid)) {
+        await this.#link.client.sadd(knownUsersKey, String(uid));
+        this.#known.add(uid);
+      }
+      for (let round = 0; round < 2; round += 1) {
+        const { queue } = this.#lane(uid);
+        const added = await queue.add("job", record, { deduplication: { id: requestId, ttl: deduplicationMs } });
+        const id = Number(added.id);
+        const stored = await this.#read(uid, id);
+        // Gone: it was this request's job, has ended and was dropped. Another's: the key is a leftover of a lost state.
+        if (stored === null || stored.requestId === requestId) {
+          return id;
+        }
+        await queue.removeDeduplicationKey(requestId);
+      }
+      throw new Error(`request ${requestId} of uid ${uid} keeps naming another request's job`);
+    });
+  }
+
+  update(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
+    return this.#link.run(`writing job ${id} of uid ${uid}`, () => this.#job(uid, id).updateData(record));
+  }
+
+  take(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
+    return this.#link.run(`taking job ${id} of uid ${uid}`, () => this.#takeInTurn(uid, id, attemptNumber));
+  }
+
+  finish(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
+    return this.#link.run(`finishing job ${id} of uid ${uid}`, async () => {
+      for (let round = 0; round < 3; round += 1) {
+        try {
+          await this.#job(uid, id).moveToCompleted(null, tokenOf(id, attemptNumber), false);
+          return;
+        } catch (error) {
+          if (!misplacedCodes.has((error as { code?: unknown }).code)) {
+            throw error;
+          }
+        }
+        const state = await this.#lane(uid).queue.getJobState(String(id));
+        if (state === "completed" || (state === "unknown" && !(await this.#exists(uid, id)))) {
+          return;
+        }
+        await this.#takeInTurn(uid, id, attemptNumber);
+      }
+      throw new Error("it could not be moved to the finished jobs");
+    });
+  }
+
+  read(uid: Uid, id: JobId): Promise<JobRecord | null> {
+    return this.#link.run(`reading job ${id} of uid ${uid}`, () => this.#read(uid, id));
+  }
+
+  finished(uid: Uid, limit: number): Promise<Job[]> {
+    return this.#link.run(`reading finished jobs of uid ${uid}`, async () => {
+      const jobs: Job[] = [];
+      for (let start = 0; start < limit; start += pageSize) {
+        const end = Math.min(start + pageSize, limit) - 1;
+        const ids = await this.#link.client.zrevrange(this.#key(uid, "completed"), start, end);
+        const page = await this.#page(uid, ids);
+        jobs.push(...page.flatMap(({ id, record }) => (record?.phase === "ended" ? [{ id, record }] : [])));
+        if (ids.length < end - start + 1) {
+          break;
+        }
+      }
+      return jobs;
+    });
+  }
+
+  async *recover(): AsyncIterable<Job> {
+    for (const uid of await this.users()) {
+      yield* this.#recoverUser(uid);
+    }
+  }
+
+  /** Uids that have ever had a job, in order. */
+  users(): Promise<Uid[]> {
+    return this.#link.run("reading the known users", async () => {
+      const uids = (await this.#link.client.smembers(knownUsersKey)).map(Number).filter(Number.isSafeInteger);
+      return uids.sort((a, b) => a - b);
+    });
+  }
+
+  /** Every payload reference in the records of a user's jobs, finished ones included. For the sweep in retention.ts. */
+  async payloadRefs(uid: Uid): Promise<Set<string>> {
+    const refs = new Set<string>();
+    for (const ids of (await this.#placesOf(uid, Number.MAX_SAFE_INTEGER)).pages) {
+      for (const { record } of await this.#link.run("reading jobs", () => this.#page(uid, ids))) {
+        if (record !== null) {
+          refs.add(record.taskRef);
+          refs.add(record.attempt?.setupRef ?? record.taskRef);
+        }
+      }
+    }
+    return refs;
+  }
+
+  async close(): Promise<void> {
+    // BullMQ's objects own nothing but listeners on the link's client; closing each would wait for a dead server.
+    this.#lanes.clear();
+    this.#link.close();
+  }
+
+  // ---- one job
+
+  /** A BullMQ job object without reading anything: its methods need only the id and, at the end, how much history to keep. */
+  #job(uid: Uid, id: JobId): BullJob<JobRecord> {
+    const keep = { age: this.#options.finishedKeptSeconds, count: this.#options.finishedKeptPerUser };
+    return new BullJob(this.#lane(uid).queue, "job", {} as JobRecord, { removeOnComplete: keep }, String(id));
+  }
+
+  async #read(uid: Uid, id: JobId): Promise<JobRecord | null> {
+    const [entry] = await this.#page(uid, [String(id)]);
+    return entry?.record ?? null;
+  }
+
+  async #exists(uid: Uid, id: JobId): Promise<boolean> {
+    return (await this.#link.client.exists(this.#key(uid, String(id)))) === 1;
+  }
+
+  #takeInTurn(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
+    const lane = this.#lane(uid);
+    const turn = lane.turn.then(() => this.#take(lane, uid, id, tokenOf(id, attemptNumber)));
+    lane.turn = turn.catch(() => {});
+    return turn;
+  }
+
+  /** BullMQ hands out only the first waiting job, so the wanted one is brought there; what comes out is compared. */
+  async #take(lane: Lane, uid: Uid, id: JobId, token: string): Promise<void> {
+    for (let round = 0; round < 3; round += 1) {
+      const [lock, place] = await Promise.all([
+        this.#link.client.get(`${this.#key(uid, String(id))}:lock`),
+        lane.queue.getJobState(String(id)),
+      ]);
+      if (place === "active" && lock === token) {
+        return;
+      }
+      if (place !== "waiting") {
+        await this.#putBack(uid, id);
+      }
+      await this.#job(uid, id).changePriority({ priority: 0, lifo: true });
+      const taken = await lane.worker.getNextJob(token, { block: false });
+      if (taken?.id === String(id)) {
+        return;
+      }
+      if (taken === undefined) {
+        await lane.queue.resume();
+      } else {
+        await taken.moveToWait(token);
+      }
+    }
+    throw new Error("the queue does not hand it out");
+  }
+
+  /**
+   * From wherever it is to the waiting list, in one transaction. BullMQ itself can do nothing with an active job whose
+   * token is not known; this forgets the lock with the place, and the job can then be taken in the ordinary way.
+   */
+  async #putBack(uid: Uid, id: JobId): Promise<void> {
+    if (!(await this.#exists(uid, id))) {
+      throw new Error("it has no record");
+    }
+    const member = String(id);
+    const transaction = this.#link.client.multi();
+    for (const list of lists) {
+      if (list === "wait" || list === "active") {
+        transaction.lrem(this.#key(uid, list), 0, member);
+      } else {
+        transaction.zrem(this.#key(uid, list), member);
+      }
+    }
+    transaction.srem(this.#key(uid, "stalled"), member);
+    transaction.del(`${this.#key(uid, member)}:lock`);
+    transaction.lpush(this.#key(uid, "wait"), member);
+    failOnError(await transaction.exec());
+  }
+
+  // ---- many jobs
+
+  async *#recoverUser(uid: Uid): AsyncIterable<Job> {
+    this.#known.add(uid);
+    if (await this.#link.run("reading a queue", () => this.#lane(uid).queue.isPaused())) {
+      this.#options.log.warn("a paused queue is resumed: only the coordinator decides what starts", { uid });
+      await this.#link.run("resuming a queue", () => this.#lane(uid).queue.resume());
+    }
+    const { pages, places } = await this.#placesOf(uid, finishedChecked);
+    for (const ids of pages) {
+      for (const { id, record, lock } of await this.#link.run("reading jobs", () => this.#page(uid, ids))) {
+        if (record === null) {
+          continue;
+        }
+        if (!inPlace(id, record, places.get(String(id)) ?? null, lock)) {
+          await this.#repair(uid, id, record, places.get(String(id)) ?? null);
+        }
+        if (record.phase !== "ended") {
+          yield { id, record };
+        }
+      }
+    }
+  }
+
+  async #repair(uid: Uid, id: JobId, record: JobRecord, found: List | "several" | null): Promise<void> {
+    this.#options.log.info("a job's place in its queue is set right", { uid, id, phase: record.phase, found });
+    const number = record.attempt?.number ?? 0;
+    await this.#link.run(`repairing job ${id} of uid ${uid}`, async () => {
+      if (record.phase === "waiting" || found === "several") {
+        await this.#putBack(uid, id);
+      }
+    });
+    if (record.phase === "ended") {
+      await this.finish(uid, id, number);
+    } else if (record.phase !== "waiting") {
+      await this.take(uid, id, number);
+    }
+  }
+
+  /** Where every job of a user lies, and all ids in pages; read before anything is moved. At most `finishedLimit` finished ones, newest first. */
+  async #placesOf(uid: Uid, finishedLimit: number): Promise<{ pages: string[][]; places: Map<string, List | "several"> }> {
+    const places = new Map<string, List | "several">();
+    for (const list of lists) {
+      const limit = list === "completed" ? finishedLimit : Number.MAX_SAFE_INTEGER;
+      for (let start = 0; start < limit; start += pageSize) {
+        const end = Math.min(start + pageSize, limit) - 1;
+        const ids = await this.#link.run("reading a queue", () =>
+          list === "wait" || list === "active"
+            ? this.#link.client.lrange(this.#key(uid, list), start, end)
+            : this.#link.client.zrevrange(this.#key(uid, list), start, end),
+        );
+        for (const id of ids) {
+          places.set(id, places.has(id) ? "several" : list);
+        }
+        if (ids.length < pageSize) {
+          break;
+        }
+      }
+    }
+    const ids = [...places.keys()];
+    const pages: string[][] = [];
+    for (let start = 0; start < ids.length; start += pageSize) {
+      pages.push(ids.slice(start, start + pageSize));
+    }
+    return { pages, places };
+  }
+
+  /** Records and lock tokens of these ids in one round trip. A damaged or missing record is logged and null. */
+  async #page(uid: Uid, ids: string[]): Promise<{ id: JobId; record: JobRecord | null; lock: string | null }[]> {
+    if (ids.length === 0) {
+      return [];
+    }
+    const pipeline = this.#link.client.pipeline();
+    for (const id of ids) {
+      pipeline.hget(this.#key(uid, id), "data");
+      pipeline.get(`${this.#key(uid, id)}:lock`);
+    }
+    const replies = failOnError(await pipeline.exec());
+    return ids.map((id, index) => {
+      const lock = replies[index * 2 + 1];
+      return {
+        id: Number(id),
+        record: this.#parse(uid, id, replies[index * 2]),
+        lock: typeof lock === "string" ? lock : null,
+      };
+    });
+  }
+
+  #parse(uid: Uid, id: string, text: unknown): JobRecord | null {
+    if (typeof text !== "string") {
+      return null;
+    }
+    try {
+      const record = jobRecordSchema.parse(JSON.parse(text));
+      if (record.uid !== uid) {
+        throw new Error(`it names uid ${record.uid}`);
+      }
+      return record;
+    } catch (error) {
+      this.#options.log.error("a damaged job record is skipped", { uid, id, cause: firstLine(error) });
+      return null;
+    }
+  }
+
+  #key(uid: Uid, type: string): string {
+    return this.#keys.toKey(queueName(uid), type);
+  }
+
+  #lane(uid: Uid): Lane {
+    const existing = this.#lanes.get(uid);
+    if (existing !== undefined) {
+      return existing;
+    }
+    const connection = this.#link.client;
+    // A short event stream: with BullMQ's default each user would cost about 590 KB for events that nobody reads.
+    const queue = new Queue<JobRecord>(queueName(uid), { connection, prefix, streams: { events: { maxLen: 10 } } });
+    const worker = new Worker<JobRecord, unknown, string, IQueueBackend>(
+      queueName(uid),
+      null,
+      {
+        connection,
+        prefix,
+        autorun: false,
+        skipStalledCheck: true,
+        skipLockRenewal: true,
+        lockDuration: lockMs,
+      },
+      withoutBlockingConnection,
+    );
+    // Errors reach the callers through the promises; without a listener each would also be printed.
+    queue.on("error", () => {});
+    worker.on("error", () => {});
+    const lane: Lane = { queue, worker, turn: Promise.resolve() };
+    this.#lanes.set(uid, lane);
+    return lane;
+  }
+}
+
+/** No second connection per worker: nothing here ever blocks on a queue. */
+const withoutBlockingConnection: BackendFactory = (name, options, extra) =>
+  getDefaultBackendFactory()(name, options, { ...extra, withBlockingConnection: false });
+
+function queueName(uid: Uid): string {
+  return `sky-u${uid}`;
+}
+
+/** Derived from the record, so that it is known again after any crash. */
+function tokenOf(id: JobId, attemptNumber: number): string {
+  return `${id}.${attemptNumber}`;
+}
+
+/** Whether the lists say what the record says. */
+function inPlace(id: JobId, record: JobRecord, found: List | "several" | null, lock: string | null): boolean {
+  switch (record.phase) {
+    case "waiting":
+      return found === "wait";
+    case "starting":
+    case "setup":
+    case "running":
+      return found === "active" && lock === tokenOf(id, record.attempt?.number ?? 0);
+    case "ended":
+      return found === "completed";
+  }
+}
+
+/** The replies of a pipeline or transaction; throws when it was aborted or any command failed. */
+function failOnError(replies: [Error | null, unknown][] | null): unknown[] {
+  if (replies === null) {
+    throw new Error("the transaction was not carried out");
+  }
+  return replies.map(([error, reply]) => {
+    if (error !== null) {
+      throw error;
+    }
+    return reply;
+  });
+}
+
+function firstLine(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ").slice(0, 300);
+}

@@ -1,0 +1,187 @@
+/**
+ * The one place that opens connections to Redis. A link lives for one generation of the coordinator: it never connects
+ * again by itself and never sends a command twice, because after a gap nobody can know which commands had an effect;
+ * whoever owns the link reads everything again over a new one. It must never hand out a server that could forget what
+ * it has acknowledged, or one that another coordinator uses. Called by coordinator/generation.ts and the tests; the
+ * queue and the store work on the links.
+ */
+import { Redis } from "ioredis";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf, SkyError } from "../shared/errors.ts";
+import { StoreUnavailable } from "./parts.ts";
+
+/** Milliseconds for connecting, a server that is reading its files included. */
+const connectLimitMs = 10_000;
+/** Milliseconds for one command, and for one call that may need several. */
+const defaultCommandLimitMs = 10_000;
+/** The oldest server with all that BullMQ's scripts use. */
+const oldestVersion = [6, 2] as const;
+
+export interface RedisLink {
+  readonly client: Redis;
+  /** Resolves once, when the link is of no more use; also after close(). */
+  readonly lost: Promise<StoreUnavailable>;
+  /**
+   * Runs work against the server. Anything it throws that is no SkyError ends the link and comes out as
+   * StoreUnavailable: a command without an answer may have had its effect, so nothing may go on from here.
+   */
+  run<T>(what: string, work: () => Promise<T>): Promise<T>;
+  close(): void;
+}
+
+/** Opens a link; throws StoreUnavailable when nobody answers. `name` is how the server's client list shows it. */
+export async function openLink(
+  socketPath: string,
+  name: string,
+  commandLimitMs: number = defaultCommandLimitMs,
+): Promise<RedisLink> {
+  const client = new Redis({
+    path: socketPath,
+    connectionName: name,
+    lazyConnect: true,
+    connectTimeout: connectLimitMs,
+    maxLoadingRetryTime: connectLimitMs,
+    commandTimeout: commandLimitMs,
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    autoResubscribe: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: () => null,
+    reconnectOnError: null,
+  });
+  let lastError: Error | null = null;
+  client.on("error", (error: Error) => {
+    lastError = error;
+  });
+  try {
+    await within(client.connect(), connectLimitMs, "it did not answer in time");
+  } catch (error) {
+    client.disconnect();
+    const cause = lastError ?? error;
+    throw new StoreUnavailable(`Redis at ${socketPath} cannot be reached: ${messageOf(cause)}`);
+  }
+  return new Link(client, socketPath, commandLimitMs);
+}
+
+class Link implements RedisLink {
+  readonly client: Redis;
+  readonly lost: Promise<StoreUnavailable>;
+  readonly #socketPath: string;
+  readonly #limitMs: number;
+  #lose: (cause: StoreUnavailable) => void = () => {};
+  #cause: StoreUnavailable | null = null;
+
+  constructor(client: Redis, socketPath: string, limitMs: number) {
+    this.client = client;
+    this.#socketPath = socketPath;
+    this.#limitMs = limitMs;
+    this.lost = new Promise((resolve) => {
+      this.#lose = resolve;
+    });
+    client.on("close", () => this.#fail("the connection was closed"));
+    client.on("end", () => this.#fail("the connection was closed"));
+  }
+
+  async run<T>(what: string, work: () => Promise<T>): Promise<T> {
+    if (this.#cause !== null) {
+      throw this.#cause;
+    }
+    try {
+      // Twice the limit of one command: work may be a few commands, and BullMQ waits for a connection without any limit.
+      return await within(work(), this.#limitMs * 2, "no answer in time");
+    } catch (error) {
+      if (error instanceof SkyError) {
+        throw error;
+      }
+      throw this.#fail(`${what}: ${messageOf(error)}`);
+    }
+  }
+
+  close(): void {
+    this.#fail("closed by the coordinator");
+  }
+
+  /** Ends the link; the first cause is the one that is kept. */
+  #fail(why: string): StoreUnavailable {
+    if (this.#cause === null) {
+      this.#cause = new StoreUnavailable(`Redis at ${this.#socketPath} is not available (${why})`);
+      this.client.disconnect();
+      this.#lose(this.#cause);
+    }
+    return this.#cause;
+  }
+}
+
+/**
+ * Refuses a server that could lose what it has acknowledged, or that is too old. Throws a SkyError that names the line
+ * of the Redis config to change.
+ */
+export async function checkServer(link: RedisLink, socketPath: string): Promise<void> {
+  const info = await link.run("INFO", () => link.client.info("server"));
+  const version = /^redis_version:(\d+)\.(\d+)/m.exec(info);
+  const major = Number(version?.[1] ?? 0);
+  const minor = Number(version?.[2] ?? 0);
+  if (major < oldestVersion[0] || (major === oldestVersion[0] && minor < oldestVersion[1])) {
+    throw new SkyError(
+      "ServerUnavailableError",
+      `The Redis server at ${socketPath} is version ${major}.${minor}; ${oldestVersion.join(".")} or newer is needed.`,
+      "Install a newer Redis or Valkey.",
+    );
+  }
+  for (const [key, wanted] of [
+    ["appendonly", "yes"],
+    ["appendfsync", "always"],
+  ] as const) {
+    const reply = (await link.run("CONFIG GET", () => link.client.config("GET", key))) as string[];
+    const found = reply[1] ?? "unknown";
+    if (found !== wanted) {
+      throw new SkyError(
+        "ServerUnavailableError",
+        `The Redis server at ${socketPath} has '${key} ${found}': jobs that were acknowledged could be lost.`,
+        `Put the line '${key} ${wanted}' into its config file and restart it.`,
+      );
+    }
+  }
+}
+
+/** Prefix of the name under which a coordinator's fence is known to the server; the rest is its process id. */
+const fenceName = "sky-coordinator-fence";
+
+/**
+ * Opens the link that marks this process as the state's only coordinator. Redis itself keeps the mark: it is the
+ * connection, so it disappears with the process however that ends, and no lock can be left behind. Both of two that
+ * come at the same moment see each other and give up, and try again at different times.
+ */
+export async function openFence(socketPath: string, commandLimitMs?: number): Promise<RedisLink> {
+  const link = await openLink(socketPath, `${fenceName}-${process.pid}`, commandLimitMs);
+  try {
+    const own = await link.run("CLIENT ID", () => link.client.client("ID"));
+    const list = String(await link.run("CLIENT LIST", () => link.client.client("LIST")));
+    for (const line of list.split("\n")) {
+      const other = new RegExp(`\\bid=(\\d+) .*\\bname=${fenceName}-(\\d+)\\b`).exec(line);
+      if (other !== null && Number(other[1]) !== Number(own)) {
+        throw new StoreUnavailable(
+          `Another coordinator (process ${other[2]}) is using the Redis server at ${socketPath}. Stop it first.`,
+        );
+      }
+    }
+    return link;
+  } catch (error) {
+    link.close();
+    throw error;
+  }
+}
+
+/** The promise, or an error with this text after the limit. */
+async function within<T>(promise: Promise<T>, limitMs: number, text: string): Promise<T> {
+  const timer = new AbortController();
+  promise.catch(() => {});
+  try {
+    return await Promise.race([
+      promise,
+      delay(limitMs, null, { signal: timer.signal }).then(() => Promise.reject(new Error(text))),
+    ]);
+  } finally {
+    timer.abort();
+  }
+}
