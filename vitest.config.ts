@@ -1,0 +1,25 @@
+/**
+ * Which tests there are: `unit` runs anywhere in seconds; the others name in their file's ending or folder what they
+ * need. Read by vitest; scripts/check runs `unit`, `sim` and `wire`, scripts/test all.
+ */
+import { defineConfig } from "vitest/config";
+
+const elsewhere = ["**/node_modules/**", "**/dist/**", "**/dist.*/**"];
+const special = ["**/*.redis.test.ts", "**/*.sshd.test.ts", "test/sim/**", "test/wire/**", "test/e2e/**"];
+
+function project(name: string, include: string[], exclude: string[], limitMs: number) {
+  return { test: { name, include, exclude: [...elsewhere, ...exclude], testTimeout: limitMs, hookTimeout: limitMs } };
+}
+
+export default defineConfig({
+  test: {
+    projects: [
+      project("unit", ["**/*.test.ts"], special, 30_000),
+      project("redis", ["**/*.redis.test.ts"], [], 60_000),
+      project("sshd", ["**/*.sshd.test.ts"], [], 60_000),
+      project("sim", ["test/sim/**/*.test.ts"], [], 120_000),
+      project("wire", ["test/wire/**/*.test.ts"], [], 30_000),
+      project("e2e", ["test/e2e/**/*.test.ts"], [], 300_000),
+    ],
+  },
+});
