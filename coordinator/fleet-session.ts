@@ -1,0 +1,194 @@
+/**
+ * One authenticated connection of one node: its control channel, its log streams and its payload fetches. Everything
+ * that the node sends is parsed by the strict schema, and the first thing that does not fit closes the connection. What
+ * an agent may ask for is this list and nothing else: no shell, no forwarding, no environment. Called by fleet.ts.
+ */
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import type { Connection, ServerChannel, Session } from "ssh2";
+import { type FromAgent, frameBytesMax, fromAgentSchema, type Hello, type ToAgent } from "../shared/agent-wire.ts";
+import { messageOf } from "../shared/errors.ts";
+import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
+import type { Payload } from "../shared/job.ts";
+import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
+import { controlSubsystem } from "../shared/ssh-algorithms.ts";
+
+/** Sessions (control, streams, payload fetches) of one connection at one time. */
+const sessionsMax = 1_024;
+const helloLimitMs = 10_000;
+/** Control bytes that a node has not taken yet; beyond it the node is cut off and has to come back for a fresh picture. */
+const queuedBytesMax = 16 * 1024 * 1024;
+const streamCommand = /^stream ([a-z0-9]{16})$/;
+const payloadCommand = /^payload ([a-z0-9-]{1,32})$/;
+
+type Reject = (() => void) | undefined;
+
+export interface SessionOwner {
+  onHello(session: NodeSession, hello: Hello): void;
+  onMessage(session: NodeSession, message: Exclude<FromAgent, Hello>): void;
+  /** Called once, whatever the reason. */
+  onClosed(session: NodeSession): void;
+  /** Takes over the stream when this node was asked for it; false refuses it. */
+  onStream(session: NodeSession, id: string, accept: () => Duplex): boolean;
+  payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
+}
+
+export class NodeSession {
+  readonly node: NodeName;
+  private readonly owner: SessionOwner;
+  private readonly log: Logger;
+  private readonly destroy: () => void;
+  private readonly reader = new LineReader(frameBytesMax);
+  private readonly helloTimer: NodeJS.Timeout;
+  private control: ServerChannel | null = null;
+  private greeted = false;
+  private closed = false;
+  private sessions = 0;
+
+  constructor(node: NodeName, connection: Connection, destroy: () => void, owner: SessionOwner, log: Logger) {
+    this.node = node;
+    this.owner = owner;
+    this.log = log;
+    this.destroy = destroy;
+    this.helloTimer = setTimeout(() => this.close("it sent no hello in time"), helloLimitMs);
+    connection.on("error", (error) => this.close(messageOf(error).slice(0, 200)));
+    connection.on("end", () => this.close("it ended the connection"));
+    connection.on("close", () => this.close("the connection closed"));
+    connection.on("session", (accept, reject) => {
+      if (this.sessions >= sessionsMax) {
+        this.log.warn({ node }, "too many channels at one time; refused one");
+        reject();
+        return;
+      }
+      this.sessions += 1;
+      this.serve(accept());
+    });
+  }
+
+  /** Ends the connection for the reason given, once; a second call does nothing. */
+  close(reason: string): void {
+    if (this.closed) {
+      return;
+    }
+    this.closed = true;
+    clearTimeout(this.helloTimer);
+    this.log.info({ node: this.node, reason }, "node disconnected");
+    this.destroy();
+    this.owner.onClosed(this);
+  }
+
+  /** Queues a control frame. Never throws: a node that cannot take it is cut off and gets the whole picture when it is back. */
+  tell(message: ToAgent): void {
+    if (this.control === null || !this.greeted || this.closed) {
+      return;
+    }
+    try {
+      this.control.write(encodeFrame(message, frameBytesMax));
+    } catch (error) {
+      this.log.error({ node: this.node, type: message.type, error: messageOf(error) }, "a message was not sent");
+      return;
+    }
+    if (this.control.writableLength > queuedBytesMax) {
+      this.close("it does not take its control messages");
+    }
+  }
+
+  private serve(session: Session): void {
+    let used = false;
+    // A session closed before it was used stays counted: ssh2 keeps such channels for the life of the connection.
+    session.on("close", () => {
+      this.sessions -= used ? 1 : 0;
+    });
+    session.on("subsystem", (accept: () => ServerChannel, reject: Reject, info: { name: string }) => {
+      if (info.name !== controlSubsystem || this.control !== null) {
+        this.refuse(`subsystem ${info.name}`, reject);
+        return;
+      }
+      used = true;
+      this.takeControl(accept());
+    });
+    session.on("exec", (accept: () => ServerChannel, reject: Reject, info: { command: string }) => {
+      const stream = streamCommand.exec(info.command)?.[1];
+      const payload = attemptIdSchema.safeParse(payloadCommand.exec(info.command)?.[1]);
+      const open = (): ServerChannel => {
+        used = true;
+        const channel = accept();
+        channel.on("error", () => channel.destroy());
+        return channel;
+      };
+      if (!this.greeted) {
+        this.refuse(info.command, reject);
+      } else if (payload.success) {
+        const channel = open();
+        channel.resume();
+        void this.sendPayload(channel, payload.data);
+      } else if (stream === undefined || !this.owner.onStream(this, stream, open)) {
+        this.refuse(info.command, reject);
+      }
+    });
+  }
+
+  private refuse(what: string, reject: Reject): void {
+    this.log.warn({ node: this.node, what: what.slice(0, 100) }, "refused what the node asked for");
+    reject?.();
+  }
+
+  private takeControl(channel: ServerChannel): void {
+    this.control = channel;
+    channel.on("error", (error: unknown) => this.close(messageOf(error)));
+    channel.on("close", () => this.close("it closed its control channel"));
+    channel.on("end", () => this.close("it ended its control channel"));
+    channel.on("data", (chunk: Buffer) => {
+      try {
+        for (const line of this.reader.push(chunk)) {
+          if (this.closed) {
+            return;
+          }
+          this.receive(parseFrame(fromAgentSchema, line));
+        }
+      } catch (error) {
+        this.log.error({ node: this.node, error: messageOf(error) }, "bad message from a node; it is cut off");
+        this.close("it sent a bad message");
+      }
+    });
+  }
+
+  private receive(message: FromAgent): void {
+    if (message.type !== "hello") {
+      this.greeted ? this.owner.onMessage(this, message) : this.close("its first message was not hello");
+      return;
+    }
+    if (this.greeted) {
+      this.close("it sent a second hello");
+    } else if (message.node !== this.node) {
+      this.log.error({ node: this.node, claimed: message.node }, "a node claims another node's name");
+      this.close("it claims another node's name");
+    } else {
+      clearTimeout(this.helloTimer);
+      this.greeted = true;
+      this.owner.onHello(this, message);
+    }
+  }
+
+  private async sendPayload(channel: ServerChannel, attempt: AttemptId): Promise<void> {
+    let payload: Payload | null = null;
+    let fault = `node '${this.node}' is not to run attempt ${attempt}`;
+    try {
+      payload = await this.owner.payloadFor(this.node, attempt);
+    } catch (error) {
+      fault = messageOf(error);
+    }
+    if (payload === null) {
+      this.log.warn({ node: this.node, attempt, fault }, "no payload for this node");
+      channel.stderr.write(`${fault}\n`);
+      channel.exit(1);
+      channel.end();
+      return;
+    }
+    // The exit code says that everything was sent: without it the agent knows that the payload was cut short.
+    channel.write(JSON.stringify(payload), () => {
+      channel.exit(0);
+      channel.end();
+    });
+  }
+}
