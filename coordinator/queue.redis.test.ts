@@ -285,7 +285,7 @@ describe("a server that goes away", () => {
         const id = await queue.add(record);
         ids.set(record.requestId, id);
         if (index === 10) {
-          await raw.client("KILL", "TYPE", "normal", "SKIPME", "yes");
+          await raw.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
         }
       });
       await Promise.allSettled(adding);

@@ -10,30 +10,23 @@ import {
   getDefaultBackendFactory,
   type IQueueBackend,
   Queue,
-  QueueKeys,
   Worker,
 } from "bullmq";
 import type { JobId, Uid } from "../shared/ids.ts";
-import { type Job, type JobRecord, jobRecordSchema } from "../shared/job.ts";
+import type { Job, JobRecord } from "../shared/job.ts";
 import type { Log } from "./log.ts";
 import type { JobQueue } from "./parts.ts";
+import { failOnError, inPlace, lists, pageSize, type Place, prefix, QueueRecords, queueName, tokenOf } from "./queue-records.ts";
 import type { RedisLink } from "./redis.ts";
 
-/** First part of every BullMQ key. */
-const prefix = "sky";
 /** The set of uids that have ever had a job; BullMQ cannot list queues. Written before a user's first job. */
 export const knownUsersKey = "sky-users";
 /** How long the same request id means the same job, in milliseconds. */
 const deduplicationMs = 86_400_000;
 /** A lock that never runs out (95 years, a whole number): liveness is what agents report, never what a lock says. */
 const lockMs = 3e12;
-/** Ids and records read in one round trip. */
-const pageSize = 500;
 /** How many of a user's newest finished jobs are compared with their records at start. Records are written first, so a mismatch is near the end. */
 const finishedChecked = 200;
-/** Lists of BullMQ in which a job can lie. Only the first three are used; the others exist when somebody used a BullMQ tool by hand. */
-const lists = ["wait", "active", "completed", "failed", "delayed", "prioritized", "waiting-children"] as const;
-type List = (typeof lists)[number];
 /** Codes of BullMQ's scripts for "not in a state in which it can be finished with this token". */
 const misplacedCodes = new Set<unknown>([-1, -2, -3, -6]);
 
@@ -53,13 +46,14 @@ interface Lane {
 export class UserQueues implements JobQueue {
   readonly #link: RedisLink;
   readonly #options: QueueOptions;
-  readonly #keys = new QueueKeys(prefix);
+  readonly #records: QueueRecords;
   readonly #lanes = new Map<Uid, Lane>();
   readonly #known = new Set<Uid>();
 
   constructor(link: RedisLink, options: QueueOptions) {
     this.#link = link;
     this.#options = options;
+    this.#records = new QueueRecords(link, options.log);
   }
 
   add(record: JobRecord): Promise<JobId> {
@@ -122,8 +116,8 @@ export class UserQueues implements JobQueue {
       const jobs: Job[] = [];
       for (let start = 0; start < limit; start += pageSize) {
         const end = Math.min(start + pageSize, limit) - 1;
-        const ids = await this.#link.client.zrevrange(this.#key(uid, "completed"), start, end);
-        const page = await this.#page(uid, ids);
+        const ids = await this.#link.client.zrevrange(this.#records.key(uid, "completed"), start, end);
+        const page = await this.#records.page(uid, ids);
         jobs.push(...page.flatMap(({ id, record }) => (record?.phase === "ended" ? [{ id, record }] : [])));
         if (ids.length < end - start + 1) {
           break;
@@ -150,8 +144,8 @@ export class UserQueues implements JobQueue {
   /** Every payload reference in the records of a user's jobs, finished ones included. For the sweep in retention.ts. */
   async payloadRefs(uid: Uid): Promise<Set<string>> {
     const refs = new Set<string>();
-    for (const ids of (await this.#placesOf(uid, Number.MAX_SAFE_INTEGER)).pages) {
-      for (const { record } of await this.#link.run("reading jobs", () => this.#page(uid, ids))) {
+    for (const ids of (await this.#records.placesOf(uid, Number.MAX_SAFE_INTEGER)).pages) {
+      for (const { record } of await this.#link.run("reading jobs", () => this.#records.page(uid, ids))) {
         if (record !== null) {
           refs.add(record.taskRef);
           refs.add(record.attempt?.setupRef ?? record.taskRef);
@@ -176,12 +170,12 @@ export class UserQueues implements JobQueue {
   }
 
   async #read(uid: Uid, id: JobId): Promise<JobRecord | null> {
-    const [entry] = await this.#page(uid, [String(id)]);
+    const [entry] = await this.#records.page(uid, [String(id)]);
     return entry?.record ?? null;
   }
 
   async #exists(uid: Uid, id: JobId): Promise<boolean> {
-    return (await this.#link.client.exists(this.#key(uid, String(id)))) === 1;
+    return (await this.#link.client.exists(this.#records.key(uid, String(id)))) === 1;
   }
 
   #takeInTurn(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
@@ -195,7 +189,7 @@ export class UserQueues implements JobQueue {
   async #take(lane: Lane, uid: Uid, id: JobId, token: string): Promise<void> {
     for (let round = 0; round < 3; round += 1) {
       const [lock, place] = await Promise.all([
-        this.#link.client.get(`${this.#key(uid, String(id))}:lock`),
+        this.#link.client.get(`${this.#records.key(uid, String(id))}:lock`),
         lane.queue.getJobState(String(id)),
       ]);
       if (place === "active" && lock === token) {
@@ -230,14 +224,14 @@ export class UserQueues implements JobQueue {
     const transaction = this.#link.client.multi();
     for (const list of lists) {
       if (list === "wait" || list === "active") {
-        transaction.lrem(this.#key(uid, list), 0, member);
+        transaction.lrem(this.#records.key(uid, list), 0, member);
       } else {
-        transaction.zrem(this.#key(uid, list), member);
+        transaction.zrem(this.#records.key(uid, list), member);
       }
     }
-    transaction.srem(this.#key(uid, "stalled"), member);
-    transaction.del(`${this.#key(uid, member)}:lock`);
-    transaction.lpush(this.#key(uid, "wait"), member);
+    transaction.srem(this.#records.key(uid, "stalled"), member);
+    transaction.del(`${this.#records.key(uid, member)}:lock`);
+    transaction.lpush(this.#records.key(uid, "wait"), member);
     failOnError(await transaction.exec());
   }
 
@@ -249,9 +243,9 @@ export class UserQueues implements JobQueue {
       this.#options.log.warn("a paused queue is resumed: only the coordinator decides what starts", { uid });
       await this.#link.run("resuming a queue", () => this.#lane(uid).queue.resume());
     }
-    const { pages, places } = await this.#placesOf(uid, finishedChecked);
+    const { pages, places } = await this.#records.placesOf(uid, finishedChecked);
     for (const ids of pages) {
-      for (const { id, record, lock } of await this.#link.run("reading jobs", () => this.#page(uid, ids))) {
+      for (const { id, record, lock } of await this.#link.run("reading jobs", () => this.#records.page(uid, ids))) {
         if (record === null) {
           continue;
         }
@@ -265,7 +259,7 @@ export class UserQueues implements JobQueue {
     }
   }
 
-  async #repair(uid: Uid, id: JobId, record: JobRecord, found: List | "several" | null): Promise<void> {
+  async #repair(uid: Uid, id: JobId, record: JobRecord, found: Place | null): Promise<void> {
     this.#options.log.info("a job's place in its queue is set right", { uid, id, phase: record.phase, found });
     const number = record.attempt?.number ?? 0;
     await this.#link.run(`repairing job ${id} of uid ${uid}`, async () => {
@@ -278,75 +272,6 @@ export class UserQueues implements JobQueue {
     } else if (record.phase !== "waiting") {
       await this.take(uid, id, number);
     }
-  }
-
-  /** Where every job of a user lies, and all ids in pages; read before anything is moved. At most `finishedLimit` finished ones, newest first. */
-  async #placesOf(uid: Uid, finishedLimit: number): Promise<{ pages: string[][]; places: Map<string, List | "several"> }> {
-    const places = new Map<string, List | "several">();
-    for (const list of lists) {
-      const limit = list === "completed" ? finishedLimit : Number.MAX_SAFE_INTEGER;
-      for (let start = 0; start < limit; start += pageSize) {
-        const end = Math.min(start + pageSize, limit) - 1;
-        const ids = await this.#link.run("reading a queue", () =>
-          list === "wait" || list === "active"
-            ? this.#link.client.lrange(this.#key(uid, list), start, end)
-            : this.#link.client.zrevrange(this.#key(uid, list), start, end),
-        );
-        for (const id of ids) {
-          places.set(id, places.has(id) ? "several" : list);
-        }
-        if (ids.length < pageSize) {
-          break;
-        }
-      }
-    }
-    const ids = [...places.keys()];
-    const pages: string[][] = [];
-    for (let start = 0; start < ids.length; start += pageSize) {
-      pages.push(ids.slice(start, start + pageSize));
-    }
-    return { pages, places };
-  }
-
-  /** Records and lock tokens of these ids in one round trip. A damaged or missing record is logged and null. */
-  async #page(uid: Uid, ids: string[]): Promise<{ id: JobId; record: JobRecord | null; lock: string | null }[]> {
-    if (ids.length === 0) {
-      return [];
-    }
-    const pipeline = this.#link.client.pipeline();
-    for (const id of ids) {
-      pipeline.hget(this.#key(uid, id), "data");
-      pipeline.get(`${this.#key(uid, id)}:lock`);
-    }
-    const replies = failOnError(await pipeline.exec());
-    return ids.map((id, index) => {
-      const lock = replies[index * 2 + 1];
-      return {
-        id: Number(id),
-        record: this.#parse(uid, id, replies[index * 2]),
-        lock: typeof lock === "string" ? lock : null,
-      };
-    });
-  }
-
-  #parse(uid: Uid, id: string, text: unknown): JobRecord | null {
-    if (typeof text !== "string") {
-      return null;
-    }
-    try {
-      const record = jobRecordSchema.parse(JSON.parse(text));
-      if (record.uid !== uid) {
-        throw new Error(`it names uid ${record.uid}`);
-      }
-      return record;
-    } catch (error) {
-      this.#options.log.error("a damaged job record is skipped", { uid, id, cause: firstLine(error) });
-      return null;
-    }
-  }
-
-  #key(uid: Uid, type: string): string {
-    return this.#keys.toKey(queueName(uid), type);
   }
 
   #lane(uid: Uid): Lane {
@@ -382,43 +307,3 @@ export class UserQueues implements JobQueue {
 /** No second connection per worker: nothing here ever blocks on a queue. */
 const withoutBlockingConnection: BackendFactory = (name, options, extra) =>
   getDefaultBackendFactory()(name, options, { ...extra, withBlockingConnection: false });
-
-function queueName(uid: Uid): string {
-  return `sky-u${uid}`;
-}
-
-/** Derived from the record, so that it is known again after any crash. */
-function tokenOf(id: JobId, attemptNumber: number): string {
-  return `${id}.${attemptNumber}`;
-}
-
-/** Whether the lists say what the record says. */
-function inPlace(id: JobId, record: JobRecord, found: List | "several" | null, lock: string | null): boolean {
-  switch (record.phase) {
-    case "waiting":
-      return found === "wait";
-    case "starting":
-    case "setup":
-    case "running":
-      return found === "active" && lock === tokenOf(id, record.attempt?.number ?? 0);
-    case "ended":
-      return found === "completed";
-  }
-}
-
-/** The replies of a pipeline or transaction; throws when it was aborted or any command failed. */
-function failOnError(replies: [Error | null, unknown][] | null): unknown[] {
-  if (replies === null) {
-    throw new Error("the transaction was not carried out");
-  }
-  return replies.map(([error, reply]) => {
-    if (error !== null) {
-      throw error;
-    }
-    return reply;
-  });
-}
-
-function firstLine(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).replace(/\s+/g, " ").slice(0, 300);
-}

@@ -1,0 +1,183 @@
+/**
+ * Everything durable besides the queues: the state's identity and epoch, each user's last setup, and the payloads
+ * (scripts, environment values, secrets), which lie encrypted and once by content and user. It must never write a
+ * payload in the clear, nor find one user's payload by another's reference. Called by the loop's effects, the API
+ * (through parts.ts), and retention, which drops payloads that nothing refers to.
+ */
+import { randomInt } from "node:crypto";
+import { z } from "zod";
+import { messageOf, SkyError } from "../shared/errors.ts";
+import { nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
+import { jobRecordSchema, type Payload, payloadBytesMax, payloadSchema } from "../shared/job.ts";
+import type { SetupState } from "./core/state.ts";
+import type { Log } from "./log.ts";
+import type { Store } from "./parts.ts";
+import { failOnError } from "./queue-records.ts";
+import type { RedisLink } from "./redis.ts";
+import type { Secrets } from "./secrets.ts";
+
+const stateIdKey = "sky-state:id";
+const epochKey = "sky-state:epoch";
+const keyPrintKey = "sky-state:key";
+/** uid → SetupState as JSON. */
+const setupsKey = "sky-setups";
+/** The sealed payload. */
+const payloadKey = (uid: Uid, ref: string): string => `sky-payload:${uid}:${ref}`;
+/** A user's payloads by the time (ms) at which each was last put. */
+const payloadsKey = (uid: Uid): string => `sky-payloads:${uid}`;
+
+const setupSchema = z.strictObject({
+  uid: uidSchema,
+  taskRef: jobRecordSchema.shape.taskRef,
+  doneOn: z.array(nodeNameSchema).max(10_000),
+});
+const epochSchema = z.coerce.number().pipe(z.int().min(1));
+
+/** Drops a payload only if it was not put again since: KEYS payloads, payload; ARGV reference, time. */
+const dropScript = `
+if redis.call("ZSCORE", KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call("ZREM", KEYS[1], ARGV[1])
+return redis.call("DEL", KEYS[2])`;
+
+export class RedisStore implements Store {
+  readonly #link: RedisLink;
+  readonly #secrets: Secrets;
+  readonly #log: Log;
+  readonly #now: () => number;
+
+  /** `now` gives milliseconds since 1970; it only decides which payloads are too young to be swept. */
+  constructor(link: RedisLink, secrets: Secrets, log: Log, now: () => number = Date.now) {
+    this.#link = link;
+    this.#secrets = secrets;
+    this.#log = log;
+    this.#now = now;
+  }
+
+  open(): Promise<{ stateId: string; epoch: number; setups: SetupState[] }> {
+    return this.#link.run("opening the state", async () => {
+      const { client } = this.#link;
+      await client.setnx(keyPrintKey, this.#secrets.fingerprint);
+      if ((await client.get(keyPrintKey)) !== this.#secrets.fingerprint) {
+        throw new SkyError(
+          "InternalError",
+          "The file secrets.key in state_dir is not the one with which this Redis state was written.",
+          "Restore the key file that belongs to the state, or start with an empty Redis folder.",
+        );
+      }
+      await client.setnx(stateIdKey, newStateId());
+      const stateId = stateIdSchema.safeParse(await client.get(stateIdKey));
+      const epoch = epochSchema.safeParse(await client.incr(epochKey));
+      if (!stateId.success || !epoch.success) {
+        throw new SkyError(
+          "InternalError",
+          `The identity of the state in Redis is damaged (${stateIdKey}, ${epochKey}).`,
+          "Restore the Redis folder from a backup.",
+        );
+      }
+      return { stateId: stateId.data, epoch: epoch.data, setups: await this.#setups() };
+    });
+  }
+
+  async saveEpoch(epoch: number): Promise<void> {
+    await this.#link.run("storing the epoch", () => this.#link.client.set(epochKey, String(epoch)));
+  }
+
+  async saveSetup(uid: Uid, setup: SetupState | null): Promise<void> {
+    await this.#link.run(`storing the setup of uid ${uid}`, () =>
+      setup === null
+        ? this.#link.client.hdel(setupsKey, String(uid))
+        : this.#link.client.hset(setupsKey, String(uid), JSON.stringify(setup)),
+    );
+  }
+
+  async putPayload(uid: Uid, payload: Payload): Promise<string> {
+    const text = JSON.stringify({ setup: payload.setup, run: payload.run, envs: payload.envs });
+    const bytes = Buffer.byteLength(text);
+    if (bytes > payloadBytesMax) {
+      const megabytes = (size: number): string => (size / 1024 / 1024).toFixed(1);
+      throw new SkyError(
+        "InvalidTaskError",
+        `The task's scripts and environment variables are ${megabytes(bytes)} MB together; at most ${megabytes(payloadBytesMax)} MB are allowed.`,
+        "Put large data into files and let the script read them.",
+      );
+    }
+    const ref = this.#secrets.nameOf(uid, text);
+    await this.#link.run("storing a task", async () => {
+      const sealed = this.#secrets.seal(text, context(uid, ref));
+      const transaction = this.#link.client.multi();
+      transaction.set(payloadKey(uid, ref), sealed, "NX");
+      transaction.zadd(payloadsKey(uid), this.#now(), ref);
+      failOnError(await transaction.exec());
+    });
+    return ref;
+  }
+
+  async getPayload(uid: Uid, ref: string): Promise<Payload | null> {
+    const sealed = await this.#link.run("reading a task", () => this.#link.client.getBuffer(payloadKey(uid, ref)));
+    if (sealed === null) {
+      return null;
+    }
+    try {
+      return payloadSchema.parse(JSON.parse(this.#secrets.open(sealed, context(uid, ref))));
+    } catch {
+      // The cause could quote the content.
+      this.#log.error("a stored task is damaged", { uid, ref });
+      return null;
+    }
+  }
+
+  /**
+   * Drops the user's payloads that are not in `referenced` and were last put before `before` (ms since 1970), so that one
+   * which a submission has just put and not yet referred to stays. Returns how many were dropped.
+   */
+  async sweepPayloads(uid: Uid, referenced: ReadonlySet<string>, before: number): Promise<number> {
+    const kept = new Set(referenced);
+    for (const setup of await this.#link.run("reading setups", () => this.#setups())) {
+      kept.add(setup.taskRef);
+    }
+    let dropped = 0;
+    const old = await this.#link.run("reading payloads", () =>
+      this.#link.client.zrangebyscore(payloadsKey(uid), "-inf", `(${before}`, "WITHSCORES"),
+    );
+    for (let index = 0; index + 1 < old.length; index += 2) {
+      const [ref = "", score = ""] = old.slice(index, index + 2);
+      if (!kept.has(ref)) {
+        const keys = [payloadsKey(uid), payloadKey(uid, ref)] as const;
+        const gone = await this.#link.run("dropping a payload", () =>
+          this.#link.client.eval(dropScript, 2, ...keys, ref, score),
+        );
+        dropped += Number(gone);
+      }
+    }
+    return dropped;
+  }
+
+  async close(): Promise<void> {
+    this.#link.close();
+  }
+
+  async #setups(): Promise<SetupState[]> {
+    const setups: SetupState[] = [];
+    for (const [uid, text] of Object.entries(await this.#link.client.hgetall(setupsKey))) {
+      try {
+        const setup = setupSchema.parse(JSON.parse(text));
+        if (String(setup.uid) !== uid) {
+          throw new Error(`it names uid ${setup.uid}`);
+        }
+        setups.push(setup);
+      } catch (error) {
+        this.#log.error("a damaged setup entry is skipped", { uid, cause: messageOf(error).slice(0, 300) });
+      }
+    }
+    return setups;
+  }
+}
+
+function context(uid: Uid, ref: string): string {
+  return `payload ${uid} ${ref}`;
+}
+
+function newStateId(): string {
+  const characters = "abcdefghijklmnopqrstuvwxyz0123456789";
+  return Array.from({ length: 16 }, () => characters[randomInt(characters.length)]).join("");
+}
