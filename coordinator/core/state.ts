@@ -67,6 +67,8 @@ export interface SetupState {
 export interface CoreConfig {
   nodes: { name: NodeName; address: string | null }[];
   graceSeconds: number;
+  /** The product's version, for the welcome; `0` when not given. */
+  version?: string;
 }
 
 export interface State {

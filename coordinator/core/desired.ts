@@ -1,0 +1,86 @@
+/**
+ * The complete picture that a node is sent: the attempts wanted there and those that have ended. Start, cancel,
+ * reconnect, restart and repair all go through here. A node is told nothing but a welcome before its first report on
+ * the connection, so that it is asked what it holds before it is told what to hold. Called by reduce.ts after each event.
+ */
+import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
+import type { AttemptId, NodeName } from "../../shared/ids.ts";
+import { type Context, isWanted } from "./jobs.ts";
+import { mayRun } from "./progress.ts";
+import type { ActiveJob, NodeState, State } from "./state.ts";
+
+/** Where ranks reach each other: as the admin says, else as the node says, else its name. */
+function addressOf(state: State, node: NodeName): string {
+  const configured = state.config.nodes.find((one) => one.name === node)?.address ?? null;
+  return configured ?? state.nodes.get(node)?.inventory?.address ?? node;
+}
+
+/** `head` for the first configured node, `workerN` for the others. */
+export function nodeLabel(index: number): string {
+  return index === 0 ? "head" : `worker${index}`;
+}
+
+function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt | null {
+  const { record } = job;
+  const rank = record.attempt?.ranks.findIndex((one) => one.grant.node === node.name) ?? -1;
+  const own = record.attempt?.ranks[rank];
+  if (record.attempt === null || own === undefined) {
+    return null;
+  }
+  return {
+    attempt: record.attempt.id,
+    uid: job.uid,
+    user: record.user,
+    jobId: job.id,
+    jobName: record.name,
+    cluster: record.cluster,
+    rank,
+    grant: own.grant,
+    setup: own.setup,
+    hasRun: record.hasRun,
+    mayRun: mayRun(record),
+    started: job.startedOn.includes(node.name),
+    addresses: record.attempt.ranks.map((one) => addressOf(state, one.grant.node)),
+    nodeLabel: nodeLabel(node.index),
+    singleNodeCluster: state.config.nodes.length === 1,
+    graceSeconds: state.config.graceSeconds,
+    submittedAt: record.submittedAt,
+  };
+}
+
+/** The job of which this node is to run this attempt now; null when it is not wanted there. */
+export function wantedJob(state: State, node: NodeName, attempt: AttemptId): ActiveJob | null {
+  const key = state.attempts.get(attempt);
+  const job = key === undefined ? undefined : state.jobs.get(key);
+  if (job === undefined || !isWanted(job)) {
+    return null;
+  }
+  return job.record.attempt?.ranks.some((rank) => rank.grant.node === node) === true ? job : null;
+}
+
+function desiredFor(state: State, node: NodeState): Desired {
+  node.desiredSeq += 1;
+  const wanted: WantedAttempt[] = [];
+  for (const id of state.attempts.keys()) {
+    const job = wantedJob(state, node.name, id);
+    const entry = job === null ? null : wantedOf(state, job, node);
+    if (entry !== null) {
+      wanted.push(entry);
+      if (!node.wantedSince.has(id)) {
+        node.wantedSince.set(id, node.desiredSeq);
+      }
+    }
+  }
+  const { stateId, epoch } = state;
+  return { type: "desired", stateId, epoch, seq: node.desiredSeq, wanted, ended: [...node.ended.keys()] };
+}
+
+/** Sends every node whose picture has changed its new one. */
+export function tellStaleNodes(context: Context): void {
+  for (const node of context.state.nodes.values()) {
+    if (node.stale && node.connected && node.heard && node.refusal === null) {
+      node.stale = false;
+      context.effects.push({ type: "tellNode", node: node.name, message: desiredFor(context.state, node) });
+    }
+  }
+}

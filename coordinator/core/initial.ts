@@ -1,0 +1,76 @@
+/**
+ * The coordinator's state at its start: the configured nodes, of which nothing is known yet, and the unfinished jobs as
+ * their records say. Nothing is decided here; the loop dispatches `ticked` once afterwards and the nodes' first reports
+ * do the rest. Called by the coordinator's start-up and by tests.
+ */
+import type { Job } from "../../shared/job.ts";
+import { compareJobs, enqueue } from "./order.ts";
+import { type ActiveJob, type CoreConfig, jobKey, type NodeState, type SetupState, type State } from "./state.ts";
+
+/** What start-up has read. `jobs`: the unfinished ones; `nonce`: eight characters that no start before has used. */
+export interface Recovered {
+  stateId: string;
+  epoch: number;
+  nonce: string;
+  jobs: Job[];
+  setups: SetupState[];
+}
+
+function newNode(name: string, index: number): NodeState {
+  return {
+    name,
+    index,
+    connected: false,
+    welcomed: false,
+    heard: false,
+    stale: false,
+    reported: false,
+    inventory: null,
+    attempts: new Map(),
+    lastReportAt: null,
+    desiredSeq: 0,
+    wantedSince: new Map(),
+    ended: new Map(),
+    unknown: new Set(),
+    warnings: [],
+    refusal: null,
+  };
+}
+
+export function initialState(config: CoreConfig, recovered: Recovered): State {
+  const state: State = {
+    config,
+    stateId: recovered.stateId,
+    epoch: recovered.epoch,
+    nonce: recovered.nonce,
+    attemptCounter: 0,
+    nodes: new Map(config.nodes.map((node, index) => [node.name, newNode(node.name, index)])),
+    jobs: new Map(),
+    setups: new Map(recovered.setups.map((setup) => [setup.uid, setup])),
+    attempts: new Map(),
+    waiting: new Map(),
+    planDue: false,
+    blocked: new Set(),
+  };
+  const jobs: ActiveJob[] = [];
+  for (const { id, record } of recovered.jobs) {
+    if (record.phase === "ended") {
+      continue;
+    }
+    const ranks = record.attempt?.ranks ?? [];
+    // A pid is recorded only once the runner exists, so it stands for "seen started".
+    const startedOn = ranks.filter((rank) => rank.pid !== null).map((rank) => rank.grant.node);
+    const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn };
+    jobs.push(job);
+    state.jobs.set(jobKey(job.uid, id), job);
+    if (record.phase !== "waiting" && record.attempt !== null) {
+      state.attempts.set(record.attempt.id, jobKey(job.uid, id));
+    }
+  }
+  for (const job of jobs.sort((a, b) => a.record.submittedAt - b.record.submittedAt || compareJobs(a, b))) {
+    if (job.record.phase === "waiting") {
+      enqueue(state, job);
+    }
+  }
+  return state;
+}

@@ -1,0 +1,218 @@
+/**
+ * The life of a job: submitted, started, progressing, ended, cancelled. Every function changes the state in place and
+ * adds effects; records themselves are never changed but replaced, because effects carry them to the store. The order
+ * of writes is the design's: a start is durable before a node hears of it, an end is durable before a node may forget.
+ * Called by reduce.ts and nodes.ts only.
+ */
+import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
+import type { AttemptRecord, EndStatus, JobRecord, RankGrant, RankRecord } from "../../shared/job.ts";
+import { dequeue, enqueue } from "./order.ts";
+import { type ActiveJob, type CoreEffect, jobKey, type SetupState, type State } from "./state.ts";
+
+/** What every transition is handed: the state it changes, the effects it adds to, and the time in ms since 1970. */
+export interface Context {
+  state: State;
+  effects: CoreEffect[];
+  now: number;
+}
+
+/** Longest reason in a record, in characters. Source: jobRecordSchema. */
+const reasonMax = 1000;
+
+export function announce(context: Context, job: ActiveJob): void {
+  context.effects.push({ type: "announceJob", uid: job.uid, id: job.id });
+}
+
+/** Something may have become free: every class is tried again before this event is answered. */
+export function planAgain(state: State): void {
+  state.planDue = true;
+  state.blocked.clear();
+}
+
+/** The nodes of the job's attempt must be sent a new picture. */
+export function markStale(state: State, job: ActiveJob): void {
+  for (const rank of job.record.attempt?.ranks ?? []) {
+    const node = state.nodes.get(rank.grant.node);
+    if (node !== undefined) {
+      node.stale = true;
+    }
+  }
+}
+
+/** The attempt is in its nodes' pictures as wanted: its start is on disk and its end is not. */
+export function isWanted(job: ActiveJob): boolean {
+  return job.record.attempt !== null && job.commit !== "starting" && (job.record.phase !== "ended" || job.commit === "ending");
+}
+
+export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: JobRecord): void {
+  const { state, effects } = context;
+  const key = jobKey(uid, id);
+  if (state.jobs.has(key) || record.phase !== "waiting") {
+    return;
+  }
+  const job: ActiveJob = { uid, id, record, commit: "clean", startedOn: [] };
+  state.jobs.set(key, job);
+  enqueue(state, job);
+  if (record.kind === "launch" && record.hasSetup) {
+    const setup: SetupState = { uid, taskRef: record.taskRef, doneOn: [] };
+    state.setups.set(uid, setup);
+    effects.push({ type: "saveSetup", uid, setup });
+  }
+  state.planDue = true;
+}
+
+/** Which ranks run which setup: a launch its own on all ranks, an exec the user's last where that has not succeeded. */
+function setupOf(state: State, record: JobRecord): { ref: string | null; on: (node: NodeName) => boolean } {
+  if (record.kind === "launch") {
+    return record.hasSetup ? { ref: record.taskRef, on: () => true } : { ref: null, on: () => false };
+  }
+  const last = state.setups.get(record.uid);
+  return last === undefined
+    ? { ref: null, on: () => false }
+    : { ref: last.taskRef, on: (node) => !last.doneOn.includes(node) };
+}
+
+/** The plan's decision becomes an attempt; the nodes hear of it when `startCommitted` comes. */
+export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]): void {
+  const { state, effects } = context;
+  const setup = setupOf(state, job.record);
+  const ranks: RankRecord[] = grants.map((grant) => ({
+    grant,
+    setup: setup.on(grant.node),
+    pid: null,
+    setupExit: null,
+    runExit: null,
+    logDir: null,
+  }));
+  state.attemptCounter += 1;
+  const attempt: AttemptRecord = {
+    id: `${state.nonce}-${state.attemptCounter}`,
+    number: (job.record.attempt?.number ?? 0) + 1,
+    setupRef: ranks.some((rank) => rank.setup) ? setup.ref : null,
+    ranks,
+  };
+  dequeue(state, job);
+  job.record = { ...job.record, phase: "starting", attempt };
+  job.commit = "starting";
+  job.startedOn = [];
+  state.attempts.set(attempt.id, jobKey(job.uid, job.id));
+  effects.push({ type: "commitStart", uid: job.uid, id: job.id, record: job.record });
+  announce(context, job);
+}
+
+export function onStartCommitted(context: Context, uid: Uid, id: JobId, attempt: AttemptId): void {
+  const job = context.state.jobs.get(jobKey(uid, id));
+  if (job === undefined || job.commit !== "starting" || job.record.attempt?.id !== attempt) {
+    return;
+  }
+  job.commit = "clean";
+  if (job.record.cancelRequestedAt !== null) {
+    endJob(context, job, "CANCELLED", null);
+    return;
+  }
+  markStale(context.state, job);
+}
+
+/** Decides the end and asks for it to be written; nodes hear of it when `endCommitted` comes. */
+export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason: string | null): void {
+  if (job.record.phase === "waiting") {
+    dequeue(context.state, job);
+  }
+  const endedAt = context.now;
+  job.record = { ...job.record, phase: "ended", end, endedAt, reason: reason === null ? null : reason.slice(0, reasonMax) };
+  job.commit = "ending";
+  context.effects.push({ type: "commitEnd", uid: job.uid, id: job.id, record: job.record });
+  announce(context, job);
+}
+
+export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
+  const { state } = context;
+  const job = state.jobs.get(jobKey(uid, id));
+  if (job === undefined || job.commit !== "ending") {
+    return;
+  }
+  job.commit = "clean";
+  for (const rank of job.record.attempt?.ranks ?? []) {
+    const node = state.nodes.get(rank.grant.node);
+    const attempt = job.record.attempt?.id;
+    if (node !== undefined && attempt !== undefined) {
+      node.ended.set(attempt, node.desiredSeq + 1);
+      node.stale = true;
+    }
+  }
+  dropIfReleased(state, job);
+  announce(context, job);
+}
+
+/** Forgets an ended job once no node holds anything of it. */
+export function dropIfReleased(state: State, job: ActiveJob): void {
+  const attempt = job.record.attempt;
+  if (job.record.phase !== "ended" || job.commit !== "clean") {
+    return;
+  }
+  const held = attempt?.ranks.some((rank) => state.nodes.get(rank.grant.node)?.ended.has(attempt.id) === true) ?? false;
+  if (!held) {
+    state.jobs.delete(jobKey(job.uid, job.id));
+    if (attempt !== null) {
+      state.attempts.delete(attempt.id);
+    }
+  }
+}
+
+/** Acts on a cancel now, or notes it until the start that is being written is on disk. An end that came first wins. */
+export function cancelJob(context: Context, job: ActiveJob): void {
+  if (job.record.phase === "ended" || job.record.cancelRequestedAt !== null) {
+    return;
+  }
+  job.record = { ...job.record, cancelRequestedAt: context.now };
+  if (job.commit === "starting") {
+    context.effects.push({ type: "commitUpdate", uid: job.uid, id: job.id, record: job.record });
+    return;
+  }
+  endJob(context, job, "CANCELLED", null);
+}
+
+export function onCancelRequested(context: Context, uid: Uid, ids: JobId[]): void {
+  for (const id of ids) {
+    const job = context.state.jobs.get(jobKey(uid, id));
+    if (job !== undefined) {
+      cancelJob(context, job);
+    }
+  }
+}
+
+export function onUserDowned(context: Context, uid: Uid): void {
+  const { state, effects } = context;
+  for (const job of state.jobs.values()) {
+    if (job.uid === uid) {
+      cancelJob(context, job);
+    }
+  }
+  state.setups.delete(uid);
+  effects.push({ type: "saveSetup", uid, setup: null });
+  for (const node of state.nodes.values()) {
+    if (node.connected) {
+      effects.push({ type: "tellNode", node: node.name, message: { type: "retireSkylet", uid } });
+    }
+  }
+}
+
+/**
+ * What a restart may have left undone: a cancel that was promised while the start was being written, and attempts on
+ * machines that are no longer configured, of which no report can ever come.
+ */
+export function settleRecovered(context: Context): void {
+  const { state } = context;
+  for (const job of [...state.jobs.values()]) {
+    if (job.commit !== "clean" || job.record.phase === "ended") {
+      continue;
+    }
+    const strange = job.record.attempt?.ranks.find((rank) => !state.nodes.has(rank.grant.node));
+    if (job.record.cancelRequestedAt !== null) {
+      endJob(context, job, "CANCELLED", null);
+    } else if (job.record.phase !== "waiting" && strange !== undefined) {
+      const reason = `It ran on ${strange.grant.node}, which is no longer in the coordinator's config.`;
+      endJob(context, job, "FAILED_DRIVER", reason);
+    }
+  }
+}

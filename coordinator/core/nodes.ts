@@ -1,0 +1,187 @@
+/**
+ * What nodes say and how they come and go. A report is taken in as the complete picture of a node: what it holds counts
+ * as used, what it has let go of is free, what it has lost ends its job, and what this state does not know is left
+ * alone. A silent node changes nothing about its jobs. Called by reduce.ts only.
+ */
+import { agentProtocol, type AttemptReport, type Hello, type Report } from "../../shared/agent-wire.ts";
+import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
+import type { JobRecord } from "../../shared/job.ts";
+import { wantedJob } from "./desired.ts";
+import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
+import { loseRank, takeReport } from "./progress.ts";
+import type { NodeState, State } from "./state.ts";
+
+function welcome(context: Context, node: NodeState): void {
+  const { stateId, epoch } = context.state;
+  node.welcomed = true;
+  const version = context.state.config.version ?? "0";
+  const message = { type: "welcome", protocol: agentProtocol, version, node: node.name, stateId, epoch } as const;
+  context.effects.push({ type: "tellNode", node: node.name, message });
+}
+
+/** An agent has already accepted this epoch from an earlier life of this state (it was rolled back): go past it. */
+function raiseEpoch(context: Context, seen: number): void {
+  const { state, effects } = context;
+  state.epoch = seen + 1;
+  effects.push({ type: "saveEpoch", epoch: state.epoch });
+  effects.push({
+    type: "log",
+    level: "warn",
+    text: "An agent knows a later epoch than this state: the state seems to be an older copy. Going on with a higher epoch.",
+    fields: { epoch: state.epoch },
+  });
+  for (const node of state.nodes.values()) {
+    node.welcomed = false;
+    node.heard = false;
+    node.reported = false;
+    node.desiredSeq = 0;
+    node.wantedSince.clear();
+    node.ended = new Map([...node.ended.keys()].map((id) => [id, 1]));
+  }
+}
+
+export function onNodeConnected(context: Context, name: NodeName, hello: Hello): void {
+  const { state } = context;
+  const node = state.nodes.get(name);
+  if (node === undefined) {
+    return;
+  }
+  node.connected = true;
+  node.heard = false;
+  node.stale = true;
+  node.refusal = null;
+  const foreign = hello.stateId !== state.stateId;
+  // The present epoch itself is no surprise on a node that has been welcomed in it.
+  if (!foreign && (hello.epoch > state.epoch || (hello.epoch === state.epoch && !node.welcomed))) {
+    raiseEpoch(context, hello.epoch);
+    for (const other of state.nodes.values()) {
+      if (other.connected) {
+        welcome(context, other);
+      }
+    }
+  } else {
+    welcome(context, node);
+  }
+  settleRecovered(context);
+}
+
+export function onNodeDisconnected(context: Context, name: NodeName): void {
+  const node = context.state.nodes.get(name);
+  if (node !== undefined) {
+    node.connected = false;
+    node.heard = false;
+  }
+}
+
+export function onNodeRefused(context: Context, name: NodeName, reason: string): void {
+  const node = context.state.nodes.get(name);
+  if (node !== undefined) {
+    node.refusal = reason;
+    const fields = { node: name, reason };
+    context.effects.push({ type: "log", level: "error", text: "The node refuses this coordinator.", fields });
+  }
+}
+
+export function onNodeReported(context: Context, name: NodeName, report: Report): void {
+  const { state } = context;
+  const node = state.nodes.get(name);
+  if (node === undefined || !node.connected || report.stateId !== state.stateId || report.epoch !== state.epoch) {
+    return;
+  }
+  const isFirst = !node.heard;
+  const hasOtherInventory = JSON.stringify(node.inventory) !== JSON.stringify(report.inventory);
+  node.heard = true;
+  node.reported = true;
+  node.refusal = null;
+  node.inventory = report.inventory;
+  node.warnings = report.warnings;
+  node.lastReportAt = context.now;
+  node.attempts = new Map(report.attempts.map((one) => [one.attempt, one]));
+  if (isFirst || hasOtherInventory) {
+    planAgain(state);
+  }
+  releaseEnded(context, node, report.seq);
+  for (const one of report.attempts) {
+    takeAttempt(context, node, one);
+  }
+  forgetUnknown(state, node);
+  for (const [id, since] of node.wantedSince) {
+    const job = report.seq >= since && !node.attempts.has(id) ? wantedJob(state, name, id) : null;
+    if (job !== null && job.commit === "clean") {
+      loseRank(context, job, node);
+    }
+  }
+}
+
+/** What the node was told has ended and no longer lists is gone: its grant is free. */
+function releaseEnded(context: Context, node: NodeState, seq: number): void {
+  const { state } = context;
+  for (const [id, since] of node.ended) {
+    if (seq < since || node.attempts.has(id)) {
+      continue;
+    }
+    node.ended.delete(id);
+    node.wantedSince.delete(id);
+    const key = state.attempts.get(id);
+    const job = key === undefined ? undefined : state.jobs.get(key);
+    if (job !== undefined) {
+      dropIfReleased(state, job);
+    }
+    planAgain(state);
+  }
+}
+
+function takeAttempt(context: Context, node: NodeState, report: AttemptReport): void {
+  const { state } = context;
+  const id = report.attempt;
+  const key = state.attempts.get(id);
+  const job = key === undefined ? undefined : state.jobs.get(key);
+  if (job?.record.attempt?.ranks.some((rank) => rank.grant.node === node.name) === true) {
+    if (job.record.phase === "ended" && job.commit === "clean" && !node.ended.has(id)) {
+      markEnded(node, id);
+    }
+    takeReport(context, job, node, report);
+    return;
+  }
+  if (node.ended.has(id)) {
+    return;
+  }
+  if (report.state === "exited") {
+    // Over by itself: there is nothing left to stop, so the node may forget it although no record speaks of it.
+    markEnded(node, id);
+  } else if (!node.unknown.has(id)) {
+    node.unknown.add(id);
+    context.effects.push({ type: "readJob", uid: report.uid, id: report.jobId, attempt: id });
+  }
+}
+
+function markEnded(node: NodeState, id: AttemptId): void {
+  node.ended.set(id, node.desiredSeq + 1);
+  node.unknown.delete(id);
+  node.stale = true;
+}
+
+function forgetUnknown(state: State, node: NodeState): void {
+  for (const id of node.unknown) {
+    if (!node.attempts.has(id)) {
+      node.unknown.delete(id);
+      planAgain(state);
+    }
+  }
+}
+
+/** The store's word on an attempt that the state does not know: a durable end is passed on, all else is left alone. */
+export function onJobRead(context: Context, uid: Uid, id: JobId, attempt: AttemptId, record: JobRecord | null): void {
+  const hasEnded = record !== null && record.phase === "ended" && record.attempt?.id === attempt;
+  for (const node of context.state.nodes.values()) {
+    if (!node.unknown.has(attempt)) {
+      continue;
+    }
+    if (hasEnded) {
+      markEnded(node, attempt);
+      continue;
+    }
+    const text = "A node runs an attempt that this state does not know. It is left alone and keeps what it was granted.";
+    context.effects.push({ type: "log", level: "warn", text, fields: { node: node.name, attempt, uid, job: id } });
+  }
+}

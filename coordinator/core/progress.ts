@@ -1,0 +1,138 @@
+/**
+ * What the ranks' reports mean for their job: progress of the record, the barrier before the run scripts, setups that
+ * have succeeded, and the end. Only facts of the current attempt count, and progress never goes back: a late report of
+ * an earlier state changes nothing. Called by nodes.ts after each report.
+ */
+import type { AttemptReport } from "../../shared/agent-wire.ts";
+import type { EndStatus, JobRecord, Phase, RankRecord } from "../../shared/job.ts";
+import { announce, type Context, endJob, markStale } from "./jobs.ts";
+import type { ActiveJob, NodeState } from "./state.ts";
+
+/** Exit code of ranks that were ended because another one failed. Source: SkyPilot. */
+const exitOfOthers = 137;
+const order: Phase[] = ["waiting", "starting", "setup", "running", "ended"];
+
+interface Outcome {
+  end: EndStatus;
+  reason: string | null;
+}
+
+/**
+ * The run scripts may begin: at once when there is nobody to wait for, else when every rank that has a setup has done
+ * it. Never false again once it was true.
+ */
+export function mayRun(record: JobRecord): boolean {
+  const ranks = record.attempt?.ranks ?? [];
+  return record.phase === "running" || ranks.length === 1 || ranks.every((rank) => !rank.setup || rank.setupExit === 0);
+}
+
+/** The rank's record with what this report adds. */
+function withReport(rank: RankRecord, report: AttemptReport): RankRecord {
+  const pastSetup = report.state === "setupDone" || report.state === "running";
+  return {
+    ...rank,
+    pid: report.state === "starting" ? rank.pid : (report.pid ?? rank.pid),
+    setupExit: report.setupExit ?? (rank.setup && pastSetup ? 0 : rank.setupExit),
+    runExit: report.runExit ?? rank.runExit,
+    logDir: report.logDir ?? rank.logDir,
+  };
+}
+
+/** How a rank that is over has ended. */
+function outcomeOf(job: ActiveJob, rank: RankRecord, report: AttemptReport): Outcome {
+  const node = rank.grant.node;
+  const many = (job.record.attempt?.ranks.length ?? 1) > 1;
+  const where = many ? ` on ${node}` : "";
+  if (report.fault !== null) {
+    return { end: "FAILED_DRIVER", reason: `${node}: ${report.fault}` };
+  }
+  if (rank.setup && rank.setupExit !== 0) {
+    return rank.setupExit === null
+      ? { end: "FAILED_DRIVER", reason: `${node}: it ended during setup without an exit code.` }
+      : { end: "FAILED_SETUP", reason: `setup ended with exit code ${rank.setupExit}${where}` };
+  }
+  if (!job.record.hasRun || rank.runExit === 0) {
+    return { end: "SUCCEEDED", reason: null };
+  }
+  return rank.runExit === null
+    ? { end: "FAILED_DRIVER", reason: `${node}: it ended without an exit code.` }
+    : { end: "FAILED", reason: `run ended with exit code ${rank.runExit}${where}` };
+}
+
+/** The phase that the reports amount to. A rank that is over has begun. */
+function phaseOf(record: JobRecord, reports: (AttemptReport | undefined)[]): Phase {
+  const states = reports.map((report) => report?.state ?? "starting");
+  if (states.every((state) => state === "running" || state === "exited")) {
+    return record.hasRun ? "running" : "setup";
+  }
+  const setups = record.attempt?.ranks.some((rank) => rank.setup) ?? false;
+  return setups && states.some((state) => state !== "starting") ? "setup" : "starting";
+}
+
+/** A rank's setup has succeeded: if it still is the user's last one, an exec there need not run it again. */
+function noteSetupDone(context: Context, job: ActiveJob, rank: RankRecord): void {
+  const setup = context.state.setups.get(job.uid);
+  const node = rank.grant.node;
+  if (setup === undefined || setup.taskRef !== job.record.attempt?.setupRef || setup.doneOn.includes(node)) {
+    return;
+  }
+  const done = { ...setup, doneOn: [...setup.doneOn, node] };
+  context.state.setups.set(job.uid, done);
+  context.effects.push({ type: "saveSetup", uid: job.uid, setup: done });
+}
+
+/** The rank's part on `node` is gone although the node took it into account: it is lost. */
+export function loseRank(context: Context, job: ActiveJob, node: NodeState): void {
+  const reason = `${node.name}: the machine no longer knows this job.`;
+  finish(context, job, { end: "FAILED_DRIVER", reason });
+}
+
+function finish(context: Context, job: ActiveJob, outcome: Outcome): void {
+  const attempt = job.record.attempt;
+  if (attempt !== null && outcome.end !== "SUCCEEDED" && attempt.ranks.length > 1) {
+    const ranks = attempt.ranks.map((rank) => ({ ...rank, runExit: rank.runExit ?? (job.record.hasRun ? exitOfOthers : null) }));
+    job.record = { ...job.record, attempt: { ...attempt, ranks } };
+  }
+  endJob(context, job, outcome.end, outcome.reason);
+}
+
+/** Takes in what `node` reports of its rank of this job. The caller has checked that the attempt is the current one. */
+export function takeReport(context: Context, job: ActiveJob, node: NodeState, report: AttemptReport): void {
+  const attempt = job.record.attempt;
+  const index = attempt?.ranks.findIndex((rank) => rank.grant.node === node.name) ?? -1;
+  const before = attempt?.ranks[index];
+  if (attempt === null || before === undefined || job.commit !== "clean" || job.record.phase === "ended") {
+    return;
+  }
+  if (report.state !== "starting" && !job.startedOn.includes(node.name)) {
+    job.startedOn = [...job.startedOn, node.name];
+  }
+  const old = job.record;
+  const couldRun = mayRun(old);
+  const rank = withReport(before, report);
+  const ranks = attempt.ranks.with(index, rank);
+  const reports = ranks.map((one) => context.state.nodes.get(one.grant.node)?.attempts.get(attempt.id));
+  const seen = phaseOf(old, reports);
+  const phase = order.indexOf(seen) > order.indexOf(old.phase) ? seen : old.phase;
+  const startedAt = old.startedAt ?? (phase === "running" ? context.now : null);
+  const changed = phase !== old.phase || JSON.stringify(rank) !== JSON.stringify(before);
+  job.record = { ...old, attempt: { ...attempt, ranks }, phase, startedAt };
+  if (rank.setup && rank.setupExit === 0) {
+    noteSetupDone(context, job, rank);
+  }
+  const outcomes = reports.map((one, at) =>
+    one?.state === "exited" ? outcomeOf(job, ranks[at] as RankRecord, one) : null,
+  );
+  const failure = outcomes.find((one) => one !== null && one.end !== "SUCCEEDED");
+  if (failure !== undefined && failure !== null) {
+    finish(context, job, failure);
+  } else if (outcomes.every((one) => one !== null)) {
+    finish(context, job, { end: "SUCCEEDED", reason: null });
+  } else if (changed) {
+    context.effects.push({ type: "commitUpdate", uid: job.uid, id: job.id, record: job.record });
+    announce(context, job);
+    if (!couldRun && mayRun(job.record)) {
+      markStale(context.state, job);
+    }
+  }
+}

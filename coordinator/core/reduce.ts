@@ -1,0 +1,80 @@
+/**
+ * The coordinator's brain: one event in, the state changed in place, effects out as values. After the event's own
+ * function it starts what now fits and sends the nodes whose picture has changed. It never reads a clock, draws a
+ * number or does anything itself. The loop (coordinator/loop.ts) and the simulator are its only callers.
+ */
+import { assertNever } from "../../shared/errors.ts";
+import { tellStaleNodes } from "./desired.ts";
+import {
+  type Context,
+  onCancelRequested,
+  onEndCommitted,
+  onJobSubmitted,
+  onStartCommitted,
+  onUserDowned,
+  settleRecovered,
+  startJob,
+} from "./jobs.ts";
+import { onJobRead, onNodeConnected, onNodeDisconnected, onNodeRefused, onNodeReported } from "./nodes.ts";
+import { plan } from "./schedule.ts";
+import type { CoreEffect, CoreEvent, State } from "./state.ts";
+
+/** `now` is in milliseconds since 1970. The effects are to be carried out in order. */
+export function reduce(state: State, event: CoreEvent, now: number): CoreEffect[] {
+  const context: Context = { state, effects: [], now };
+  apply(context, event);
+  startWhatFits(context);
+  tellStaleNodes(context);
+  return context.effects;
+}
+
+function apply(context: Context, event: CoreEvent): void {
+  switch (event.type) {
+    case "jobSubmitted":
+      return onJobSubmitted(context, event.uid, event.id, event.record);
+    case "cancelRequested":
+      return onCancelRequested(context, event.uid, event.ids);
+    case "userDowned":
+      return onUserDowned(context, event.uid);
+    case "nodeConnected":
+      return onNodeConnected(context, event.node, event.hello);
+    case "nodeDisconnected":
+      return onNodeDisconnected(context, event.node);
+    case "nodeReported":
+      return onNodeReported(context, event.node, event.report);
+    case "nodeRefused":
+      return onNodeRefused(context, event.node, event.reason);
+    case "startCommitted":
+      return onStartCommitted(context, event.uid, event.id, event.attempt);
+    case "endCommitted":
+      return onEndCommitted(context, event.uid, event.id);
+    case "jobRead":
+      return onJobRead(context, event.uid, event.id, event.attempt, event.record);
+    case "ticked":
+      context.state.planDue = true;
+      return settleRecovered(context);
+    default:
+      return assertNever(event);
+  }
+}
+
+function startWhatFits(context: Context): void {
+  const { state } = context;
+  if (!state.planDue) {
+    return;
+  }
+  state.planDue = false;
+  const decided = plan(state);
+  for (const name of decided.blocked) {
+    state.blocked.add(name);
+  }
+  for (const { key, ranks } of decided.starts) {
+    const job = state.jobs.get(key);
+    if (job !== undefined) {
+      startJob(context, job, ranks);
+    }
+  }
+  if (decided.wakeAt !== null) {
+    context.effects.push({ type: "wakeAt", at: decided.wakeAt });
+  }
+}
