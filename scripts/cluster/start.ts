@@ -87,7 +87,7 @@ function findUid(dir: string): number {
     }),
   );
   const size = uidRange.last - uidRange.first + 1;
-  const hash = [...dir].reduce((sum, char) => (sum * 31 + (char.codePointAt(0) ?? 0)) % size, 7);
+  const hash = Buffer.from(dir).reduce((sum, byte) => (sum * 31 + byte) % size, 7);
   for (let step = 0; step < size; step += 1) {
     const uid = uidRange.first + ((hash + step) % size);
     if (!used.has(uid) && spawnSync("getent", ["passwd", String(uid)], { stdio: "ignore" }).status === 2) {
@@ -248,7 +248,7 @@ function checkPrograms(cluster: Cluster): void {
     throw new ClusterError(
       `other accounts cannot run ${process.execPath} with ${dist}: a folder above one of them is closed to others.\n` +
         "Put the checkout (and Node.js) where everybody may read, for instance below /opt or /srv.\n" +
-        `${result.stderr ?? ""}`.slice(0, 500),
+        (result.stderr ?? "").slice(0, 500),
     );
   }
 }

@@ -23,8 +23,8 @@ export interface RunOptions {
 export interface Running {
   child: ChildProcess;
   /** What it has said so far. */
-  stdout(): string;
-  stderr(): string;
+  stdout: () => string;
+  stderr: () => string;
   /** Resolves when it has ended and its output is complete. */
   ended: Promise<Result>;
 }
