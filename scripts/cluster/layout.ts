@@ -52,6 +52,8 @@ export interface Paths {
   redisSocket: string;
   redisConfig: string;
   nodesDir: string;
+  /** The cluster's own copy of the build, so that neither a closed home nor a later build matters to it. */
+  programsDir: string;
 }
 
 export function pathsOf(dir: string): Paths {
@@ -69,6 +71,7 @@ export function pathsOf(dir: string): Paths {
     redisSocket: join(dir, "state/redis/redis.sock"),
     redisConfig: join(dir, "state/redis/redis.conf"),
     nodesDir: join(dir, "nodes"),
+    programsDir: join(dir, "programs"),
   };
 }
 

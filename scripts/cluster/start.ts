@@ -16,7 +16,6 @@ import {
   type Cluster,
   ClusterError,
   dirBytesMax,
-  dist,
   nodeNames,
   nodePathsOf,
   type Options,
@@ -26,6 +25,7 @@ import {
   writeCluster,
 } from "./layout.ts";
 import { isAlive, launch, readPids } from "./processes.ts";
+import { copyPrograms, nodeProgram } from "./programs.ts";
 
 /** Uids that Debian gives to nobody: between dynamic service users and the end of 16 bits. */
 const uidRange = { first: 61184, last: 65519 };
@@ -225,7 +225,7 @@ function writeRegistration(options: Options): void {
       ssh_private_key: options.sshKey,
       ...(options.sshPort === null ? {} : { port: options.sshPort }),
     },
-    coordinator: { socket: pathsOf(options.dir).apiSocket, gate: join(dist, "sky") },
+    coordinator: { socket: pathsOf(options.dir).apiSocket, gate: join(pathsOf(options.dir).programsDir, "sky") },
   };
   const lines = [
     `# Cluster '${options.name}'. Copy this file to ~/.sky/local/${options.name}.yml on the machine where you type 'sky'.`,
@@ -235,22 +235,6 @@ function writeRegistration(options: Options): void {
     `coordinator:\n  socket: ${file.coordinator.socket}\n  gate: ${file.coordinator.gate}`,
   ];
   writeFileSync(registrationFile(options), `${lines.join("\n")}\n`, { mode: 0o644 });
-}
-
-/** Other accounts must be able to run the bundles: a checkout below a closed home would fail much later and darkly. */
-function checkPrograms(cluster: Cluster): void {
-  if (!existsSync(join(dist, "coordinator.mjs"))) {
-    throw new ClusterError(`${dist} holds no build. Run 'npm run build' first.`);
-  }
-  const [command, ...args] = asCoordinator(cluster, [process.execPath, "-e", "require('fs').accessSync(process.argv[1])", join(dist, "sky")]);
-  const result = spawnSync(command ?? "", args, { encoding: "utf8", cwd: "/", env: cleanEnv("/") });
-  if (result.status !== 0) {
-    throw new ClusterError(
-      `other accounts cannot run ${process.execPath} with ${dist}: a folder above one of them is closed to others.\n` +
-        "Put the checkout (and Node.js) where everybody may read, for instance below /opt or /srv.\n" +
-        (result.stderr ?? "").slice(0, 500),
-    );
-  }
 }
 
 /** Starts one part if it does not run: `redis`, `coordinator` or `agent:NAME`. */
@@ -264,12 +248,12 @@ export function startPart(cluster: Cluster, part: string): void {
   if (part === "redis") {
     launch(dir, part, asCoordinator(cluster, ["redis-server", paths.redisConfig]), cleanEnv(paths.redisDir));
   } else if (part === "coordinator") {
-    const argv = [process.execPath, join(dist, "coordinator.mjs"), "--config", paths.coordinatorConfig];
+    const argv = [nodeProgram(dir), join(paths.programsDir, "coordinator.mjs"), "--config", paths.coordinatorConfig];
     launch(dir, part, asCoordinator(cluster, argv), cleanEnv(paths.stateDir));
   } else if (part.startsWith("agent:") && nodeNames(cluster.options).includes(part.slice(6))) {
     const config = nodePathsOf(dir, part.slice(6)).config;
     const home = cluster.options.singleUser ? (process.env["HOME"] ?? "/") : "/root";
-    launch(dir, part, [process.execPath, join(dist, "agent.mjs"), "--config", config], cleanEnv(home));
+    launch(dir, part, [nodeProgram(dir), join(paths.programsDir, "agent.mjs"), "--config", config], cleanEnv(home));
   } else {
     throw new ClusterError(`no part '${part}'. Parts: ${partsOf(cluster.options).join(", ")}.`);
   }
@@ -359,10 +343,10 @@ export async function start(options: Options): Promise<boolean> {
   if (JSON.stringify(cluster.options) !== JSON.stringify(options)) {
     throw new ClusterError(`${options.dir} holds a cluster with other options. Stop it first: dev-cluster stop --dir ${options.dir}`);
   }
-  checkPrograms(cluster);
   if (existing === null) {
     writeCluster(cluster);
     makeFolders(cluster);
+    copyPrograms(options.dir);
     writeConfigs(cluster);
   }
   writeRegistration(options);
