@@ -35,6 +35,8 @@ export interface NodeAttempt {
   unsaved: boolean;
   /** Sent on the present connection to the user's skylet; all false again when that connection ends. */
   sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean };
+  /** Accepted in this life of the agent, and no skylet has gone since: `sent.start` says whether a runner can exist. */
+  fresh: boolean;
   /** Named as ended by the coordinator: it is being stopped, cleaned and then forgotten. */
   ended: boolean;
   /** Verified: none of its processes is left. */

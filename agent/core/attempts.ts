@@ -1,0 +1,208 @@
+/**
+ * One attempt on this node, from the ledger's first line to its last. `advance` looks at where an attempt stands and
+ * asks for the one next step; every event ends there, so a restart at any moment goes on by the same rules. Nothing that
+ * depends on a ledger entry is asked for before that entry is on disk. Called by reduce.ts, orders.ts and skylets.ts.
+ */
+import type { AttemptReport, WantedAttempt } from "../../shared/agent-wire.ts";
+import type { Uid } from "../../shared/ids.ts";
+import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
+import type { AgentEffect, AgentState, LedgerEntry, NodeAttempt, SkyletState } from "./state.ts";
+
+/** What every step is handed. `changed`: the coordinator should hear of it. */
+export interface Context {
+  state: AgentState;
+  effects: AgentEffect[];
+  changed: boolean;
+}
+
+/** Longest fault in a report, in characters. Source: attemptReportSchema. */
+const faultMax = 1000;
+
+export function newEntry(wanted: WantedAttempt, bootId: string): LedgerEntry {
+  return {
+    wanted,
+    phase: "accepted",
+    bootId,
+    pid: null,
+    startTime: null,
+    setupExit: null,
+    runExit: null,
+    logDir: null,
+    fault: null,
+  };
+}
+
+export function newAttempt(entry: LedgerEntry): NodeAttempt {
+  const report: AttemptReport = {
+    attempt: entry.wanted.attempt,
+    uid: entry.wanted.uid,
+    user: entry.wanted.user,
+    jobId: entry.wanted.jobId,
+    jobName: entry.wanted.jobName,
+    rank: entry.wanted.rank,
+    grant: entry.wanted.grant,
+    state: entry.phase === "exited" ? "exited" : "starting",
+    pid: entry.pid,
+    setupExit: entry.setupExit,
+    runExit: entry.runExit,
+    logDir: entry.logDir,
+    fault: entry.fault,
+  };
+  return { entry, report, saving: false, unsaved: false, sent: nothingSent(), fresh: false, ended: false, gone: false };
+}
+
+function nothingSent(): NodeAttempt["sent"] {
+  return { start: false, go: false, mayRun: false, stop: false };
+}
+
+/** Everything that was asked on the connection to the skylet counts as not asked; a runner may have come of it. */
+export function forgetSent(attempt: NodeAttempt): void {
+  attempt.fresh &&= !attempt.sent.start;
+  attempt.sent = nothingSent();
+}
+
+export function skyletOf(state: AgentState, uid: Uid, user: string): SkyletState {
+  const known = state.skylets.get(uid);
+  if (known !== undefined) {
+    return known;
+  }
+  const skylet: SkyletState = { uid, user, state: "none", retire: false };
+  state.skylets.set(uid, skylet);
+  return skylet;
+}
+
+/** Replaces parts of the entry; they are written at the next `advance`. */
+export function changeEntry(context: Context, attempt: NodeAttempt, parts: Partial<LedgerEntry>): void {
+  attempt.entry = { ...attempt.entry, ...parts };
+  attempt.unsaved = true;
+  const { pid, setupExit, runExit, logDir, fault, phase } = attempt.entry;
+  const state = phase === "exited" ? "exited" : attempt.report.state;
+  attempt.report = { ...attempt.report, pid, setupExit, runExit, logDir, fault, state };
+  context.changed = true;
+}
+
+/** The attempt is over for a cause that is not the user's code. */
+export function failAttempt(context: Context, attempt: NodeAttempt, fault: string): void {
+  if (attempt.entry.phase !== "exited") {
+    changeEntry(context, attempt, { phase: "exited", fault: fault.slice(0, faultMax) });
+  }
+}
+
+/** Takes in how the skylet sees the attempt. An attempt that is over stays as it was. */
+export function takeSkyletView(context: Context, attempt: NodeAttempt, seen: SkyletAttempt): void {
+  const { entry } = attempt;
+  if (entry.phase === "exited") {
+    return;
+  }
+  const exits = { setupExit: seen.setupExit ?? entry.setupExit, runExit: seen.runExit ?? entry.runExit };
+  const logDir = seen.logDir ?? entry.logDir;
+  if (seen.state === "exited") {
+    changeEntry(context, attempt, { ...exits, logDir, phase: "exited", fault: seen.fault });
+    return;
+  }
+  const isBlocked = seen.state === "starting";
+  if (isBlocked && entry.pid === null) {
+    return;
+  }
+  if (isBlocked && seen.pid !== entry.pid) {
+    // The runner that was recorded is no more and its code never began: prepare one again, and check its pid again.
+    forgetSent(attempt);
+    changeEntry(context, attempt, { pid: null, startTime: null });
+    return;
+  }
+  if (attempt.report.state !== seen.state || exits.setupExit !== entry.setupExit || logDir !== entry.logDir) {
+    attempt.report = { ...attempt.report, state: seen.state };
+    const pid = entry.pid ?? seen.pid;
+    changeEntry(context, attempt, { ...exits, logDir, pid, phase: isBlocked ? entry.phase : "go" });
+  }
+}
+
+/** Asks for the next step of this attempt, if there is one to take now. */
+export function advance(context: Context, attempt: NodeAttempt): void {
+  const { effects } = context;
+  if (attempt.saving) {
+    return;
+  }
+  if (attempt.ended && canVanish(context.state, attempt)) {
+    vanish(context, attempt);
+    return;
+  }
+  if (attempt.unsaved) {
+    attempt.unsaved = false;
+    attempt.saving = true;
+    effects.push({ type: "saveLedger", entry: attempt.entry });
+    return;
+  }
+  if (attempt.entry.phase === "exited" && !attempt.ended) {
+    return;
+  }
+  const { uid, user } = attempt.entry.wanted;
+  const skylet = skyletOf(context.state, uid, user);
+  if (skylet.state === "none") {
+    skylet.state = "starting";
+    effects.push({ type: "ensureSkylet", uid, user });
+  } else if (skylet.state === "ready") {
+    orderSkylet(context, attempt);
+  }
+}
+
+/** Nothing of it can be left: verified, or no runner of it can exist since this boot. */
+function canVanish(state: AgentState, attempt: NodeAttempt): boolean {
+  return attempt.gone || attempt.entry.bootId !== state.bootId;
+}
+
+function vanish(context: Context, attempt: NodeAttempt): void {
+  const { state, effects } = context;
+  const { attempt: id, uid } = attempt.entry.wanted;
+  state.attempts.delete(id);
+  context.changed = true;
+  effects.push({ type: "dropLedger", attempt: id });
+  if (state.skylets.get(uid)?.state === "ready") {
+    effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: id } });
+  }
+  retireIfIdle(context, uid);
+}
+
+/** Ends the user's skylet if that was asked for and none of the user's attempts is left. */
+export function retireIfIdle(context: Context, uid: Uid): void {
+  const skylet = context.state.skylets.get(uid);
+  if (skylet === undefined || !skylet.retire || skylet.state !== "ready") {
+    return;
+  }
+  for (const attempt of context.state.attempts.values()) {
+    if (attempt.entry.wanted.uid === uid) {
+      return;
+    }
+  }
+  skylet.retire = false;
+  context.effects.push({ type: "sendSkylet", uid, message: { type: "retire" } });
+}
+
+function orderSkylet(context: Context, attempt: NodeAttempt): void {
+  const { effects } = context;
+  const { sent, entry } = attempt;
+  const { attempt: id, uid, graceSeconds } = entry.wanted;
+  if (attempt.ended) {
+    if (!sent.stop) {
+      sent.stop = true;
+      effects.push({ type: "sendSkylet", uid, message: { type: "stop", attempt: id, graceSeconds } });
+    }
+    return;
+  }
+  if (entry.phase === "accepted" || entry.pid === null) {
+    if (!sent.start) {
+      sent.start = true;
+      sent.mayRun = entry.wanted.mayRun;
+      effects.push({ type: "sendSkylet", uid, message: { type: "start", wanted: entry.wanted } });
+    }
+    return;
+  }
+  if (attempt.report.state === "starting" && !sent.go) {
+    sent.go = true;
+    effects.push({ type: "sendSkylet", uid, message: { type: "go", attempt: id } });
+  }
+  if (entry.wanted.mayRun && !sent.mayRun) {
+    sent.mayRun = true;
+    effects.push({ type: "sendSkylet", uid, message: { type: "mayRun", attempt: id } });
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * What comes from the coordinator: its welcome and its pictures. A node follows one state only; another state, an
+ * earlier epoch or an old sequence number is not obeyed, and whatever happens only attempts that are named as ended are
+ * stopped. Called by reduce.ts only.
+ */
+import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
+import type { Uid } from "../../shared/ids.ts";
+import { advance, type Context, failAttempt, newAttempt, newEntry, retireIfIdle, skyletOf } from "./attempts.ts";
+
+export function onWelcomed(context: Context, stateId: string, epoch: number): void {
+  const { state, effects } = context;
+  if (state.link === "down") {
+    return;
+  }
+  if (state.stateId !== null && state.stateId !== stateId) {
+    const reason =
+      `This machine belongs to the state ${state.stateId}, the coordinator has ${stateId}. ` +
+      "Its jobs keep running and no orders are taken until an admin confirms the new state.";
+    state.link = "refused";
+    effects.push({ type: "refuse", reason, stateId: state.stateId });
+    return;
+  }
+  if (epoch < state.epoch) {
+    const reason = `This machine has already followed epoch ${state.epoch}; the coordinator has ${epoch}, an older one.`;
+    state.link = "refused";
+    effects.push({ type: "refuse", reason, stateId: state.stateId });
+    return;
+  }
+  state.link = "greeted";
+  state.welcome = { stateId, epoch };
+  if (state.stateId === stateId && state.epoch === epoch) {
+    accept(context);
+  } else {
+    effects.push({ type: "saveIdentity", stateId, epoch });
+  }
+}
+
+function accept(context: Context): void {
+  context.state.link = "accepted";
+  context.state.welcome = null;
+  context.changed = true;
+}
+
+export function onIdentitySaved(context: Context, stateId: string, epoch: number): void {
+  const { state } = context;
+  if (state.stateId === null || epoch > state.epoch) {
+    state.stateId = stateId;
+    state.epoch = epoch;
+    state.seq = 0;
+  }
+  if (state.link === "greeted" && state.welcome?.stateId === stateId && state.welcome.epoch === epoch) {
+    accept(context);
+  }
+}
+
+export function onDesired(context: Context, desired: Desired): void {
+  const { state } = context;
+  const isOurs = desired.stateId === state.stateId && desired.epoch === state.epoch;
+  if (state.link !== "accepted" || !isOurs || desired.seq <= state.seq) {
+    return;
+  }
+  state.seq = desired.seq;
+  context.changed = true;
+  for (const wanted of desired.wanted) {
+    takeWanted(context, wanted);
+  }
+  for (const id of desired.ended) {
+    const attempt = state.attempts.get(id);
+    if (attempt === undefined || attempt.ended) {
+      continue;
+    }
+    attempt.ended = true;
+    // No skylet has ever been asked to start it, in this life of the agent or an earlier one.
+    attempt.gone ||= attempt.fresh && !attempt.sent.start;
+    advance(context, attempt);
+  }
+}
+
+function takeWanted(context: Context, wanted: WantedAttempt): void {
+  const { state } = context;
+  const known = state.attempts.get(wanted.attempt);
+  if (known !== undefined) {
+    if (wanted.mayRun && !known.entry.wanted.mayRun) {
+      known.entry = { ...known.entry, wanted: { ...known.entry.wanted, mayRun: true } };
+      advance(context, known);
+    }
+    return;
+  }
+  const attempt = newAttempt(newEntry(wanted, state.bootId));
+  attempt.unsaved = true;
+  attempt.fresh = true;
+  state.attempts.set(wanted.attempt, attempt);
+  skyletOf(state, wanted.uid, wanted.user).retire = false;
+  if (wanted.started) {
+    failAttempt(context, attempt, "The machine's agent has lost its record of this job, so its end is not known.");
+  }
+  advance(context, attempt);
+}
+
+export function onRetireRequested(context: Context, uid: Uid): void {
+  const skylet = context.state.skylets.get(uid);
+  if (skylet !== undefined) {
+    skylet.retire = true;
+    retireIfIdle(context, uid);
+  }
+}

@@ -1,0 +1,142 @@
+/**
+ * What the users' skylets say. A skylet can only speak of its own user's attempts; what it says of others is dropped.
+ * When its connection ends, everything that was asked on it counts as not asked, and the next skylet is asked again:
+ * all its orders can be repeated. Called by reduce.ts only.
+ */
+import type { AttemptId, Uid } from "../../shared/ids.ts";
+import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
+import {
+  advance,
+  changeEntry,
+  type Context,
+  failAttempt,
+  forgetSent,
+  retireIfIdle,
+  skyletOf,
+  takeSkyletView,
+} from "./attempts.ts";
+import type { NodeAttempt } from "./state.ts";
+
+function attemptsOf(context: Context, uid: Uid): NodeAttempt[] {
+  return [...context.state.attempts.values()].filter((attempt) => attempt.entry.wanted.uid === uid);
+}
+
+function ownAttempt(context: Context, uid: Uid, id: AttemptId): NodeAttempt | null {
+  const attempt = context.state.attempts.get(id);
+  return attempt !== undefined && attempt.entry.wanted.uid === uid ? attempt : null;
+}
+
+function advanceAll(context: Context, uid: Uid): void {
+  for (const attempt of attemptsOf(context, uid)) {
+    advance(context, attempt);
+  }
+}
+
+export function onSkyletReady(context: Context, uid: Uid, listed: SkyletAttempt[]): void {
+  const { state, effects } = context;
+  const seen = new Map(listed.map((one) => [one.attempt, one]));
+  const attempts = attemptsOf(context, uid);
+  skyletOf(state, uid, attempts[0]?.entry.wanted.user ?? String(uid)).state = "ready";
+  for (const attempt of attempts) {
+    forgetSent(attempt);
+    const view = seen.get(attempt.entry.wanted.attempt);
+    if (view !== undefined) {
+      takeSkyletView(context, attempt, view);
+    } else if (attempt.entry.phase === "go") {
+      failAttempt(context, attempt, "Its runner has vanished without an exit code.");
+    }
+  }
+  for (const one of listed) {
+    if (state.attempts.has(one.attempt)) {
+      continue;
+    }
+    const fields = { attempt: one.attempt, uid, state: one.state };
+    if (one.state === "exited") {
+      effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: one.attempt } });
+    } else {
+      effects.push({ type: "log", level: "error", text: "A runner lives of which the ledger knows nothing; it is left alone.", fields });
+    }
+  }
+  advanceAll(context, uid);
+  retireIfIdle(context, uid);
+}
+
+export function onSkyletGone(context: Context, uid: Uid): void {
+  const skylet = context.state.skylets.get(uid);
+  if (skylet === undefined) {
+    return;
+  }
+  skylet.state = "none";
+  for (const attempt of attemptsOf(context, uid)) {
+    forgetSent(attempt);
+  }
+  advanceAll(context, uid);
+}
+
+export function onSkyletFailed(context: Context, uid: Uid, error: string): void {
+  const { state, effects } = context;
+  skyletOf(state, uid, String(uid)).state = "none";
+  effects.push({ type: "log", level: "warn", text: "A user's skylet could not be started.", fields: { uid, error } });
+  let isNeeded = false;
+  for (const attempt of attemptsOf(context, uid)) {
+    forgetSent(attempt);
+    // Without a verified runner no user code has begun, and a blocked runner ends with its skylet's pipe.
+    const hasRunner = attempt.entry.pid !== null;
+    if (!hasRunner && attempt.ended) {
+      attempt.gone = true;
+    } else if (!hasRunner) {
+      failAttempt(context, attempt, error);
+    }
+    if (hasRunner && (attempt.ended || attempt.entry.phase !== "exited")) {
+      isNeeded = true;
+    } else {
+      advance(context, attempt);
+    }
+  }
+  if (isNeeded) {
+    effects.push({ type: "retryLater", uid });
+  }
+}
+
+export function onRetryDue(context: Context, uid: Uid): void {
+  advanceAll(context, uid);
+}
+
+export function onRunnerPrepared(
+  context: Context,
+  uid: Uid,
+  event: { attempt: AttemptId; pid: number; startTime: string; logDir: string },
+): void {
+  const attempt = ownAttempt(context, uid, event.attempt);
+  if (attempt === null || attempt.ended || attempt.entry.phase === "exited" || attempt.report.state !== "starting") {
+    return;
+  }
+  const { pid, startTime, logDir } = event;
+  attempt.sent.go = false;
+  changeEntry(context, attempt, { phase: "go", pid, startTime, logDir });
+  advance(context, attempt);
+}
+
+export function onRunnerFailed(context: Context, uid: Uid, id: AttemptId, error: string): void {
+  const attempt = ownAttempt(context, uid, id);
+  if (attempt !== null && attempt.report.state === "starting") {
+    failAttempt(context, attempt, error);
+    advance(context, attempt);
+  }
+}
+
+export function onRunnerChanged(context: Context, uid: Uid, seen: SkyletAttempt): void {
+  const attempt = ownAttempt(context, uid, seen.attempt);
+  if (attempt !== null) {
+    takeSkyletView(context, attempt, seen);
+    advance(context, attempt);
+  }
+}
+
+export function onAttemptGone(context: Context, uid: Uid, id: AttemptId): void {
+  const attempt = ownAttempt(context, uid, id);
+  if (attempt?.ended === true) {
+    attempt.gone = true;
+    advance(context, attempt);
+  }
+}
