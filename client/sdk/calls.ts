@@ -1,0 +1,82 @@
+/**
+ * The coordinator's API as typed functions: what the commands call, and what programs import. Every result is checked by
+ * its schema in shared/api.ts. It must never print and never read files; `say` hears about lost connections.
+ */
+import { z } from "zod";
+import {
+  cancelResultSchema,
+  type cancelBodySchema,
+  type execBodySchema,
+  type jobStatusBodySchema,
+  jobStatusResultSchema,
+  type launchBodySchema,
+  type logsBodySchema,
+  type NodesResult,
+  nodesResultSchema,
+  type queueBodySchema,
+  type QueueRow,
+  queueResultSchema,
+  type SubmitResult,
+  submitResultSchema,
+  whoamiResultSchema,
+} from "../../shared/api.ts";
+import type { JobStatus } from "../../shared/job.ts";
+import { type FollowResult, follow } from "./follow.ts";
+import { type Patience, read, submit } from "./requests.ts";
+import type { Transport } from "./transport.ts";
+
+export type WhoamiResult = z.infer<typeof whoamiResultSchema>;
+
+type Call<Schema extends z.ZodType> = Omit<z.input<Schema>, "cluster_name">;
+
+/** The calls to one cluster. Every function rejects with a SkyError whose text is meant for the person. */
+export interface Calls {
+  launch(body: Call<typeof launchBodySchema>): Promise<SubmitResult>;
+  exec(body: Call<typeof execBodySchema>): Promise<SubmitResult>;
+  queue(body: Call<typeof queueBodySchema>): Promise<QueueRow[]>;
+  /** Ids of the jobs that are being cancelled now. */
+  cancel(body: Call<typeof cancelBodySchema>): Promise<number[]>;
+  /** Ends all jobs of the caller and the caller's skylets. */
+  down(): Promise<void>;
+  /** `{"3": "RUNNING", "9": null}`; without ids: the latest job, or nothing. */
+  jobStatus(body: Call<typeof jobStatusBodySchema>): Promise<Record<string, JobStatus | null>>;
+  /** Streams a job's text into `write`; resolves with the exit code when it ended or `signal` fired. */
+  tailLogs(
+    body: Call<typeof logsBodySchema> & { tail: number },
+    write: (chunk: Buffer) => Promise<void>,
+    signal: AbortSignal,
+  ): Promise<FollowResult>;
+  nodes(): Promise<NodesResult>;
+  whoami(): Promise<WhoamiResult>;
+  /** Ends the connection. */
+  close(): void;
+}
+
+/** How long calls that change something are tried again, and those that only read. */
+const changeLimitMs = 30_000;
+const readLimitMs = 10_000;
+
+/** The calls over one transport. `say` gets a line for the person each time a lost call is sent again. */
+export function createCalls(transport: Transport, say: (text: string) => void): Calls {
+  const cluster_name = transport.clusterName;
+  const change: Patience = {
+    limitMs: changeLimitMs,
+    say,
+    afterGivingUp: `It may or may not have been taken: \`sky queue ${cluster_name}\` shows it once the cluster answers.`,
+  };
+  const reading: Patience = { limitMs: readLimitMs, say, afterGivingUp: null };
+  return {
+    launch: (body) => submit(transport, "/launch", { ...body, cluster_name }, submitResultSchema, change),
+    exec: (body) => submit(transport, "/exec", { ...body, cluster_name }, submitResultSchema, change),
+    queue: (body) => submit(transport, "/queue", { ...body, cluster_name }, queueResultSchema, reading),
+    cancel: (body) => submit(transport, "/cancel", { ...body, cluster_name }, cancelResultSchema, change),
+    async down() {
+      await submit(transport, "/down", { cluster_name, purge: false }, z.unknown(), change);
+    },
+    jobStatus: (body) => submit(transport, "/job_status", { ...body, cluster_name }, jobStatusResultSchema, reading),
+    tailLogs: (body, write, signal) => follow(transport, { ...body, cluster_name }, write, signal, say),
+    nodes: () => read(transport, "/onprem/nodes", nodesResultSchema, reading),
+    whoami: () => read(transport, "/onprem/whoami", whoamiResultSchema, reading),
+    close: () => transport.close(),
+  };
+}

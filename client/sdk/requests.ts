@@ -1,0 +1,175 @@
+/**
+ * One API request from sending to result: POST, then GET /api/get on the same stream. A connection that is lost before
+ * the reply is made again and the call is sent again with the SAME request id, so that the coordinator takes it once.
+ * It must never retry what the coordinator refused. Used by sdk/calls.ts and sdk/follow.ts.
+ */
+import { randomUUID } from "node:crypto";
+import { setTimeout as delay } from "node:timers/promises";
+import type { z } from "zod";
+import { apiBodyBytesMax, apiVersion, headers, requestPayloadSchema } from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import { version } from "../../shared/version.ts";
+import { failureOf, parseJson, replyFailure, Unavailable } from "./replies.ts";
+import { LostConnection, type Transport } from "./transport.ts";
+
+/** How patient a call is, and whom it tells. */
+export interface Patience {
+  /** Milliseconds of trying again after the first failure. */
+  limitMs: number;
+  /** Called for each failure that is tried again, with a text for the person. */
+  say(text: string): void;
+  /** What the person should know when it was given up; null: nothing more. */
+  afterGivingUp: string | null;
+}
+
+const replySilenceMs = 30_000;
+/** `/api/get` holds until the request is done; ending a user's jobs takes its grace time. */
+const resultSilenceMs = 300_000;
+
+/** The request id that the coordinator has forgotten (it was restarted): send the call again. */
+class Forgotten extends Error {}
+
+/** Headers of every call. */
+export function callHeaders(): Record<string, string> {
+  return { [headers.apiVersion]: String(apiVersion), [headers.version]: version };
+}
+
+function isPassing(error: unknown): error is LostConnection | Unavailable | Forgotten {
+  if (error instanceof LostConnection) {
+    return error.everConnected;
+  }
+  return error instanceof Unavailable || error instanceof Forgotten;
+}
+
+/** What the person sees instead of an adapter's error. */
+export function explained(clusterName: string, error: unknown, patience: Patience, triedMs: number): unknown {
+  if (error instanceof LostConnection) {
+    if (error.sky !== null) {
+      return error.sky;
+    }
+    return new SkyError(
+      "ConnectionError",
+      `Lost the connection to cluster '${clusterName}': ${error.message}. ` +
+        `Gave up after ${Math.round(triedMs / 1000)} s.`,
+      patience.afterGivingUp ?? "Check with `sky check` whether its coordinator answers, and try again.",
+    );
+  }
+  if (error instanceof Unavailable || error instanceof Forgotten) {
+    return new SkyError(
+      "ServerUnavailableError",
+      `The coordinator of cluster '${clusterName}' cannot serve now: ${error.message.replace(/\.$/, "")}.`,
+      patience.afterGivingUp ?? "Try again in a moment; if it stays so, tell the cluster's admin.",
+    );
+  }
+  return error;
+}
+
+/** Does `attempt` until it works, is refused, or the patience ends. */
+export async function persist<T>(transport: Transport, patience: Patience, attempt: () => Promise<T>): Promise<T> {
+  let failedAt: number | null = null;
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const now = performance.now();
+      failedAt ??= now;
+      const triedMs = now - failedAt;
+      if (!isPassing(error) || triedMs >= patience.limitMs) {
+        transport.close();
+        throw explained(transport.clusterName, error, patience, triedMs);
+      }
+      if (error instanceof LostConnection) {
+        transport.close();
+      }
+      const cause = error.message.replace(/\.$/, "");
+      const left = Math.max(1, Math.ceil((patience.limitMs - triedMs) / 1000));
+      patience.say(`Cluster '${transport.clusterName}': ${cause}; trying again (for up to ${left} s more)...`);
+      await delay(Math.min(100 * 2 ** tries, 2000));
+    }
+  }
+}
+
+/** GET /api/get: the value of a finished request. Throws the failure it ended with; Forgotten when it is unknown. */
+export async function fetchResult<T>(transport: Transport, requestId: string, schema: z.ZodType<T>): Promise<T> {
+  const reply = await transport.call({
+    method: "GET",
+    path: `/api/get?request_id=${encodeURIComponent(requestId)}`,
+    body: null,
+    headers: callHeaders(),
+    silenceMs: resultSilenceMs,
+  });
+  if (reply.status === 404) {
+    throw new Forgotten("it was restarted meanwhile");
+  }
+  if (reply.status !== 200) {
+    throw replyFailure(transport.clusterName, reply.status, reply.text);
+  }
+  const payload = requestPayloadSchema.safeParse(parseJson(reply.text));
+  if (payload.success && payload.data.status !== "SUCCEEDED") {
+    throw failureOf(payload.data.error, payload.data.status);
+  }
+  return checked(transport, schema, payload.success ? parseJson(payload.data.return_value) : undefined);
+}
+
+function checked<T>(transport: Transport, schema: z.ZodType<T>, value: unknown): T {
+  const parsed = schema.safeParse(value);
+  if (!parsed.success) {
+    throw new SkyError(
+      "InternalError",
+      `The coordinator of cluster '${transport.clusterName}' answered in a form that this client does not know.`,
+      "Client and coordinator may be of different versions: compare `sky --version` with the admin's.",
+    );
+  }
+  return parsed.data;
+}
+
+/** POSTs a call and waits for its result. */
+export async function submit<T>(
+  transport: Transport,
+  path: string,
+  body: unknown,
+  schema: z.ZodType<T>,
+  patience: Patience,
+): Promise<T> {
+  const requestId = randomUUID();
+  const text = JSON.stringify(body);
+  if (Buffer.byteLength(text) > apiBodyBytesMax) {
+    throw new SkyError("ValueError", "The task is over 20 MB.", "Put large data into files, not into the task.");
+  }
+  return persist(transport, patience, async () => {
+    const reply = await transport.call({
+      method: "POST",
+      path,
+      body: text,
+      headers: { ...callHeaders(), [headers.requestId]: requestId },
+      silenceMs: replySilenceMs,
+    });
+    if (reply.status !== 200) {
+      throw replyFailure(transport.clusterName, reply.status, reply.text);
+    }
+    const named = reply.headers[headers.requestId.toLowerCase()];
+    return fetchResult(transport, typeof named === "string" ? named : requestId, schema);
+  });
+}
+
+/** GETs one of our own routes, whose reply is the result. */
+export async function read<T>(
+  transport: Transport,
+  path: string,
+  schema: z.ZodType<T>,
+  patience: Patience,
+): Promise<T> {
+  return persist(transport, patience, async () => {
+    const reply = await transport.call({
+      method: "GET",
+      path,
+      body: null,
+      headers: callHeaders(),
+      silenceMs: replySilenceMs,
+    });
+    if (reply.status !== 200) {
+      throw replyFailure(transport.clusterName, reply.status, reply.text);
+    }
+    return checked(transport, schema, parseJson(reply.text));
+  });
+}

@@ -1,0 +1,175 @@
+/**
+ * HTTP over the streams of one connection to a cluster's head. Keep-alive, so that several calls share one stream and
+ * one SSH channel; a lost connection is made anew at the next call. It must never retry by itself (sdk/requests.ts
+ * decides that) and never interpret a reply. Used by sdk/requests.ts and sdk/follow.ts.
+ */
+import { Agent, type ClientRequestArgs, type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
+import type { Duplex } from "node:stream";
+import { messageOf, SkyError } from "../../shared/errors.ts";
+
+/** One authenticated connection to the head; client/ssh makes it. */
+export interface HeadStreams {
+  openStream(): Promise<Duplex>;
+  close(): void;
+}
+
+export interface HttpCall {
+  method: "GET" | "POST";
+  path: string;
+  /** JSON text; null: no body. */
+  body: string | null;
+  headers: Record<string, string>;
+  /** Milliseconds without a byte after which the call counts as lost; null: silence is fine (log streams). */
+  silenceMs: number | null;
+}
+
+export interface HttpReply {
+  status: number;
+  headers: IncomingHttpHeaders;
+  text: string;
+}
+
+/** The connection went away, or nothing came back in time: the same call may be tried again. */
+export class LostConnection extends Error {
+  /** A first connection that cannot be made is the person's to repair, at once; a later one may come back. */
+  readonly everConnected: boolean;
+  readonly sky: SkyError | null;
+
+  constructor(cause: unknown, everConnected: boolean) {
+    super(messageOf(cause).replace(/\.$/, ""));
+    this.everConnected = everConnected;
+    this.sky = cause instanceof SkyError ? cause : null;
+  }
+}
+
+/** Largest reply that is held in memory; log streams are not held. */
+const replyBytesMax = 64 * 1024 * 1024;
+
+/** Node's agent over streams that are no sockets: idle ones have no keep-alive timer to set. */
+class StreamAgent extends Agent {
+  readonly #open: () => Promise<Duplex>;
+
+  constructor(open: () => Promise<Duplex>) {
+    super({ keepAlive: true, maxSockets: 4, maxFreeSockets: 4 });
+    this.#open = open;
+  }
+
+  override createConnection(
+    _options: ClientRequestArgs,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): undefined {
+    this.#open().then(
+      (stream) => callback?.(null, stream),
+      (error: unknown) => callback?.(error instanceof Error ? error : new Error(messageOf(error)), null as never),
+    );
+  }
+
+  override keepSocketAlive(): boolean {
+    return true;
+  }
+
+  override reuseSocket(): void {}
+}
+
+export class Transport {
+  readonly clusterName: string;
+  readonly #connect: () => Promise<HeadStreams>;
+  #connection: Promise<HeadStreams> | null = null;
+  #agent: StreamAgent | null = null;
+  #everConnected = false;
+
+  constructor(clusterName: string, connect: () => Promise<HeadStreams>) {
+    this.clusterName = clusterName;
+    this.#connect = connect;
+  }
+
+  /** Connects now rather than at the first call. Rejects with what client/ssh says. */
+  async connect(): Promise<void> {
+    this.#connection ??= this.#connect();
+    try {
+      await this.#connection;
+      this.#everConnected = true;
+    } catch (error) {
+      this.#connection = null;
+      throw error;
+    }
+  }
+
+  async #openStream(): Promise<Duplex> {
+    await this.connect();
+    if (this.#connection === null) {
+      throw new Error("the connection was closed");
+    }
+    return (await this.#connection).openStream();
+  }
+
+  /** Sends one call; resolves when the reply's headers are here. Rejects with LostConnection. */
+  async open(call: HttpCall): Promise<IncomingMessage> {
+    this.#agent ??= new StreamAgent(() => this.#openStream());
+    const agent = this.#agent;
+    return new Promise<IncomingMessage>((resolve, reject) => {
+      const message = request({
+        agent,
+        host: "sky",
+        method: call.method,
+        path: call.path,
+        headers: {
+          ...call.headers,
+          ...(call.body === null
+            ? {}
+            : { "content-type": "application/json", "content-length": Buffer.byteLength(call.body) }),
+        },
+      });
+      let timer: NodeJS.Timeout | null = null;
+      const seconds = (call.silenceMs ?? 0) / 1000;
+      const arm = (): void => {
+        if (call.silenceMs !== null) {
+          clearTimeout(timer ?? undefined);
+          timer = setTimeout(() => message.destroy(new Error(`no answer within ${seconds} s`)), call.silenceMs);
+        }
+      };
+      arm();
+      message.on("close", () => clearTimeout(timer ?? undefined));
+      message.on("error", (error) => reject(new LostConnection(error, this.#everConnected)));
+      message.on("response", (reply) => {
+        arm();
+        reply.on("data", arm);
+        // A listener on data would start the flow before the caller reads.
+        reply.pause();
+        resolve(reply);
+      });
+      message.end(call.body ?? undefined);
+    });
+  }
+
+  /** Sends one call and holds the whole reply. Rejects with LostConnection. */
+  async call(call: HttpCall): Promise<HttpReply> {
+    const reply = await this.open(call);
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    try {
+      for await (const chunk of reply as AsyncIterable<Buffer>) {
+        bytes += chunk.length;
+        if (bytes > replyBytesMax) {
+          throw new SkyError("InternalError", `The reply of cluster '${this.clusterName}' is over 64 MB.`);
+        }
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      throw error instanceof SkyError ? error : new LostConnection(error, true);
+    }
+    return { status: reply.statusCode ?? 0, headers: reply.headers, text: Buffer.concat(chunks).toString("utf8") };
+  }
+
+  /** Ends the streams and the connection; the next call makes new ones. */
+  close(): void {
+    this.#agent?.destroy();
+    this.#agent = null;
+    const connection = this.#connection;
+    this.#connection = null;
+    connection?.then(
+      (head) => head.close(),
+      () => undefined,
+    );
+  }
+}
