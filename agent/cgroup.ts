@@ -1,0 +1,119 @@
+/**
+ * One cgroup for each attempt, where this machine has a writable cgroup v2 hierarchy (also the hybrid one beside v1): a
+ * runner is put into it before any user code runs, and nothing of the attempt can leave it, so "no process is left" can
+ * be verified and enforced. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
+ */
+import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { AttemptId, NodeName } from "../shared/ids.ts";
+
+const killLimitMs = 10_000;
+const pollMs = 20;
+
+/** The mount point of the first cgroup v2 hierarchy in the text of /proc/self/mounts. */
+export function cgroup2Mount(mounts: string): string | null {
+  for (const line of mounts.split("\n")) {
+    const [, mount, type, options] = line.split(" ");
+    if (type === "cgroup2" && mount !== undefined && options?.split(",").includes("rw") === true) {
+      return mount.replace(/\\040/g, " ");
+    }
+  }
+  return null;
+}
+
+export class Cgroups {
+  /** `<mount>/sky-onprem-<node>`; null: this machine has no cgroup v2 that we may write. */
+  readonly folder: string | null;
+
+  private constructor(folder: string | null) {
+    this.folder = folder;
+  }
+
+  /** Looks for the hierarchy and makes this node's group in it. */
+  static async open(node: NodeName): Promise<Cgroups> {
+    const mount = cgroup2Mount(await readFile("/proc/self/mounts", "utf8").catch(() => ""));
+    if (mount === null) {
+      return new Cgroups(null);
+    }
+    const folder = join(mount, `sky-onprem-${node}`);
+    try {
+      await mkdir(folder, { mode: 0o755 }).catch(ignoreExisting);
+      await readFile(join(folder, "cgroup.procs"), "utf8");
+      return new Cgroups(folder);
+    } catch {
+      return new Cgroups(null);
+    }
+  }
+
+  /** For `single_user`, where there is nothing to write to. */
+  static none(): Cgroups {
+    return new Cgroups(null);
+  }
+
+  /** Puts the process, and thereby all that it will start, into the attempt's group. Throws when the process is gone. */
+  async place(attempt: AttemptId, pid: number): Promise<void> {
+    if (this.folder === null) {
+      return;
+    }
+    const group = join(this.folder, attempt);
+    await mkdir(group, { mode: 0o755 }).catch(ignoreExisting);
+    await writeFile(join(group, "cgroup.procs"), String(pid));
+  }
+
+  /** Kills what is left of the attempt, waits until it is gone, and removes the group. False: something is still there after ten seconds. */
+  async clear(attempt: AttemptId): Promise<boolean> {
+    if (this.folder === null) {
+      return true;
+    }
+    const group = join(this.folder, attempt);
+    const end = performance.now() + killLimitMs;
+    for (;;) {
+      const pids = await readPids(group);
+      if (pids.length === 0 && (await removed(group))) {
+        return true;
+      }
+      if (performance.now() > end) {
+        return false;
+      }
+      await kill(group, pids);
+      await delay(pollMs);
+    }
+  }
+}
+
+function ignoreExisting(error: NodeJS.ErrnoException): void {
+  if (error.code !== "EEXIST") {
+    throw error;
+  }
+}
+
+/** Every process in the group; groups below it do not exist, because only root could make them. */
+async function readPids(group: string): Promise<number[]> {
+  const text = await readFile(join(group, "cgroup.procs"), "utf8").catch(() => "");
+  return text.split("\n").filter((line) => line !== "").map(Number);
+}
+
+async function removed(group: string): Promise<boolean> {
+  try {
+    await rmdir(group);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ENOENT";
+  }
+}
+
+async function kill(group: string, pids: number[]): Promise<void> {
+  try {
+    await writeFile(join(group, "cgroup.kill"), "1");
+  } catch {
+    // Kernels before 5.14: one by one, again and again, until no new one appears.
+    for (const pid of pids.filter((one) => one > 1)) {
+      try {
+        process.kill(pid, "SIGKILL");
+      } catch {
+        // It ended by itself.
+      }
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, expect, it } from "vitest";
+import { until } from "../test/help/until.ts";
+import { cgroup2Mount, Cgroups } from "./cgroup.ts";
+import { faultOfRunner, readProcess, startTimeOf, uidsOf } from "./processes.ts";
+
+const isRoot = process.getuid?.() === 0;
+const children: ReturnType<typeof spawn>[] = [];
+afterEach(() => {
+  for (const child of children.splice(0)) {
+    child.kill("SIGKILL");
+  }
+});
+
+async function sleeper(...argv: string[]): Promise<{ pid: number; startTime: string }> {
+  const child = spawn(argv[0] ?? "", argv.slice(1), { stdio: "ignore" });
+  children.push(child);
+  const pid = child.pid ?? 0;
+  const facts = await until(() => readProcess(pid));
+  return { pid, startTime: facts.startTime };
+}
+
+describe("runner checks", () => {
+  it("finds the start time behind a hostile process name", () => {
+    const rest = Array.from({ length: 30 }, (_, at) => String(at + 4)).join(" ");
+    expect(startTimeOf(`7 (a) b ) (x) S ${rest}`)).toBe("22");
+    expect(startTimeOf("7 (a")).toBeNull();
+    expect(uidsOf("Name:\tUid:\nUid:\t1\t2\t3\t4\n")).toEqual([1, 2, 3, 4]);
+  });
+
+  it("accepts the announced process only", async () => {
+    const uid = process.getuid?.() ?? 0;
+    const { pid, startTime } = await sleeper("sleep", "60");
+    expect(await faultOfRunner(pid, startTime, uid)).toBeNull();
+    expect(await faultOfRunner(pid, "1", uid)).toContain("another one");
+    expect(await faultOfRunner(pid, startTime, uid + 1)).toContain("does not run as uid");
+    expect(await faultOfRunner(4_194_304, startTime, uid)).toContain("was gone");
+  });
+
+  it.runIf(isRoot)("refuses a process that could become somebody else again", async () => {
+    const { pid, startTime } = await sleeper("setpriv", "--euid", "1001", "sleep", "60");
+    await until(async () => (await readProcess(pid))?.uids[1] === 1001);
+    expect(await faultOfRunner(pid, startTime, 1001)).toContain("does not run as uid");
+  });
+});
+
+describe("cgroups", () => {
+  it("finds the v2 hierarchy, pure or hybrid", () => {
+    expect(cgroup2Mount("cgroup2 /sys/fs/cgroup cgroup2 rw,nosuid 0 0\n")).toBe("/sys/fs/cgroup");
+    expect(cgroup2Mount("c /sys/fs/cgroup/cpu cgroup rw 0 0\nc /sys/fs/cgroup/unified cgroup2 rw 0 0")).toBe(
+      "/sys/fs/cgroup/unified",
+    );
+    expect(cgroup2Mount("c /sys/fs/cgroup cgroup2 ro,nosuid 0 0\n")).toBeNull();
+  });
+
+  it("does nothing where there is none", async () => {
+    const none = Cgroups.none();
+    await none.place("aaaaaaaa-1", 1);
+    expect(await none.clear("aaaaaaaa-1")).toBe(true);
+  });
+
+  it.runIf(isRoot)("kills what is left of an attempt, also in sessions of its own, and removes the group", async (context) => {
+    const groups = await Cgroups.open(`test-${process.pid}`);
+    const { folder } = groups;
+    if (folder === null) {
+      return context.skip("no writable cgroup v2 here");
+    }
+    const code = "setsid sleep 61 & setsid sleep 62 & read x";
+    const child = spawn("/bin/sh", ["-c", `read go; ${code}`], { stdio: ["pipe", "ignore", "ignore"] });
+    children.push(child);
+    await groups.place("aaaaaaaa-1", child.pid ?? 0);
+    child.stdin?.write("go\n");
+    const { readFile, rmdir } = await import("node:fs/promises");
+    const procs = async (): Promise<string[]> =>
+      (await readFile(join(folder, "aaaaaaaa-1", "cgroup.procs"), "utf8")).trim().split("\n");
+    await until(async () => (await procs()).length === 3);
+    expect(await groups.clear("aaaaaaaa-1")).toBe(true);
+    expect(existsSync(join(folder, "aaaaaaaa-1"))).toBe(false);
+    expect(await groups.clear("aaaaaaaa-1")).toBe(true);
+    await rmdir(folder);
+  });
+});

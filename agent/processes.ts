@@ -1,0 +1,54 @@
+/**
+ * What the kernel says of one process: its start time and its user ids. Root reads /proc only; it opens nothing that a
+ * user could have put there. Called by agent/skylets.ts before a runner is told go.
+ */
+import { readFile } from "node:fs/promises";
+import type { Uid } from "../shared/ids.ts";
+
+export interface ProcessFacts {
+  /** Field 22 of /proc/PID/stat, clock ticks since boot: with the pid and the boot id it names one process for ever. */
+  startTime: string;
+  /** Real, effective, saved and file system uid. */
+  uids: number[];
+}
+
+/** Field 22 of a /proc/PID/stat line. The second field may hold spaces and brackets, so counting begins after its last bracket. */
+export function startTimeOf(stat: string): string | null {
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  const value = fields[19];
+  return value !== undefined && /^[0-9]{1,20}$/.test(value) ? value : null;
+}
+
+/** The four numbers of the `Uid:` line of /proc/PID/status. */
+export function uidsOf(status: string): number[] {
+  const line = /^Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)$/m.exec(status);
+  return line === null ? [] : line.slice(1).map(Number);
+}
+
+/** Null when there is no such process. */
+export async function readProcess(pid: number): Promise<ProcessFacts | null> {
+  try {
+    const [before, status] = [await readFile(`/proc/${pid}/stat`, "utf8"), await readFile(`/proc/${pid}/status`, "utf8")];
+    const after = await readFile(`/proc/${pid}/stat`, "utf8");
+    const startTime = startTimeOf(before);
+    // Read around the ids, so that all three speak of one process.
+    return startTime === null || startTimeOf(after) !== startTime ? null : { startTime, uids: uidsOf(status) };
+  } catch {
+    return null;
+  }
+}
+
+/** Why this process is not the runner that was announced; null when it is: it lives, began then, and is wholly this user's. */
+export async function faultOfRunner(pid: number, startTime: string, uid: Uid): Promise<string | null> {
+  const facts = await readProcess(pid);
+  if (facts === null) {
+    return `its process ${pid} was gone before it could begin`;
+  }
+  if (facts.startTime !== startTime) {
+    return `process ${pid} is another one than was announced`;
+  }
+  if (facts.uids.length !== 4 || facts.uids.some((one) => one !== uid)) {
+    return `process ${pid} does not run as uid ${uid}`;
+  }
+  return null;
+}
