@@ -1,0 +1,130 @@
+/**
+ * The only place of the agent that starts processes: small tools with a time limit, and users' skylets through a login
+ * session (`sudo -H su --login`). Nothing of the agent's own environment, descriptors or terminal reaches either. Root
+ * builds exactly one command line, of words whose characters are checked. Called by accounts, inventory and skylets.
+ */
+import { type ChildProcess, execFile, spawn } from "node:child_process";
+import { messageOf } from "../shared/errors.ts";
+import type { Account } from "../shared/users-policy.ts";
+
+const fixedPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const fixedEnv = { PATH: fixedPath, LC_ALL: "C" };
+const outputBytesMax = 4 * 1024 * 1024;
+/** What a word of the one command line that a login shell reads may consist of: nothing that any shell treats specially. */
+const safeWord = /^[A-Za-z0-9_./@:+,-]+$/;
+
+export interface ToolResult {
+  code: number;
+  stdout: string;
+}
+
+/** A tool failed to run at all: missing, too slow, or it printed too much. */
+export class ToolFault extends Error {
+  override readonly name = "ToolFault";
+  readonly missing: boolean;
+
+  constructor(message: string, missing: boolean) {
+    super(message);
+    this.missing = missing;
+  }
+}
+
+/** Runs a tool with an argument list and gives its exit code and output. Throws ToolFault when it is missing or takes longer than `limitMs`. */
+export function runTool(file: string, argv: string[], limitMs: number): Promise<ToolResult> {
+  return new Promise((resolve, reject) => {
+    const options = {
+      env: fixedEnv,
+      cwd: "/",
+      timeout: limitMs,
+      killSignal: "SIGKILL" as const,
+      maxBuffer: outputBytesMax,
+      encoding: "utf8" as const,
+    };
+    const child = execFile(file, argv, options, (error, stdout) => {
+      if (error === null) {
+        resolve({ code: 0, stdout });
+      } else if (typeof error.code === "number") {
+        resolve({ code: error.code, stdout });
+      } else if ((error.code as unknown) === "ENOENT") {
+        reject(new ToolFault(`${file} is not installed`, true));
+      } else if (error.killed === true) {
+        reject(new ToolFault(`${file} did not answer within ${limitMs / 1000} seconds`, false));
+      } else {
+        reject(new ToolFault(`${file} failed: ${error.message.slice(0, 200)}`, false));
+      }
+    });
+    child.stdin?.end();
+  });
+}
+
+export interface SkyletCommand {
+  /** Absolute path of start-skylet.sh, readable by every user. */
+  script: string;
+  /** Absolute path of node. */
+  node: string;
+  /** Absolute path of the installed skylet bundle, readable by every user. */
+  bundle: string;
+  version: string;
+  /** The agent's socket. */
+  socket: string;
+  /** The user's folder in the runtime folder. */
+  dir: string;
+  idleSeconds: number;
+}
+
+/** Why these words cannot be given to a login shell; null when they can. Paths with blanks or quotes are refused, never quoted. */
+export function faultOfWords(words: readonly string[]): string | null {
+  const bad = words.find((word) => !safeWord.test(word) || word.startsWith("-"));
+  return bad === undefined ? null : `'${bad}' holds characters that cannot be given to a login shell safely`;
+}
+
+function wordsOf(command: SkyletCommand): string[] {
+  const { script, node, bundle, version, socket, dir, idleSeconds } = command;
+  return [script, node, bundle, version, socket, dir, String(idleSeconds)];
+}
+
+export interface StartedSkylet {
+  /** Rejects never; resolves when the login session has ended, with a text about its exit. */
+  ended: Promise<string>;
+  /** Ends a login that never became a skylet. Does nothing when it has ended already. */
+  abandon(): void;
+}
+
+/**
+ * Starts the user's skylet in a session of its own, with stdio on /dev/null. As root through the user's login; in
+ * `direct` mode (single_user) without a switch of user. Throws when a word is not safe.
+ */
+export function startSkylet(account: Account, command: SkyletCommand, direct: boolean): StartedSkylet {
+  const words = wordsOf(command);
+  const fault = faultOfWords([account.name, ...words]);
+  if (fault !== null) {
+    throw new Error(fault);
+  }
+  const options = { detached: true, stdio: "ignore" as const, cwd: "/" };
+  if (direct) {
+    if (account.uid !== process.getuid?.()) {
+      throw new Error(`this agent runs jobs of uid ${process.getuid?.()} only`);
+    }
+    const env = { ...fixedEnv, HOME: account.home, USER: account.name, LOGNAME: account.name, SHELL: account.shell };
+    return watch(spawn("/bin/sh", words, { ...options, env: { ...env, LC_ALL: undefined } }));
+  }
+  const line = `/bin/sh ${words.join(" ")}`;
+  return watch(spawn("sudo", ["-H", "su", "--login", account.name, "-c", line], { ...options, env: { PATH: fixedPath } }));
+}
+
+function watch(child: ChildProcess): StartedSkylet {
+  const ended = new Promise<string>((resolve) => {
+    child.once("error", (error) => resolve(messageOf(error)));
+    child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : `signal ${signal}`));
+  });
+  // The skylet outlives the agent, so the agent does not wait for it.
+  child.unref();
+  return {
+    ended,
+    abandon: () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill("SIGTERM");
+      }
+    },
+  };
+}
