@@ -1,0 +1,427 @@
+/**
+ * The user's attempts on this node: preparing, letting go, watching, stopping, forgetting. Each lives in a folder of its
+ * own and in its runner; this class holds only what can be read again from there, so the skylet may die at any moment.
+ * It must never run user code before `go`, and never touch a runner because the skylet ends. Called by main.ts with
+ * what control.ts received; speaks through `send`.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  type FSWatcher,
+  openSync,
+  readdirSync,
+  rmSync,
+  watch,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
+import { access, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { WantedAttempt } from "../../shared/agent-wire.ts";
+import { SkyError } from "../../shared/errors.ts";
+import { attemptIdSchema } from "../../shared/ids.ts";
+import type { Payload } from "../../shared/job.ts";
+import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
+import {
+  type AttemptSpec,
+  readRunner,
+  readSpec,
+  readStanding,
+  type Runner,
+  type Standing,
+  startFailure,
+  writeAttemptFolder,
+  writeRunner,
+} from "./attempt-folder.ts";
+import { runnerEnvironment } from "./environment.ts";
+import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
+import { writeMergedLog } from "./merge-logs.ts";
+import { livingProcess } from "./processes.ts";
+import { attemptFiles } from "./runner-script.ts";
+import { type StopOrder, stopProcesses } from "./stop.ts";
+
+export interface AttemptsOptions {
+  /** The user's runtime folder, absolute; on the machine's own memory file system. */
+  dir: string;
+  home: string;
+  /** As `ulimit -Sn` printed it in the user's login shell. */
+  nofile: string;
+  bootId: string;
+  fetchPayload: (attempt: string) => Promise<Payload>;
+  send: (message: FromSkylet) => void;
+}
+
+interface Attempt {
+  spec: AttemptSpec;
+  /** Null for an adopted runner: its pipe closed with the skylet that had started it. */
+  child: ChildProcess | null;
+  watcher: FSWatcher | null;
+  lastSent: string;
+  mergeDone: boolean;
+}
+
+/** Where an attempt's logs lie and whether more can come, for streams. */
+export interface LogSource {
+  logDir: string;
+  ended: boolean;
+}
+
+const checkEveryMs = 1000;
+const refusedMax = 10_000;
+
+export class Attempts {
+  readonly #options: AttemptsOptions;
+  readonly #attempts = new Map<string, Attempt>();
+  /** Starts under way; true once a stop has come for it. */
+  readonly #starting = new Map<string, { cancelled: boolean; done: Promise<void> }>();
+  readonly #stops = new Map<string, StopOrder>();
+  /** Stopped before they had a folder; the oldest are dropped. */
+  readonly #refused = new Set<string>();
+  readonly #listeners = new Set<() => void>();
+  readonly #checks: NodeJS.Timeout;
+
+  constructor(options: AttemptsOptions) {
+    this.#options = options;
+    this.#checks = setInterval(() => this.#checkAll(), checkEveryMs);
+  }
+
+  /** Reads every attempt back from its folder. A runner that was just let go gets a moment to say so. */
+  async recover(): Promise<void> {
+    for (const name of readdirSync(this.#options.dir)) {
+      if (!attemptIdSchema.safeParse(name).success) {
+        continue;
+      }
+      const spec = readSpec(this.#folder(name));
+      if (spec === null || spec.wanted.attempt !== name || readRunner(this.#folder(name)) === null) {
+        // The skylet died while it wrote the folder: its runner, if any, saw its gate close.
+        rmSync(this.#folder(name), { recursive: true, force: true });
+        continue;
+      }
+      const attempt: Attempt = { spec, child: null, watcher: null, lastSent: "", mergeDone: false };
+      await this.#waitAtGate(attempt);
+      attempt.mergeDone = existsSync(join(this.#options.home, spec.logDir, "run.log"));
+      this.#attempts.set(name, attempt);
+      this.#watch(attempt);
+    }
+  }
+
+  /** An adopted runner without `started` is about to read either `go` or the end of its gate; both are quick. */
+  async #waitAtGate(attempt: Attempt): Promise<void> {
+    for (let look = 0; look < 200; look += 1) {
+      const { snapshot, alive } = this.#standing(attempt);
+      if (!alive || snapshot.state !== "starting") {
+        return;
+      }
+      await delay(10);
+    }
+  }
+
+  list(): SkyletAttempt[] {
+    return [...this.#attempts.values()].map((attempt) => this.#standing(attempt).snapshot);
+  }
+
+  get size(): number {
+    return this.#attempts.size + this.#starting.size;
+  }
+
+  /** Some runner lives, or one is being made. */
+  get anyAlive(): boolean {
+    return this.#starting.size > 0 || [...this.#attempts.values()].some((attempt) => this.#standing(attempt).alive);
+  }
+
+  /** Null when the attempt has no folder (not yet, or no more). */
+  logSource(id: string): LogSource | null {
+    const attempt = this.#attempts.get(id);
+    return attempt === undefined
+      ? null
+      : { logDir: attempt.spec.logDir, ended: this.#standing(attempt).snapshot.state === "exited" };
+  }
+
+  /** Calls back after any attempt has changed; returns how to end that. */
+  onChange(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  isStarting(id: string): boolean {
+    return this.#starting.has(id);
+  }
+
+  /** Prepares a runner that waits at its gate; answers `prepared`, `changed` (it was further already) or `failed`. */
+  async start(wanted: WantedAttempt): Promise<void> {
+    const id = wanted.attempt;
+    if (this.#starting.has(id)) {
+      return;
+    }
+    const known = this.#attempts.get(id);
+    if (known !== undefined && !this.#standing(known).neverStarted) {
+      this.#answerAgain(known);
+      return;
+    }
+    if (this.#refused.has(id)) {
+      this.#options.send({ type: "failed", attempt: id, error: "It was stopped before it could start." });
+      return;
+    }
+    if (known !== undefined) {
+      await this.forget(id);
+    }
+    const state = { cancelled: false, done: Promise.resolve() };
+    this.#starting.set(id, state);
+    state.done = this.#prepare(wanted, state).finally(() => this.#starting.delete(id));
+    await state.done;
+  }
+
+  #answerAgain(attempt: Attempt): void {
+    const { snapshot } = this.#standing(attempt);
+    if (snapshot.state === "starting" && snapshot.pid !== null && snapshot.startTime !== null) {
+      this.#sendPrepared(attempt.spec, { pid: snapshot.pid, startTime: snapshot.startTime });
+    } else {
+      this.#options.send({ type: "changed", attempt: snapshot });
+    }
+  }
+
+  async #prepare(wanted: WantedAttempt, state: { cancelled: boolean }): Promise<void> {
+    const folder = this.#folder(wanted.attempt);
+    const { home } = this.#options;
+    let doing = "fetch the job's scripts";
+    let child: ChildProcess | null = null;
+    let logDir: string | null = null;
+    try {
+      const payload = await this.#options.fetchPayload(wanted.attempt);
+      doing = "run bash";
+      await access("/bin/bash", constants.X_OK);
+      doing = "use the user's home";
+      await access(home, constants.W_OK | constants.X_OK);
+      doing = "make the job's log folder";
+      logDir = await claimLogFolder(home, wanted);
+      const spec: AttemptSpec = { format: 1, bootId: this.#options.bootId, wanted, logDir };
+      const logs = rankFileOf(wanted, 1);
+      doing = "write the job's files";
+      await rm(folder, { recursive: true, force: true });
+      await writeAttemptFolder(spec, payload, {
+        folder,
+        home,
+        nofile: this.#options.nofile,
+        setup: wanted.setup,
+        run: wanted.hasRun,
+        setupLog: join(home, logDir, logs.setupLog),
+        runLog: join(home, logDir, logs.runLog),
+      });
+      doing = "start the job's runner";
+      child = await this.#spawn(folder, wanted.attempt);
+      const runner = runnerOf(child);
+      await writeRankFile(join(home, logDir), wanted.rank, rankFileOf(wanted, runner.pid));
+      await writeRunner(folder, runner);
+      if (state.cancelled) {
+        throw new SkyError("RequestCancelled", "It was stopped before it could start.");
+      }
+      const attempt: Attempt = { spec, child, watcher: null, lastSent: "", mergeDone: false };
+      this.#attempts.set(wanted.attempt, attempt);
+      this.#watch(attempt);
+      attempt.lastSent = JSON.stringify(this.#standing(attempt).snapshot);
+      child.once("exit", () => this.#check(attempt));
+      this.#sendPrepared(spec, runner);
+    } catch (error) {
+      child?.stdin?.destroy();
+      if (logDir !== null) {
+        await releaseLogFolder(join(home, logDir), wanted.rank, rankFileOf(wanted, 1));
+      }
+      await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+      this.#options.send({ type: "failed", attempt: wanted.attempt, error: startFailure(error, doing) });
+    }
+  }
+
+  /** A session of its own, no terminal; its only open file is the gate. */
+  async #spawn(folder: string, attempt: string): Promise<ChildProcess> {
+    const child = spawn("/bin/sh", [join(folder, attemptFiles.runnerScript)], {
+      cwd: this.#options.home,
+      detached: true,
+      env: runnerEnvironment(process.env, attempt),
+      stdio: ["pipe", "ignore", "ignore"],
+    });
+    child.stdin?.on("error", () => undefined);
+    await new Promise((resolve, reject) => {
+      child.once("spawn", resolve);
+      child.once("error", reject);
+    });
+    child.on("error", () => undefined);
+    child.unref();
+    return child;
+  }
+
+  /** Lets user code begin. Without effect when it has begun, was stopped, or belongs to a runner of an earlier skylet. */
+  go(id: string): void {
+    const stdin = this.#attempts.get(id)?.child?.stdin;
+    if (stdin?.writable === true && !this.#stops.has(id)) {
+      stdin.end("go\n");
+    }
+  }
+
+  /** Every rank's setup is done. */
+  mayRun(id: string): void {
+    if (!this.#attempts.has(id)) {
+      return;
+    }
+    this.#mark(id, attemptFiles.mayRun);
+    this.#wake(id);
+  }
+
+  /** Ends all processes of the attempt and keeps it from ever starting; answers `gone`. */
+  async stop(id: string, graceSeconds: number): Promise<void> {
+    const killAt = performance.now() + graceSeconds * 1000;
+    const running = this.#stops.get(id);
+    if (running !== undefined) {
+      running.killAt = Math.min(running.killAt, killAt);
+      return;
+    }
+    const order: StopOrder = { attempt: id, runner: null, killAt, onStuck: (text) => this.#reportStuck(id, text) };
+    this.#stops.set(id, order);
+    const starting = this.#starting.get(id);
+    if (starting !== undefined) {
+      starting.cancelled = true;
+      await starting.done;
+    }
+    const attempt = this.#attempts.get(id);
+    if (attempt === undefined) {
+      this.#refuse(id);
+    } else {
+      this.#mark(id, attemptFiles.stopped);
+      attempt.child?.stdin?.destroy();
+      order.runner = readRunner(this.#folder(id));
+      this.#wake(id);
+    }
+    await stopProcesses(order);
+    this.#stops.delete(id);
+    if (attempt !== undefined) {
+      this.#check(attempt);
+    }
+    this.#options.send({ type: "gone", attempt: id });
+  }
+
+  #refuse(id: string): void {
+    this.#refused.add(id);
+    const oldest = this.#refused.values().next();
+    if (this.#refused.size > refusedMax && oldest.done !== true) {
+      this.#refused.delete(oldest.value);
+    }
+  }
+
+  #reportStuck(id: string, text: string): void {
+    const attempt = this.#attempts.get(id);
+    if (attempt !== undefined) {
+      this.#options.send({ type: "changed", attempt: { ...this.#standing(attempt).snapshot, fault: text.slice(0, 1000) } });
+    }
+  }
+
+  /** Removes the attempt's folder; its logs stay. */
+  async forget(id: string): Promise<void> {
+    const attempt = this.#attempts.get(id);
+    attempt?.watcher?.close();
+    attempt?.child?.stdin?.destroy();
+    this.#attempts.delete(id);
+    await rm(this.#folder(id), { recursive: true, force: true }).catch(() => undefined);
+  }
+
+  /** Stops watching; every runner stays as it is. */
+  close(): void {
+    clearInterval(this.#checks);
+    for (const attempt of this.#attempts.values()) {
+      attempt.watcher?.close();
+    }
+  }
+
+  #folder(id: string): string {
+    return join(this.#options.dir, id);
+  }
+
+  #standing(attempt: Attempt): Standing {
+    return readStanding(this.#folder(attempt.spec.wanted.attempt), attempt.spec, this.#options.bootId);
+  }
+
+  #sendPrepared(spec: AttemptSpec, runner: Runner): void {
+    this.#options.send({ type: "prepared", attempt: spec.wanted.attempt, ...runner, logDir: spec.logDir });
+  }
+
+  #mark(id: string, name: string): void {
+    try {
+      writeFileSync(join(this.#folder(id), name), "", { flag: "wx", mode: 0o600 });
+    } catch {
+      // It is there already, or the folder is gone, which a runner takes for a stop.
+    }
+  }
+
+  /** Without a reader the runner is not waiting, and looks at the marks by itself before it does. */
+  #wake(id: string): void {
+    try {
+      const fd = openSync(join(this.#folder(id), attemptFiles.wake), constants.O_WRONLY | constants.O_NONBLOCK);
+      try {
+        writeSync(fd, "\n");
+      } finally {
+        closeSync(fd);
+      }
+    } catch {
+      // See above.
+    }
+  }
+
+  /** Where the kernel has no watch left, the check each second finds the change. */
+  #watch(attempt: Attempt): void {
+    try {
+      attempt.watcher = watch(this.#folder(attempt.spec.wanted.attempt), () => this.#check(attempt));
+      attempt.watcher.on("error", () => attempt.watcher?.close());
+    } catch {
+      attempt.watcher = null;
+    }
+  }
+
+  #checkAll(): void {
+    for (const attempt of this.#attempts.values()) {
+      this.#check(attempt);
+    }
+  }
+
+  /** A runner that this skylet has started was killed before go. One from before a restart is listed, to be started anew. */
+  #failAtGate(attempt: Attempt): void {
+    const id = attempt.spec.wanted.attempt;
+    if (attempt.child !== null && !this.#stops.has(id)) {
+      const error = startFailure(new SkyError("InternalError", "the job's runner was killed before it started. Launch again."), "");
+      void this.forget(id).then(() => this.#options.send({ type: "failed", attempt: id, error }));
+    }
+  }
+
+  /** Says what has changed since it was last said. */
+  #check(attempt: Attempt): void {
+    if (this.#attempts.get(attempt.spec.wanted.attempt) !== attempt) {
+      return;
+    }
+    const { snapshot, neverStarted } = this.#standing(attempt);
+    if (neverStarted) {
+      this.#failAtGate(attempt);
+      return;
+    }
+    const text = JSON.stringify(snapshot);
+    if (text !== attempt.lastSent) {
+      attempt.lastSent = text;
+      this.#options.send({ type: "changed", attempt: snapshot });
+      for (const listener of this.#listeners) {
+        listener();
+      }
+    }
+    if (snapshot.state === "exited" && !attempt.mergeDone && attempt.spec.wanted.rank === 0) {
+      attempt.mergeDone = true;
+      void writeMergedLog(join(this.#options.home, attempt.spec.logDir), attempt.spec.wanted.addresses.length);
+    }
+  }
+}
+
+/** The start time is read while the runner waits at its gate, so the pid is certainly its own. */
+function runnerOf(child: ChildProcess): Runner {
+  const stat = child.pid === undefined ? null : livingProcess(child.pid);
+  if (stat === null) {
+    throw new SkyError("InternalError", "the job's runner ended at once. Ask the machine's admin to look at /bin/sh there.");
+  }
+  return { pid: stat.pid, startTime: stat.startTime };
+}

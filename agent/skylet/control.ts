@@ -1,0 +1,196 @@
+/**
+ * Connections to the agent's unix socket: the control connection that is kept up, and one connection for each log
+ * stream and payload. The socket's owner proves the agent: only root (or, without root, the user) can make it where it
+ * lies. Frames are bounded and checked in both directions; a frame that is not understood closes the connection.
+ * Called by main.ts; output.ts and attempts.ts get what they need from there.
+ */
+import { lstatSync } from "node:fs";
+import { connect, type Socket } from "node:net";
+import { dirname } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf, SkyError } from "../../shared/errors.ts";
+import { type Payload, payloadBytesMax, payloadSchema } from "../../shared/job.ts";
+import {
+  type FromSkylet,
+  fromSkyletSchema,
+  skyletFrameBytesMax,
+  type ToSkylet,
+  toSkyletSchema,
+} from "../../shared/skylet-wire.ts";
+
+/** Who must own the socket and its folder. */
+export interface AgentAddress {
+  socket: string;
+  agentUid: number;
+}
+
+const connectLimitMs = 10_000;
+const payloadIdleLimitMs = 60_000;
+const payloadTriesMs = [200, 500, 1000, 2000, 4000, 8000, 15_000];
+/** JSON may write one character as six. */
+const payloadTextMax = payloadBytesMax + 1024;
+/** What may wait unsent before the agent counts as stuck. */
+const unsentBytesMax = 64 * 1024 * 1024;
+
+/** Refuses a socket that somebody else could have put there. */
+function checkOwner(address: AgentAddress): void {
+  const socket = lstatSync(address.socket);
+  const folder = lstatSync(dirname(address.socket));
+  const folderIsSafe = folder.isDirectory() && folder.uid === address.agentUid && (folder.mode & 0o022) === 0;
+  if (!socket.isSocket() || socket.uid !== address.agentUid || !folderIsSafe) {
+    throw new SkyError("PermissionDeniedError", `${address.socket} was not made by the agent (uid ${address.agentUid}).`);
+  }
+}
+
+/** A connection on which the given first frame was sent. */
+export function dial(address: AgentAddress, hello: object): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    checkOwner(address);
+    const socket = connect(address.socket);
+    const timer = setTimeout(() => socket.destroy(new Error("the agent does not accept connections")), connectLimitMs);
+    socket.once("error", reject);
+    socket.once("connect", () => {
+      clearTimeout(timer);
+      socket.off("error", reject);
+      socket.on("error", () => undefined);
+      socket.write(`${JSON.stringify(hello)}\n`);
+      resolve(socket);
+    });
+    socket.once("close", () => clearTimeout(timer));
+  });
+}
+
+/** Calls `onFrame` for each line; a line past the limit destroys the socket. */
+function readFrames(socket: Socket, onFrame: (text: string) => void): void {
+  let parts: Buffer[] = [];
+  let size = 0;
+  socket.on("data", (chunk: Buffer) => {
+    let from = 0;
+    for (let at = chunk.indexOf(10); at >= 0 && !socket.destroyed; at = chunk.indexOf(10, from)) {
+      parts.push(chunk.subarray(from, at));
+      onFrame(Buffer.concat(parts).toString("utf8"));
+      parts = [];
+      size = 0;
+      from = at + 1;
+    }
+    parts.push(chunk.subarray(from));
+    size += chunk.length - from;
+    if (size > skyletFrameBytesMax) {
+      socket.destroy();
+    }
+  });
+}
+
+/** The job's scripts and variables, through a connection of their own. Tries for half a minute, then a SkyError. */
+export async function fetchPayload(address: AgentAddress, attempt: string): Promise<Payload> {
+  let cause = "";
+  for (const pause of [...payloadTriesMs, 0]) {
+    try {
+      return payloadSchema.parse(JSON.parse(await readAll(await dial(address, { type: "hello", role: "payload", attempt }))));
+    } catch (error) {
+      // The content may hold secrets: of a parser's message only the first words are kept.
+      cause = error instanceof SyntaxError ? "the connection ended early" : messageOf(error).slice(0, 200);
+    }
+    await delay(pause);
+  }
+  throw new SkyError("ServerUnavailableError", `the job's scripts could not be fetched from the head (${cause}). Launch again.`);
+}
+
+function readAll(socket: Socket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const parts: Buffer[] = [];
+    let size = 0;
+    socket.setTimeout(payloadIdleLimitMs, () => socket.destroy());
+    socket.on("data", (chunk: Buffer) => {
+      parts.push(chunk);
+      size += chunk.length;
+      if (size > payloadTextMax) {
+        reject(new SkyError("InvalidTaskError", `the job's scripts are larger than ${payloadBytesMax} bytes`));
+        socket.destroy();
+      }
+    });
+    socket.once("end", () => resolve(Buffer.concat(parts).toString("utf8")));
+    socket.once("close", () => reject(new Error("the connection ended early")));
+  });
+}
+
+export interface ControlOptions {
+  address: AgentAddress;
+  version: string;
+  /** What `ready` says, asked at each connection. */
+  list: () => Extract<FromSkylet, { type: "ready" }>["attempts"];
+  onMessage: (message: ToSkylet) => void;
+}
+
+/** The control connection, dialled again for as long as the skylet lives. */
+export class Control {
+  readonly #options: ControlOptions;
+  #socket: Socket | null = null;
+  #closed = false;
+  /** `performance.now()` of the last moment with a connection. */
+  #lastConnected = performance.now();
+
+  constructor(options: ControlOptions) {
+    this.#options = options;
+  }
+
+  /** Returns only after `close`. */
+  async run(): Promise<void> {
+    let pauseMs = 50;
+    while (!this.#closed) {
+      try {
+        await this.#serve();
+        pauseMs = 50;
+      } catch {
+        // The agent is being restarted; how long that may last is main's question.
+      }
+      await delay(pauseMs);
+      pauseMs = Math.min(1000, pauseMs * 2);
+    }
+  }
+
+  async #serve(): Promise<void> {
+    const { address, version } = this.#options;
+    const socket = await dial(address, { type: "hello", role: "control", version, pid: process.pid });
+    this.#socket = socket;
+    const closed = new Promise((resolve) => socket.once("close", resolve));
+    readFrames(socket, (text) => this.#receive(socket, text));
+    this.send({ type: "ready", attempts: this.#options.list() });
+    await closed;
+    this.#lastConnected = performance.now();
+    this.#socket = null;
+  }
+
+  #receive(socket: Socket, text: string): void {
+    let message: ToSkylet;
+    try {
+      message = toSkyletSchema.parse(JSON.parse(text));
+    } catch {
+      socket.destroy();
+      return;
+    }
+    this.#options.onMessage(message);
+  }
+
+  /** Drops the message when there is no connection: `ready` says all of it at the next. */
+  send(message: FromSkylet): void {
+    const socket = this.#socket;
+    if (socket === null || socket.destroyed) {
+      return;
+    }
+    socket.write(`${JSON.stringify(fromSkyletSchema.parse(message))}\n`);
+    if (socket.writableLength > unsentBytesMax) {
+      socket.destroy();
+    }
+  }
+
+  /** Milliseconds without a connection; 0 while there is one. */
+  get silentMs(): number {
+    return this.#socket === null ? performance.now() - this.#lastConnected : 0;
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#socket?.destroy();
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * Writes `run.log`: the output of all ranks whose files this machine can see, every line with its rank's prefix. Made
+ * once, at the end of rank 0, for people who look into their home; streams never read it. It must never hold a whole
+ * file in memory, nor fail a job: a full home leaves no half file. Called by attempts.ts.
+ */
+import { createReadStream, createWriteStream } from "node:fs";
+import { rename, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { readRankFile } from "./log-folder.ts";
+
+/** Bytes taken of each file. */
+const mergedBytesMax = 256 * 1024 * 1024;
+
+/** Puts the prefix before every line; the last one gets its newline when it lacks it. */
+export async function* prefixed(chunks: AsyncIterable<Buffer>, prefix: string): AsyncGenerator<Buffer> {
+  const before = Buffer.from(`${prefix} `);
+  let atStart = true;
+  for await (const chunk of chunks) {
+    const parts: Buffer[] = [];
+    for (let from = 0; from < chunk.length; ) {
+      const newline = chunk.indexOf(10, from);
+      const to = newline < 0 ? chunk.length : newline + 1;
+      if (atStart) {
+        parts.push(before);
+      }
+      parts.push(chunk.subarray(from, to));
+      atStart = newline >= 0;
+      from = to;
+    }
+    yield Buffer.concat(parts);
+  }
+  if (!atStart) {
+    yield Buffer.from("\n");
+  }
+}
+
+async function* merged(folder: string, ranks: number): AsyncGenerator<Buffer> {
+  for (const part of ["setup", "run"] as const) {
+    for (let rank = 0; rank < ranks; rank += 1) {
+      const file = readRankFile(folder, rank);
+      if (file === null) {
+        continue;
+      }
+      const path = join(folder, part === "setup" ? file.setupLog : file.runLog);
+      try {
+        const source = createReadStream(path, { end: mergedBytesMax - 1 });
+        yield* prefixed(source, part === "setup" ? file.setupPrefix : file.runPrefix);
+      } catch {
+        // A rank without this file: it had no setup, or its home is elsewhere.
+      }
+    }
+  }
+}
+
+/** Never throws. */
+export async function writeMergedLog(folder: string, ranks: number): Promise<void> {
+  const draft = join(folder, ".run.log.part");
+  try {
+    await pipeline(merged(folder, ranks), createWriteStream(draft));
+    await rename(draft, join(folder, "run.log"));
+  } catch {
+    await unlink(draft).catch(() => undefined);
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * The text of a rank's runner (POSIX sh) and of the two bash scripts that it runs. Pure. The runner is what outlives
+ * skylet and agent: it waits at its gate, runs setup and run with output straight into the log files, and writes exit
+ * codes into the attempt's folder. It must never need Node, and its files' format must not change between versions,
+ * because a newer skylet adopts the runners of an older one. Called by attempts.ts.
+ */
+import { shellQuoted } from "./environment.ts";
+
+/** Files in an attempt's folder. Content: a decimal number and a newline, unless said otherwise. */
+export const attemptFiles = {
+  /** JSON: what was asked for; written before the runner exists. */
+  spec: "spec.json",
+  /** JSON: pid and start time of the runner; written before anybody can say go. */
+  runner: "runner.json",
+  runnerScript: "runner.sh",
+  setupScript: "setup.sh",
+  runScript: "run.sh",
+  setupEnvironment: "setup.env",
+  runEnvironment: "run.env",
+  /** Empty; made by the runner with O_EXCL before any user code: whoever finds it does not start a second time. */
+  started: "started",
+  /** Empty; made by a stop. From then on the runner begins nothing new. */
+  stopped: "stopped",
+  setupExit: "setup.exit",
+  /** Empty; made by the skylet when every rank's setup is done. */
+  mayRun: "mayrun",
+  /** A fifo; a byte in it makes a waiting runner look again. */
+  wake: "wake",
+  /** Empty; the run script begins. */
+  running: "running",
+  /** The run script's exit code, or `-` when it never began. The runner's last act. */
+  exit: "exit",
+  /** Text: why the runner could not do its work. */
+  fault: "fault",
+} as const;
+
+export interface RunnerPlan {
+  /** The attempt's folder, absolute. */
+  folder: string;
+  /** The user's home, absolute. */
+  home: string;
+  /** Soft limit of open files of the user's login, as `ulimit -Sn` prints it; Node raises its own, jobs must not inherit that. */
+  nofile: string;
+  setup: boolean;
+  run: boolean;
+  setupLog: string;
+  runLog: string;
+}
+
+/**
+ * Sections of the runner, in order. A number and its newline are one small write, and a reader takes only what ends in
+ * a newline; so no `mv` is needed, and an exit code is kept even when the user's processes have used up every fork.
+ */
+function setupPart(plan: RunnerPlan): string {
+  return `log=${shellQuoted(plan.setupLog, "The log's path")}
+true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
+/bin/bash -i "$folder/${attemptFiles.setupScript}" >>"$log" 2>/dev/null
+code=$?
+echo "$code" >"$folder/${attemptFiles.setupExit}"
+[ "$code" = 0 ] || finish -
+`;
+}
+
+function runPart(plan: RunnerPlan): string {
+  return `log=${shellQuoted(plan.runLog, "The log's path")}
+halted() { [ -e "$folder/${attemptFiles.stopped}" ] || [ ! -e "$folder/${attemptFiles.started}" ]; }
+while [ ! -e "$folder/${attemptFiles.mayRun}" ]; do
+  if halted; then finish -; fi
+  # bash, because its read knows a time limit; the fifo is open both ways, so no wake-up is lost and no end is read.
+  { [ -e "$folder/${attemptFiles.mayRun}" ] || /bin/bash -p --noprofile --norc -c 'read -r -t 5 _'; } <>"$folder/${attemptFiles.wake}" || pause
+done
+if halted; then finish -; fi
+true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
+true >"$folder/${attemptFiles.running}"
+/bin/bash -i "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
+finish "$?"
+`;
+}
+
+/** The runner. Its first line of input is `go`; anything else, and the end of input, means that it never starts. */
+export function runnerScript(plan: RunnerPlan): string {
+  return `#!/bin/sh
+# One rank of a job. Written by sky-skylet; see agent/skylet/runner-script.ts.
+# A stop signals every process; this one must live until it has written the exit code. Traps are not inherited.
+trap : TERM INT HUP QUIT USR1 USR2 ALRM
+folder=${shellQuoted(plan.folder, "The attempt's path")}
+finish() { echo "$1" >"$folder/${attemptFiles.exit}"; exit 0; }
+broken() { echo "$1" >"$folder/${attemptFiles.fault}"; finish -; }
+pause() { [ -e "$folder/${attemptFiles.wake}" ] || sleep 1; }
+word=
+read -r word
+[ "$word" = go ] || exit 0
+exec </dev/null
+set -C
+true >"$folder/${attemptFiles.started}" || exit 0
+set +C
+if [ -e "$folder/${attemptFiles.stopped}" ]; then finish -; fi
+ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
+${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
+}
+
+/**
+ * A user's script with its preamble on line 1, so that line numbers in messages are one more than the user's.
+ * In the order of the preamble: the log takes over stderr (before it, bash complains there about the missing terminal);
+ * an interactive bash ignores TERM and would go on with the next line after a cancel; a TERM that came before the trap
+ * was set is recognised by the stop's mark; `!` is an ordinary character, as in a script.
+ */
+export function userScript(
+  plan: Pick<RunnerPlan, "folder" | "home">,
+  environment: string,
+  script: string,
+): string {
+  const file = (name: string): string => shellQuoted(`${plan.folder}/${name}`, "The attempt's path");
+  const workdir = shellQuoted(`${plan.home}/sky_workdir`, "The home's path");
+  const preamble = [
+    "builtin exec 2>&1",
+    "builtin trap 'exit 143' TERM",
+    `[ ! -e ${file(attemptFiles.stopped)} ] || builtin exit 143`,
+    "builtin set +H",
+    `builtin . ${file(environment)}`,
+    `command mkdir -p ${workdir} && builtin cd ${workdir} || builtin exit 1`,
+  ];
+  return `${preamble.join("; ")}\n${script}${script.endsWith("\n") ? "" : "\n"}`;
+}
