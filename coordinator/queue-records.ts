@@ -136,7 +136,7 @@ export class QueueRecords {
       return record;
     } catch (error) {
       const cause = messageOf(error).replace(/\s+/g, " ").slice(0, 300);
-      this.#log.error("a damaged job record is skipped", { uid, id, cause });
+      this.#log.error({ uid, id, cause }, "a damaged job record is skipped");
       return null;
     }
   }

@@ -4,10 +4,10 @@
  */
 import { randomUUID } from "node:crypto";
 import { Redis } from "ioredis";
+import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { Job, JobRecord, Phase } from "../shared/job.ts";
 import { startRedis, type TestRedis } from "../test/help/redis.ts";
-import type { Log } from "./log.ts";
 import { StoreUnavailable } from "./parts.ts";
 import { UserQueues } from "./queue.ts";
 import { openLink } from "./redis.ts";
@@ -16,8 +16,7 @@ let redis: TestRedis;
 let raw: Redis;
 const open: UserQueues[] = [];
 const lines: string[] = [];
-const collect = (text: string): void => void lines.push(text);
-const log: Log = { debug: collect, info: collect, warn: collect, error: collect };
+const log = pino({ base: null }, { write: (line) => void lines.push(line) });
 
 beforeAll(async () => {
   redis = await startRedis();

@@ -240,7 +240,7 @@ export class UserQueues implements JobQueue {
   async *#recoverUser(uid: Uid): AsyncIterable<Job> {
     this.#known.add(uid);
     if (await this.#link.run("reading a queue", () => this.#lane(uid).queue.isPaused())) {
-      this.#options.log.warn("a paused queue is resumed: only the coordinator decides what starts", { uid });
+      this.#options.log.warn({ uid }, "a paused queue is resumed: only the coordinator decides what starts");
       await this.#link.run("resuming a queue", () => this.#lane(uid).queue.resume());
     }
     const { pages, places } = await this.#records.placesOf(uid, finishedChecked);
@@ -260,7 +260,7 @@ export class UserQueues implements JobQueue {
   }
 
   async #repair(uid: Uid, id: JobId, record: JobRecord, found: Place | null): Promise<void> {
-    this.#options.log.info("a job's place in its queue is set right", { uid, id, phase: record.phase, found });
+    this.#options.log.info({ uid, id, phase: record.phase, found }, "a job's place in its queue is set right");
     const number = record.attempt?.number ?? 0;
     await this.#link.run(`repairing job ${id} of uid ${uid}`, async () => {
       if (record.phase === "waiting" || found === "several") {

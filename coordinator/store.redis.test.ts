@@ -8,11 +8,11 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Redis } from "ioredis";
+import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { payloadBytesMax } from "../shared/job.ts";
 import { startRedis, type TestRedis } from "../test/help/redis.ts";
 import { until } from "../test/help/until.ts";
-import type { Log } from "./log.ts";
 import { StoreUnavailable } from "./parts.ts";
 import { checkServer, openFence, openLink } from "./redis.ts";
 import { openSecrets } from "./secrets.ts";
@@ -22,8 +22,7 @@ let redis: TestRedis;
 let stateDir: string;
 const stores: RedisStore[] = [];
 const lines: string[] = [];
-const collect = (text: string): void => void lines.push(text);
-const log: Log = { debug: collect, info: collect, warn: collect, error: collect };
+const log = pino({ base: null }, { write: (line) => void lines.push(line) });
 
 beforeAll(async () => {
   redis = await startRedis();

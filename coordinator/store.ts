@@ -121,7 +121,7 @@ export class RedisStore implements Store {
       return payloadSchema.parse(JSON.parse(this.#secrets.open(sealed, context(uid, ref))));
     } catch {
       // The cause could quote the content.
-      this.#log.error("a stored task is damaged", { uid, ref });
+      this.#log.error({ uid, ref }, "a stored task is damaged");
       return null;
     }
   }
@@ -166,7 +166,7 @@ export class RedisStore implements Store {
         }
         setups.push(setup);
       } catch (error) {
-        this.#log.error("a damaged setup entry is skipped", { uid, cause: messageOf(error).slice(0, 300) });
+        this.#log.error({ uid, cause: messageOf(error).slice(0, 300) }, "a damaged setup entry is skipped");
       }
     }
     return setups;

@@ -1,0 +1,168 @@
+/**
+ * The one loop: the only caller of the reducer. Events are handled one at a time in the order in which they come, also
+ * those that an effect causes while another is handled. A write that fails, or a fault in the core, ends the loop: from
+ * then on nothing is decided, and `failed` says why, so that its owner reads everything again. It must never touch Redis
+ * or the network itself. Made by coordinator/generation.ts; the API and the fleet dispatch into it.
+ */
+import { messageOf } from "../shared/errors.ts";
+import type { JobId, NodeName, Uid } from "../shared/ids.ts";
+import type { ToAgent } from "../shared/agent-wire.ts";
+import { reduce } from "./core/reduce.ts";
+import { type CoreEffect, type CoreEvent, type JobKey, jobKey, type State } from "./core/state.ts";
+import { Effects } from "./effects.ts";
+import type { Log } from "./log.ts";
+import { type JobQueue, type Loop, type Store, StoreUnavailable } from "./parts.ts";
+
+/** Node's timers hold no more than this many milliseconds. */
+const timerMax = 2 ** 31 - 1;
+
+export interface LoopParts {
+  state: State;
+  queue: JobQueue;
+  store: Store;
+  log: Log;
+  /** Sends to a node; must not throw. */
+  tell(node: NodeName, message: ToAgent): void;
+  /** Milliseconds since 1970; the core's only clock. */
+  now(): number;
+}
+
+export class CoreLoop implements Loop {
+  readonly state: State;
+  /** Resolves with the cause when the loop has ended by itself; never after stop(). */
+  readonly failed: Promise<Error>;
+  readonly #parts: LoopParts;
+  readonly #effects: Effects;
+  readonly #listeners = new Map<JobKey, Set<() => void>>();
+  readonly #inbox: { event: CoreEvent; done: (writes: Promise<void>) => void }[] = [];
+  #handling = false;
+  #ended: StoreUnavailable | null = null;
+  #timer: NodeJS.Timeout | null = null;
+  #reportFailure: (cause: Error) => void = () => {};
+
+  constructor(parts: LoopParts) {
+    this.state = parts.state;
+    this.#parts = parts;
+    this.failed = new Promise((resolve) => {
+      this.#reportFailure = resolve;
+    });
+    this.#effects = new Effects({
+      queue: parts.queue,
+      store: parts.store,
+      log: parts.log,
+      tell: parts.tell,
+      dispatch: (event) => this.note(event),
+      announce: (uid, id) => this.#announce(uid, id),
+      wakeAt: (time) => this.#wakeAt(time),
+      fail: (cause) => this.#fail(cause),
+    });
+  }
+
+  /** Rejects with StoreUnavailable when a write failed or the loop has ended. */
+  async dispatch(event: CoreEvent): Promise<void> {
+    if (event.type === "jobSubmitted" && !(await this.#isNew(event))) {
+      return;
+    }
+    if (this.#ended !== null) {
+      throw this.#ended;
+    }
+    return new Promise((resolve) => {
+      this.#inbox.push({ event, done: resolve });
+      this.#drain();
+    });
+  }
+
+  /** As dispatch, for callers that have nobody to tell. */
+  note(event: CoreEvent): void {
+    this.dispatch(event).catch(() => {});
+  }
+
+  onJob(uid: Uid, id: JobId, listener: () => void): () => void {
+    const key = jobKey(uid, id);
+    const listeners = this.#listeners.get(key) ?? new Set();
+    this.#listeners.set(key, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#listeners.get(key) === listeners) {
+        this.#listeners.delete(key);
+      }
+    };
+  }
+
+  /** Ends the loop without a failure: nothing is decided, written or sent afterwards; jobs are not touched. */
+  stop(): void {
+    this.#end(new StoreUnavailable("the coordinator is stopping"));
+  }
+
+  /** A submission that was repeated may name a job that runs or has ended; only its record knows. */
+  async #isNew(event: CoreEvent & { type: "jobSubmitted" }): Promise<boolean> {
+    const stored = await this.#parts.queue.read(event.uid, event.id);
+    return stored?.phase === "waiting" && !this.state.jobs.has(jobKey(event.uid, event.id));
+  }
+
+  #drain(): void {
+    if (this.#handling) {
+      return;
+    }
+    this.#handling = true;
+    try {
+      for (let next = this.#inbox.shift(); next !== undefined; next = this.#inbox.shift()) {
+        next.done(this.#handle(next.event));
+      }
+    } finally {
+      this.#handling = false;
+    }
+  }
+
+  async #handle(event: CoreEvent): Promise<void> {
+    if (this.#ended !== null) {
+      throw this.#ended;
+    }
+    let effects: CoreEffect[];
+    try {
+      effects = reduce(this.state, event, this.#parts.now());
+    } catch (error) {
+      const cause = error instanceof Error ? error : new Error(String(error));
+      this.#parts.log.error({ event: event.type, err: cause }, "the core failed");
+      this.#fail(cause);
+      throw this.#ended ?? cause;
+    }
+    await this.#effects.run(effects);
+  }
+
+  #announce(uid: Uid, id: JobId): void {
+    for (const listener of [...(this.#listeners.get(jobKey(uid, id)) ?? [])]) {
+      try {
+        listener();
+      } catch (error) {
+        this.#parts.log.error({ uid, id, cause: messageOf(error) }, "a listener to a job failed");
+      }
+    }
+  }
+
+  #wakeAt(time: number): void {
+    if (this.#timer !== null) {
+      clearTimeout(this.#timer);
+    }
+    const wait = Math.min(Math.max(0, time - this.#parts.now()), timerMax);
+    this.#timer = setTimeout(() => this.note({ type: "ticked" }), wait);
+  }
+
+  #fail(cause: Error): void {
+    if (this.#end(new StoreUnavailable(cause.message))) {
+      this.#reportFailure(cause);
+    }
+  }
+
+  #end(why: StoreUnavailable): boolean {
+    if (this.#ended !== null) {
+      return false;
+    }
+    this.#ended = why;
+    this.#effects.stop(why);
+    if (this.#timer !== null) {
+      clearTimeout(this.#timer);
+    }
+    return true;
+  }
+}
