@@ -97,6 +97,11 @@ function apply(context: Context, event: AgentEvent): void {
       return onWelcomed(context, event.stateId, event.epoch);
     case "identitySaved":
       return onIdentitySaved(context, event.stateId, event.epoch);
+    case "identityConfirmed":
+      state.stateId = event.stateId;
+      state.epoch = event.epoch;
+      state.seq = 0;
+      return undefined;
     case "desiredReceived":
       return onDesired(context, event.desired);
     case "retireRequested":

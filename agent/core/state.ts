@@ -79,6 +79,8 @@ export type AgentEvent =
   | { type: "retireRequested"; uid: Uid }
   | { type: "ledgerSaved"; attempt: AttemptId }
   | { type: "identitySaved"; stateId: string; epoch: number }
+  /** An admin has confirmed another coordinator's state; it is in the ledger already. Comes before the next `linkUp`. */
+  | { type: "identityConfirmed"; stateId: string; epoch: number }
   /** The skylet is connected and has listed every attempt that has a folder. */
   | { type: "skyletReady"; uid: Uid; attempts: SkyletAttempt[] }
   /** Its connection closed. */
