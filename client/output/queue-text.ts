@@ -35,12 +35,12 @@ export function colorStatus(status: string, colors: Colors): string {
 function columnsFor(withUser: boolean): Column[] {
   return [
     { title: "ID" },
-    { title: "NAME", min: 8, cutOrder: 2 },
+    { title: "NAME", min: 7, cutOrder: 2 },
     ...(withUser ? [{ title: "USER", min: 6, cutOrder: 4 }] : []),
     { title: "SUBMITTED", min: 9, cutOrder: 6 },
     { title: "STARTED", min: 8, cutOrder: 5 },
     { title: "DURATION" },
-    { title: "RESOURCES", min: 9, cutOrder: 3 },
+    { title: "RESOURCES", min: 10, cutOrder: 3 },
     { title: "STATUS", color: colorStatus },
     { title: "LOG", min: 8, cutOrder: 1, keepEnd: true },
   ];

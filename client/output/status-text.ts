@@ -11,7 +11,7 @@ export type NodeAccelerators = Record<string, number>;
 export interface StatusRow {
   name: string;
   /** What is known since the cluster was initialized here; null: it was not. */
-  known: { user: string; headIp: string; resources: NodeAccelerators[]; command: string } | null;
+  known: { user: string; headIp: string; resources: string; command: string } | null;
 }
 
 /** `[{'V100': 4}, (no GPUs)]`, as SkyPilot writes it. */
@@ -36,7 +36,7 @@ export function statusText(rows: StatusRow[], limit: number, colors: Colors): st
   const cells = rows.map(({ name, known }) =>
     known === null
       ? [name, "-", "-", "-", "-"]
-      : [name, known.user, known.headIp, resourcesText(known.resources), shortenCommand(known.command)],
+      : [name, known.user, known.headIp, known.resources, shortenCommand(known.command)],
   );
   return `${colors.bold(colors.cyan("Local clusters:"))}\n${formatTable(columns, cells, limit, colors)}`;
 }

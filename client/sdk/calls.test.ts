@@ -102,7 +102,7 @@ describe("a call", () => {
     });
     const unreachable = createCalls(away, (text) => said.push(text));
     await expect(unreachable.whoami()).rejects.toThrow(
-      "Lost the connection to cluster 'lab': connect ECONNREFUSED 10.0.0.1:22.",
+      "Cannot connect to cluster 'lab': connect ECONNREFUSED 10.0.0.1:22.",
     );
     expect(tries).toBe(1);
     expect(said).toEqual([]);

@@ -47,6 +47,10 @@ export function explained(clusterName: string, error: unknown, patience: Patienc
     if (error.sky !== null) {
       return error.sky;
     }
+    if (!error.everConnected) {
+      const hint = "`sky check` says what is wrong with each of your clusters.";
+      return new SkyError("ConnectionError", `Cannot connect to cluster '${clusterName}': ${error.message}.`, hint);
+    }
     return new SkyError(
       "ConnectionError",
       `Lost the connection to cluster '${clusterName}': ${error.message}. ` +

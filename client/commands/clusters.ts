@@ -1,0 +1,151 @@
+/**
+ * Which clusters this person has: what is registered in `~/.sky/local` joined with what was initialized on this machine,
+ * with the texts of SkyPilot On-prem for the cases in which a command cannot go on. It must never use the network by
+ * itself: `callsTo` connects at the first call. Used by every command that names a cluster.
+ */
+import { join } from "node:path";
+import type { NodesResult } from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import { didYouMean } from "../../shared/near-match.ts";
+import { findCluster, listClusters, type RegisteredCluster } from "../local/registered.ts";
+import {
+  dropUnregistered,
+  forgetInitialized,
+  type InitializedCluster,
+  readInitialized,
+  saveInitialized,
+} from "../local/state.ts";
+import { resourcesText } from "../output/status-text.ts";
+import { type Calls, createCalls } from "../sdk/calls.ts";
+import { Transport } from "../sdk/transport.ts";
+import { type Context, UsageError } from "./context.ts";
+
+export interface LocalCluster {
+  name: string;
+  registered: RegisteredCluster;
+  /** Null: never launched on from this machine. */
+  initialized: InitializedCluster | null;
+}
+
+function localDir(context: Context): string {
+  return join(context.home, ".sky", "local");
+}
+
+function stateFile(context: Context): string {
+  return join(context.home, ".sky", "onprem", "state.json");
+}
+
+export interface LocalListing {
+  /** By name. */
+  clusters: LocalCluster[];
+  /** Files that cannot be used, and clusters that were dropped because their file has gone. */
+  warnings: string[];
+}
+
+/** Every registered cluster, those whose file is not filled in included. */
+export async function listLocal(context: Context): Promise<LocalListing> {
+  const { clusters, problems } = listClusters(localDir(context), context.home);
+  // A damaged file hides its cluster; what is known of it must not be lost for that.
+  const dropped =
+    problems.length > 0
+      ? []
+      : await dropUnregistered(
+          stateFile(context),
+          clusters.map((cluster) => cluster.name),
+        );
+  const initialized = readInitialized(stateFile(context));
+  return {
+    clusters: clusters.map((registered) => ({
+      name: registered.name,
+      registered,
+      initialized: initialized.get(registered.name) ?? null,
+    })),
+    warnings: [...problems.map((problem) => problem.message), ...dropped],
+  };
+}
+
+/** The cluster of this name, ready to be used. Throws SkyError when there is none or its file is not filled in. */
+export function findLocal(context: Context, name: string): LocalCluster {
+  const registered = findCluster(localDir(context), name, context.home);
+  if (registered === null) {
+    const names = listClusters(localDir(context), context.home).clusters.map((cluster) => cluster.name);
+    const near = didYouMean(name, names);
+    throw new SkyError(
+      "ClusterDoesNotExist",
+      `Local cluster '${name}' does not exist.`,
+      `${near === null ? "" : `${near} `}See \`sky status\` for local cluster name(s).`,
+    );
+  }
+  return { name, registered, initialized: readInitialized(stateFile(context)).get(name) ?? null };
+}
+
+/** The same for commands that need an initialized cluster. */
+export function requireInitialized(context: Context, name: string): LocalCluster {
+  const cluster = findLocal(context, name);
+  if (cluster.initialized === null) {
+    throw new SkyError(
+      "ClusterNotUpError",
+      `Found uninitialized local cluster ${name}. Run this command to initialize it locally: sky launch -c ${name} ''`,
+    );
+  }
+  return cluster;
+}
+
+/** The initialized ones among these names, or among all; says in yellow which are skipped. Throws when a name is unknown. */
+export async function chosenClusters(context: Context, names: string[]): Promise<LocalCluster[]> {
+  const { screen } = context;
+  const warn = (text: string): void => screen.note(screen.noteColors.yellow(text));
+  let clusters: LocalCluster[];
+  if (names.length > 0) {
+    clusters = [...new Set(names)].map((name) => findLocal(context, name));
+  } else {
+    const listing = await listLocal(context);
+    clusters = listing.clusters;
+    for (const warning of listing.warnings) {
+      warn(warning);
+    }
+    if (clusters.length === 0) {
+      warn("No local clusters. `sky status` says how to register one.");
+    }
+  }
+  for (const cluster of clusters.filter((one) => one.initialized === null)) {
+    warn(`Local cluster ${cluster.name} is uninitialized; skipped.`);
+  }
+  return clusters.filter((cluster) => cluster.initialized !== null);
+}
+
+/** A local cluster is part of no cloud. */
+export function checkCloud(name: string, cloud: string | undefined): void {
+  if (cloud !== undefined && cloud.toLowerCase() !== "local") {
+    throw new UsageError(
+      `Local cluster ${name} is not part of cloud: ${cloud}.`,
+      "Must specify `cloud: local` or no cloud in YAML or CLI args.",
+    );
+  }
+}
+
+/** The API of this cluster, as the caller. Connects at the first call; `close` it. */
+export function callsTo(context: Context, cluster: LocalCluster): Calls {
+  const { screen } = context;
+  const transport = new Transport(cluster.name, () => context.connect(cluster.registered));
+  return createCalls(transport, (text) => screen.note(screen.noteColors.yellow(text)));
+}
+
+/** Keeps what `sky status` shows. `nodes` null: as it was. */
+export async function remember(context: Context, cluster: LocalCluster, nodes: NodesResult | null): Promise<void> {
+  await saveInitialized(stateFile(context), cluster.name, {
+    user: cluster.registered.user,
+    headIp: cluster.registered.headIp,
+    resources:
+      nodes === null
+        ? (cluster.initialized?.resources ?? "-")
+        : resourcesText(nodes.nodes.map((node) => node.accelerators)),
+    command: context.commandLine,
+    launchedAt: context.now(),
+  });
+}
+
+/** The cluster is uninitialized again on this machine. */
+export async function forget(context: Context, name: string): Promise<void> {
+  await forgetInitialized(stateFile(context), [name]);
+}

@@ -1,0 +1,130 @@
+/**
+ * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, and look up
+ * cluster names in `~/.sky/local` by file name; they never run `sky` itself. Called by client/program.ts.
+ */
+import type { Command } from "commander";
+
+interface Words {
+  name: string;
+  description: string;
+  options: { flags: string[]; description: string }[];
+  takesClusters: boolean;
+}
+
+function wordsOf(program: Command): Words[] {
+  const help = program.createHelp();
+  return help
+    .visibleCommands(program)
+    .filter((command) => command.name() !== "help")
+    .map((command) => ({
+      name: command.name(),
+      description: command.description(),
+      options: help.visibleOptions(command).map((option) => ({
+        flags: [option.short, option.long].filter((flag) => flag !== undefined),
+        description: option.description,
+      })),
+      takesClusters: command.registeredArguments.some((argument) => /^clusters?$/.test(argument.name())),
+    }));
+}
+
+function bash(all: Words[]): string {
+  const cases = all.map(
+    (words) =>
+      `    ${words.name}) options="${words.options.flatMap((option) => option.flags).join(" ")}"; ` +
+      `clusters=${words.takesClusters ? 1 : 0} ;;`,
+  );
+  return `# bash completion for sky
+_sky_clusters() {
+  local file
+  for file in ~/.sky/local/*.yml ~/.sky/local/*.yaml; do
+    [ -f "$file" ] && basename "$file" | sed 's/\\.ya\\{0,1\\}ml$//'
+  done
+}
+_sky() {
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" options="" clusters=0
+  COMPREPLY=()
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "${all.map((words) => words.name).join(" ")}" -- "$current"))
+    return
+  fi
+  case "\${COMP_WORDS[1]}" in
+${cases.join("\n")}
+  esac
+  case "$previous" in -c | --cluster) COMPREPLY=($(compgen -W "$(_sky_clusters)" -- "$current")); return ;; esac
+  case "$current" in
+    -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
+    *)
+      [ "$clusters" = 1 ] && COMPREPLY=($(compgen -W "$(_sky_clusters)" -- "$current"))
+      [ "\${#COMPREPLY[@]}" -eq 0 ] && COMPREPLY=($(compgen -f -- "$current"))
+      ;;
+  esac
+}
+complete -o filenames -F _sky sky`;
+}
+
+function quoted(text: string): string {
+  return text.replaceAll("'", "").replaceAll("[", "(").replaceAll("]", ")").replaceAll(":", " ");
+}
+
+function zsh(all: Words[]): string {
+  const cases = all.map((words) => {
+    const options = words.options.flatMap((option) =>
+      option.flags.map((flag) => `'${flag}[${quoted(option.description)}]'`),
+    );
+    const rest = words.takesClusters ? "'*:cluster:_sky_clusters'" : "'*:file:_files'";
+    return `    ${words.name}) _arguments ${[...options, rest].join(" ")} ;;`;
+  });
+  return `#compdef sky
+_sky_clusters() {
+  local -a names
+  names=(~/.sky/local/*.(yml|yaml)(N:t:r))
+  compadd -a names
+  _files
+}
+_sky() {
+  local -a commands
+  commands=(${all.map((words) => `'${words.name}:${quoted(words.description)}'`).join(" ")})
+  if ((CURRENT == 2)); then
+    _describe command commands
+    return
+  fi
+  local name="$words[2]"
+  shift words
+  ((CURRENT--))
+  case "$name" in
+${cases.join("\n")}
+  esac
+}
+compdef _sky sky`;
+}
+
+function fish(all: Words[]): string {
+  const lines = ["# fish completion for sky", "complete -c sky -f -n __fish_use_subcommand"];
+  for (const words of all) {
+    lines.push(`complete -c sky -n __fish_use_subcommand -a ${words.name} -d '${quoted(words.description)}'`);
+    const when = `-n '__fish_seen_subcommand_from ${words.name}'`;
+    for (const option of words.options) {
+      const flags = option.flags.map((flag) => (flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
+      lines.push(`complete -c sky ${when} ${flags.join(" ")} -d '${quoted(option.description)}'`);
+    }
+    if (words.takesClusters) {
+      lines.push(
+        `complete -c sky ${when} -a "(path basename ~/.sky/local/*.yml ~/.sky/local/*.yaml | path change-extension '')"`,
+      );
+    }
+  }
+  return lines.join("\n");
+}
+
+/** The script for this shell, from the commands that the program really has. */
+export function completion(shell: "bash" | "zsh" | "fish", program: Command): string {
+  const all = wordsOf(program);
+  switch (shell) {
+    case "bash":
+      return bash(all);
+    case "zsh":
+      return zsh(all);
+    case "fish":
+      return fish(all);
+  }
+}

@@ -1,0 +1,99 @@
+/**
+ * `sky launch`: initializes a cluster on this machine if need be, sends the task with its setup, and follows the job.
+ * Everything that can be wrong on this side is found before the first connection.
+ */
+import type { NodesResult } from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import type { Task } from "../../shared/task.ts";
+import { writeTask } from "../../shared/task-file.ts";
+import type { Calls } from "../sdk/calls.ts";
+import { checkCloud, callsTo, findLocal, type LocalCluster, remember } from "./clusters.ts";
+import { type Context, UsageError } from "./context.ts";
+import { type TaskFlags, taskOf } from "./entrypoint.ts";
+import { afterSubmit } from "./submit.ts";
+
+export interface LaunchFlags extends TaskFlags {
+  cluster?: string;
+  cloud?: string;
+  detachRun?: boolean;
+  yes?: boolean;
+  dryrun?: boolean;
+  /** `--no-setup` makes this false. */
+  setup: boolean;
+  fast?: boolean;
+}
+
+async function agreed(context: Context, cluster: LocalCluster, flags: LaunchFlags): Promise<boolean> {
+  if (cluster.initialized !== null || flags.yes === true) {
+    return true;
+  }
+  return context.screen.confirm(`Initializing local cluster '${cluster.name}'. Proceed?`);
+}
+
+async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesResult> {
+  const me = await calls.whoami();
+  if (me.refused !== null) {
+    throw new SkyError(
+      "PermissionDeniedError",
+      `Cluster '${cluster.name}' does not run jobs of ${me.user}: ${me.refused}`,
+      "Ask the cluster's admin, or put another account into the cluster's file.",
+    );
+  }
+  return calls.nodes();
+}
+
+/** Sends the task; resolves with the job's id, null when there is no job (or a dry run). */
+async function send(
+  context: Context,
+  calls: Calls,
+  cluster: LocalCluster,
+  task: Task,
+  flags: LaunchFlags,
+): Promise<number | null> {
+  const { screen } = context;
+  screen.print(`${screen.colors.cyan("⚙︎")} Launching on Local (${cluster.name}).`);
+  const nodes = cluster.initialized === null ? await initialize(calls, cluster) : null;
+  const result = await calls.launch({
+    task: writeTask(task),
+    dryrun: flags.dryrun === true,
+    no_setup: !flags.setup,
+    fast: flags.fast === true,
+  });
+  if (flags.dryrun === true) {
+    return null;
+  }
+  await remember(context, cluster, nodes);
+  screen.print(`└── Cluster ${cluster.name} is up.`);
+  screen.print(`${screen.colors.green("✓")} Cluster launched: ${cluster.name}.`);
+  return result.job_id;
+}
+
+/** Runs the command; resolves with the exit code. */
+export async function launch(context: Context, words: string[], flags: LaunchFlags): Promise<number> {
+  const { screen } = context;
+  if (flags.cluster === undefined) {
+    throw new UsageError("Specify -c [local_cluster] to launch on a local cluster.", "`sky status` lists yours.");
+  }
+  const cluster = findLocal(context, flags.cluster);
+  checkCloud(cluster.name, flags.cloud);
+  const task = await taskOf(words, flags, context);
+  if (!(await agreed(context, cluster, flags))) {
+    screen.note("Nothing was done.");
+    return 1;
+  }
+  screen.print(`Connecting to local cluster: '${cluster.name}' [Username: ${cluster.registered.user}].`);
+  const calls = callsTo(context, cluster);
+  try {
+    const jobId = await send(context, calls, cluster, task, flags);
+    if (flags.dryrun === true) {
+      screen.print("Dry run: the cluster would take this task. Nothing was submitted.");
+      return 0;
+    }
+    if (task.setup !== null && flags.setup) {
+      screen.print(`${screen.colors.green("✓")} Setup detached.`);
+    }
+    return await afterSubmit(context, calls, cluster.name, jobId, flags.detachRun === true);
+  } finally {
+    calls.close();
+  }
+}

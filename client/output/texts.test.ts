@@ -1,0 +1,197 @@
+/** Golden texts of the tables at 80 columns and without a terminal, times, and command lines. */
+import pc from "picocolors";
+import { describe, expect, it } from "vitest";
+import { nodesResultSchema, queueResultSchema } from "../../shared/api.ts";
+import { jobRow } from "../sdk/test-parts.ts";
+import { commandLineOf } from "./command-line.ts";
+import { gpusText, requestable } from "./gpus-text.ts";
+import { usefulCommands } from "./launch-text.ts";
+import { queueText } from "./queue-text.ts";
+import { resourcesText, statusText } from "./status-text.ts";
+import { formatTable, shortenCommand, wrap } from "./table.ts";
+import { ago, duration } from "./times.ts";
+
+const none = pc.createColors(false);
+const now = 100_000;
+
+describe("times", () => {
+  it.each([
+    [null, "-"],
+    [now, "just now"],
+    [now + 50, "just now"],
+    [now - 1, "1 sec ago"],
+    [now - 59, "59 secs ago"],
+    [now - 60, "1 min ago"],
+    [now - 150, "2 mins ago"],
+    [now - 3600, "1 hr ago"],
+    [now - 90_000, "1 day ago"],
+  ])("ago %s is %s", (time, text) => {
+    expect(ago(time, now)).toBe(text);
+  });
+
+  it.each([
+    [null, null, "-"],
+    [now - 0.4, null, "< 1 second"],
+    [now - 2, null, "2s"],
+    [10, 3733, "1h 2m 3s"],
+    [0, 90_061, "1d 1h 1m"],
+    [0, 3600, "1h 0m 0s"],
+  ])("duration %s to %s is %s", (start, end, text) => {
+    expect(duration(start, end, now)).toBe(text);
+  });
+});
+
+const rows = queueResultSchema.parse([
+  jobRow(12, {
+    job_name: "a-quite-long-name-of-a-job",
+    submitted_at: now - 720,
+    resources: "2x[A100-80GB:8]",
+    log_path: "~/sky_logs/12-a-quite-long-name-of-a-job",
+    reason: "Needs 8 free A100-80GB on 2 nodes; node2 has 3 free (bob holds 5 of 8), and n1 has none.",
+    position: 1,
+  }),
+  jobRow(11, { status: "RUNNING", submitted_at: now - 4000, start_at: now - 3723 }),
+  jobRow(2, { job_name: null, status: "FAILED_SETUP", submitted_at: now - 9e4, start_at: now - 9e4, end_at: now - 89_998 }),
+]);
+
+describe("queue", () => {
+  it("fits 80 columns", () => {
+    const text = queueText("lab", rows, { allUsers: false, now, limit: 80 }, none);
+    expect(text).toMatchInlineSnapshot(`
+      "Job queue of current user on cluster lab
+      ID  NAME     SUBMITTED    STARTED   DURATION  RESOURCES   STATUS        LOG
+      12  a-quit…  12 mins ago  -         -         2x[A100-8…  PENDING       …f-a-job
+      11  train    1 hr ago     1 hr ago  1h 2m 3s  1x[V100:4]  RUNNING       …1-train
+      2   -        1 day ago    1 day a…  2s        1x[V100:4]  FAILED_SETUP  …2-train
+
+      Reasons:
+        Job 12 (PENDING, 1 in line): Needs 8 free A100-80GB on 2 nodes; node2 has 3
+          free (bob holds 5 of 8), and n1 has none."
+    `);
+    expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
+  });
+
+  it("cuts nothing where there is no terminal, and shows users when asked", () => {
+    const text = queueText("lab", rows, { allUsers: true, now, limit: Number.POSITIVE_INFINITY }, none);
+    expect(text).toContain("Job queue of all users on cluster lab");
+    expect(text).toContain("12  a-quite-long-name-of-a-job  alice  12 mins ago  -");
+    expect(text).toContain("~/sky_logs/12-a-quite-long-name-of-a-job\n");
+  });
+
+  it("says so when there is nothing", () => {
+    const text = queueText("lab", [], { allUsers: false, now, limit: 80 }, none);
+    expect(text).toBe("Job queue of current user on cluster lab\nNo jobs.");
+  });
+
+  it("colours statuses", () => {
+    const text = queueText("lab", rows, { allUsers: false, now, limit: 200 }, pc.createColors(true));
+    expect(text).toContain("\u001b[34mPENDING\u001b[39m");
+    expect(text).toContain("\u001b[32mRUNNING\u001b[39m");
+    expect(text).toContain("\u001b[31mFAILED_SETUP\u001b[39m");
+  });
+});
+
+describe("status", () => {
+  it("shows both kinds of cluster", () => {
+    const text = statusText(
+      [
+        {
+          name: "lab",
+          known: {
+            user: "alice",
+            headIp: "10.0.0.1",
+            resources: resourcesText([{ V100: 4 }, {}, { A100: 2, T4: 1 }]),
+            command: "sky launch -c lab --gpus V100:4 train.yaml",
+          },
+        },
+        { name: "other", known: null },
+      ],
+      Number.POSITIVE_INFINITY,
+      none,
+    );
+    expect(text).toMatchInlineSnapshot(`
+      "Local clusters:
+      NAME   USER   HEAD_IP   RESOURCES                                       COMMAND
+      lab    alice  10.0.0.1  [{'V100': 4}, (no GPUs), {'A100': 2, 'T4': 1}]  sky launch -c lab --gpus...
+      other  -      -         -                                               -"
+    `);
+  });
+
+  it("fits 80 columns whatever is in it", () => {
+    const known = {
+      user: "alice",
+      headIp: "gpu-head-01.cluster.example.org",
+      resources: resourcesText(Array.from({ length: 12 }, () => ({ "A100-80GB": 8 }))),
+      command: "sky launch -c lab train.yaml",
+    };
+    const text = statusText([{ name: "a-cluster-with-a-long-name", known }], 80, none);
+    expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
+  });
+
+  it.each([
+    ["sky launch -c lab ''", "sky launch -c lab ''"],
+    ["sky launch -c lab train.yaml", "sky launch -c lab..."],
+    ["sky exec lab --gpus V100:1 x", "sky exec lab --gpus..."],
+    ["abcdefghijklmnopqrstuvwxyzabc", "abcdefghijklmnopqrstuvwxy..."],
+  ])("shortens %s", (text, short) => {
+    expect(shortenCommand(text)).toBe(short);
+  });
+});
+
+it("gpus list", () => {
+  const node = { label: "", address: null, cpus: 64, cpus_free: 60, memory_gb: 503.4, memory_gb_free: 1, warnings: [] };
+  const result = nodesResultSchema.parse({
+    cluster: "lab",
+    unknown_attempts: 0,
+    nodes: [
+      { ...node, name: "n1", state: "UP", accelerators: { V100: 4 }, accelerators_free: { V100: 1 }, last_report_seconds_ago: 1 },
+      { ...node, name: "n2", state: "UNREACHABLE", accelerators: { V100: 8 }, accelerators_free: {}, last_report_seconds_ago: 90 },
+      { ...node, name: "n3", state: "UP", accelerators: {}, accelerators_free: {}, last_report_seconds_ago: 1, warnings: ["mixed"] },
+    ],
+  });
+  expect(gpusText(result, null, 80, none)).toMatchInlineSnapshot(`
+    "Cluster lab
+    GPU   REQUESTABLE_QTY_PER_NODE  UTILIZATION
+    V100  1, 2, 4, 8                1 of 12 free (8 not ready)
+
+    NODE  vCPU  Memory (GB)  GPU   GPU UTILIZATION  NODE STATUS
+    n1    64    503.4        V100  1 of 4 free      UP
+    n2    64    503.4        V100  0 of 8 free      UNREACHABLE
+    n3    64    503.4        -     -                UP
+
+    Warnings:
+      n3: mixed"
+  `);
+  expect(gpusText(result, "v100", 80, none)).not.toContain("n3  ");
+  expect(gpusText(result, "H100", 80, none)).toContain("No H100 on this cluster.");
+  expect(requestable(6)).toBe("1, 2, 4, 6");
+});
+
+it("useful commands", () => {
+  expect(usefulCommands("lab", 1, none)).toMatchInlineSnapshot(`
+    "
+    📋 Useful Commands
+    Job ID: 1
+    ├── To cancel the job:       sky cancel lab 1
+    ├── To stream job logs:      sky logs lab 1
+    └── To view job queue:       sky queue lab
+    Cluster name: lab
+    ├── To submit a job:         sky exec lab yaml_file
+    └── To teardown the cluster: sky down lab"
+  `);
+});
+
+it("a table drops control characters of a cell", () => {
+  expect(formatTable([{ title: "A" }], [["x\u001b[2Jy\nz"]], 80, none)).toBe("A\nx [2Jy z");
+});
+
+it("wraps at words", () => {
+  expect(wrap("one two three", "  ", 9)).toBe("  one two\n  three");
+});
+
+it("a command line to type again, without values of --env", () => {
+  expect(commandLineOf(["launch", "-c", "lab", "--env", "TOKEN=secret", "--env=B=x", ""])).toBe(
+    "sky launch -c lab --env TOKEN=<redacted> --env=B=<redacted> ''",
+  );
+  expect(commandLineOf(["exec", "lab", "--", "--env", "a b"])).toBe("sky exec lab -- --env 'a b'");
+});

@@ -1,0 +1,326 @@
+/**
+ * The command line of `sky`: commands, options, help texts and exit codes. Each command's code is loaded when it is
+ * called, so that `sky --version` costs nothing. It must never do a command's work itself. Called by client/main.ts, and
+ * by tests with a terminal and a home of their own.
+ */
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { version } from "../shared/version.ts";
+import { type Context, UsageError } from "./commands/context.ts";
+import type { ExecFlags } from "./commands/exec.ts";
+import type { LaunchFlags } from "./commands/launch.ts";
+
+/** Exit codes of the command line itself; jobs have 0 and 100–103 (shared/api.ts). */
+const usageCode = 2;
+const failureCode = 1;
+
+function integer(smallest: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (!/^[0-9]+$/.test(text) || value < smallest || value > 2 ** 31) {
+      throw new InvalidArgumentError(`It must be a whole number of at least ${smallest}.`);
+    }
+    return value;
+  };
+}
+
+function jobId(text: string, before: number[] | undefined): number[] {
+  return [...(before ?? []), integer(1)(text)];
+}
+
+function gather(text: string, before: string[]): string[] {
+  return [...before, text];
+}
+
+function outputOption(): Option {
+  return new Option("-o, --output <format>", "how to print").choices(["table", "json"]).default("table");
+}
+
+function examples(...lines: string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
+}
+
+/** Holds what the chosen command came to. */
+interface Outcome {
+  code: number;
+}
+
+type Register = (program: Command, context: Context, outcome: Outcome) => void;
+
+function withTaskOptions(command: Command): Command {
+  return command
+    .option("-n, --name <name>", "the task's name")
+    .option("-d, --detach-run", "return when the job is submitted; do not stream its output")
+    .option("--env <KEY=VALUE>", "set a variable of the job; KEY alone takes your own value (repeatable)", gather, [])
+    .option("--env-file <file>", "variables of the job, a KEY=VALUE a line")
+    .option("--num-nodes <count>", "how many nodes at once", integer(1))
+    .addOption(new Option("--gpus <kind:count>", "accelerators per node, e.g. V100:4"))
+    .addOption(new Option("--accelerators <kind:count>", "the same as --gpus").hideHelp())
+    .option("--cpus <count>", "CPUs per node, e.g. 4 or 4+")
+    .option("--memory <size>", "memory per node in GiB, e.g. 16 or 16+")
+    .addOption(new Option("--cloud <name>").hideHelp())
+    .option("--dryrun", "ask whether the cluster would take the task, submit nothing");
+}
+
+/** `--accelerators` is `--gpus`. */
+function merged<Flags extends { gpus?: string; accelerators?: string }>(flags: Flags): Flags {
+  return flags.accelerators === undefined ? flags : { ...flags, gpus: flags.accelerators };
+}
+
+const registerLaunch: Register = (program, context, outcome) => {
+  withTaskOptions(
+    program
+      .command("launch")
+      .description("run a task, with its setup, on a local cluster; '' initializes the cluster only")
+      .argument("[entrypoint...]", "a YAML file, or a command (after --)")
+      .option("-c, --cluster <name>", "the local cluster"),
+  )
+    .option("-y, --yes", "do not ask")
+    .option("--no-setup", "leave out the task's setup")
+    .option("--fast", "leave out what was done before")
+    .addHelpText(
+      "after",
+      examples(
+        "sky launch -c lab ''                       # initialize the cluster on this machine",
+        "sky launch -c lab train.yaml",
+        "sky launch -c lab --gpus V100:2 -- python train.py --epochs 3",
+        "sky launch -c lab -d --env DATA=/data task.yaml",
+      ),
+    )
+    .action(async (words: string[], flags: LaunchFlags) => {
+      const { launch } = await import("./commands/launch.ts");
+      outcome.code = await launch(context, words, merged(flags));
+    });
+};
+
+const registerExec: Register = (program, context, outcome) => {
+  withTaskOptions(
+    program
+      .command("exec")
+      .description("run a task, without its setup, on an initialized cluster")
+      .argument("[cluster]", "the local cluster (or -c)")
+      .argument("[entrypoint...]", "a YAML file, or a command (after --)")
+      .option("-c, --cluster <name>", "the local cluster"),
+  )
+    .addHelpText(
+      "after",
+      examples(
+        "sky exec lab train.yaml",
+        "sky exec lab -d --gpus V100:1 train.yaml",
+        "sky exec lab -- nvidia-smi",
+        "sky exec -c lab 'echo $SKYPILOT_NODE_RANK' --num-nodes 2",
+      ),
+    )
+    .action(async (name: string | undefined, words: string[], flags: ExecFlags) => {
+      const { exec } = await import("./commands/exec.ts");
+      outcome.code = await exec(context, name === undefined ? words : [name, ...words], merged(flags));
+    });
+};
+
+const registerQueue: Register = (program, context, outcome) => {
+  program
+    .command("queue")
+    .description("show your jobs, and why the waiting ones wait")
+    .argument("[clusters...]", "local clusters; none: all that are initialized")
+    .option("-s, --skip-finished", "leave out finished jobs")
+    .option("-u, --all-users", "show everybody's jobs")
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky queue", "sky queue lab --skip-finished", "sky queue lab -o json"))
+    .action(async (names: string[], flags) => {
+      const { queue } = await import("./commands/queue.ts");
+      outcome.code = await queue(context, names, flags);
+    });
+};
+
+const registerLogs: Register = (program, context, outcome) => {
+  program
+    .command("logs")
+    .description("stream the output of jobs; ends with the job's exit code")
+    .argument("<cluster>", "the local cluster")
+    .addArgument(new Argument("[ids...]", "job ids; none: the latest").argParser(jobId))
+    .option("--follow", "go on until the job ends (default)")
+    .option("--no-follow", "print what there is")
+    .option("--tail <lines>", "only the last lines; 0: all", integer(0), 0)
+    .option("--status", "print the status only")
+    .addHelpText(
+      "after",
+      `${examples("sky logs lab", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status")}
+
+Exit codes: 0 succeeded, 100 failed, 101 not finished, 102 no such job, 103 cancelled, 130 Ctrl-C.`,
+    )
+    .action(async (name: string, ids: number[] | undefined, flags) => {
+      const { logs } = await import("./commands/logs.ts");
+      outcome.code = await logs(context, name, ids ?? [], { ...flags, follow: flags.follow !== false });
+    });
+};
+
+const registerCancel: Register = (program, context, outcome) => {
+  program
+    .command("cancel")
+    .description("cancel your jobs")
+    .argument("<cluster>", "the local cluster")
+    .addArgument(new Argument("[ids...]", "job ids; none: your latest running job").argParser(jobId))
+    .option("-a, --all", "all your jobs")
+    .option("-y, --yes", "do not ask")
+    .addHelpText("after", examples("sky cancel lab 1 2", "sky cancel lab -a -y", "sky cancel lab"))
+    .action(async (name: string, ids: number[] | undefined, flags) => {
+      const { cancel } = await import("./commands/cancel.ts");
+      outcome.code = await cancel(context, name, ids ?? [], flags);
+    });
+};
+
+const registerClusters: Register = (program, context, outcome) => {
+  program
+    .command("status")
+    .description("show the registered clusters")
+    .argument("[clusters...]", "local clusters; none: all")
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky status", "sky status lab -o json"))
+    .action(async (names: string[], flags) => {
+      const { status } = await import("./commands/status.ts");
+      outcome.code = await status(context, names, flags);
+    });
+  program
+    .command("down")
+    .description("cancel your jobs on clusters and forget the clusters on this machine")
+    .argument("[clusters...]", "local clusters")
+    .option("-a, --all", "all initialized clusters")
+    .option("-y, --yes", "do not ask")
+    .option("-p, --purge", "forget here only, without asking the cluster")
+    .addHelpText("after", examples("sky down lab", "sky down -a -y", "sky down --purge lab"))
+    .action(async (names: string[], flags) => {
+      const { down } = await import("./commands/down.ts");
+      outcome.code = await down(context, names, flags);
+    });
+  program
+    .command("check")
+    .description("connect to the registered clusters and say what is wrong")
+    .argument("[clusters...]", "local clusters; none: all")
+    .addHelpText("after", examples("sky check", "sky check lab"))
+    .action(async (names: string[]) => {
+      const { check } = await import("./commands/check.ts");
+      outcome.code = await check(context, names);
+    });
+};
+
+function addGpusOptions(command: Command, context: Context, outcome: Outcome): void {
+  command
+    .description("show accelerators: all, free, node by node")
+    .argument("[name]", "an accelerator, e.g. H100, or a local cluster")
+    .option("-c, --cluster <name>", "one local cluster only")
+    .option("--infra <name>", "the same, as local/NAME")
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky gpus list", "sky gpus list H100 -c lab", "sky gpus list --infra local/lab -o json"))
+    .action(async (kind: string | undefined, flags) => {
+      const { gpus } = await import("./commands/gpus.ts");
+      outcome.code = await gpus(context, kind ?? null, flags);
+    });
+}
+
+const registerGpus: Register = (program, context, outcome) => {
+  const group = program.command("gpus").description("accelerators of the clusters");
+  addGpusOptions(group.command("list"), context, outcome);
+  addGpusOptions(program.command("show-gpus", { hidden: true }), context, outcome);
+};
+
+const registerUnsupported: Register = (program, context, outcome) => {
+  for (const name of ["start", "stop", "autostop"] as const) {
+    const command = program
+      .command(name)
+      .description("not for local clusters: their machines stay on")
+      .argument("[clusters...]", "clusters")
+      .option("-a, --all", "all clusters")
+      .option("-y, --yes", "do not ask")
+      .addHelpText("after", examples(`sky ${name} lab`));
+    if (name !== "stop") {
+      command.option("-i, --idle-minutes <minutes>", "as in SkyPilot", integer(0)).option("--down", "as in SkyPilot");
+    }
+    if (name === "autostop") {
+      command.option("--cancel", "as in SkyPilot");
+    }
+    command.action(async (names: string[], flags: { all?: boolean }) => {
+      const { skipClusters } = await import("./commands/unsupported.ts");
+      const verb = name === "start" ? "start" : "stop/autostop";
+      outcome.code = await skipClusters(context, names, flags.all === true, verb);
+    });
+  }
+};
+
+const registerPlumbing: Register = (program, context, outcome) => {
+  program
+    .command("completion")
+    .description("print a completion script for your shell")
+    .addArgument(new Argument("<shell>").choices(["bash", "zsh", "fish"]))
+    .addHelpText(
+      "after",
+      examples(
+        "sky completion bash > ~/.local/share/bash-completion/completions/sky",
+        "sky completion zsh > ~/.zfunc/_sky",
+        "sky completion fish > ~/.config/fish/completions/sky.fish",
+      ),
+    )
+    .action(async (shell: "bash" | "zsh" | "fish") => {
+      const { completion } = await import("./commands/completion.ts");
+      context.screen.print(completion(shell, program));
+    });
+  program
+    .command("gate", { hidden: true })
+    .description("join standard input and output to the coordinator's socket; run by sky itself, on the head")
+    .option("--socket <path>", "the coordinator's socket", "/run/sky-onprem/api.sock")
+    .action(async (flags: { socket: string }) => {
+      const { runGate } = await import("./ssh/gate.ts");
+      outcome.code = await runGate(flags.socket);
+    });
+};
+
+function buildProgram(context: Context, outcome: Outcome): Command {
+  const { screen } = context;
+  const program = new Command("sky")
+    .description("Run jobs, as yourself, on machines that your group shares.")
+    .version(version, "-v, --version")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => screen.print(text.replace(/\n$/, "")),
+      writeErr: (text) => screen.note(text.replace(/\n$/, "")),
+      outputError: (text, write) => write(screen.noteColors.red(text.replace(/^error:/, "Error:"))),
+    })
+    .addHelpText(
+      "after",
+      examples("sky status", "sky launch -c lab ''", "sky launch -c lab task.yaml", "sky queue lab", "sky logs lab 1"),
+    );
+  const registers = [
+    registerLaunch,
+    registerExec,
+    registerQueue,
+    registerLogs,
+    registerCancel,
+    registerClusters,
+    registerGpus,
+    registerUnsupported,
+    registerPlumbing,
+  ];
+  for (const register of registers) {
+    register(program, context, outcome);
+  }
+  return program;
+}
+
+/** Runs `sky` with these words (without the program's own name). Resolves with the exit code; never rejects. */
+export async function runSky(words: string[], context: Context): Promise<number> {
+  const outcome: Outcome = { code: 0 };
+  const program = buildProgram(context, outcome);
+  try {
+    if (words.length === 0) {
+      program.outputHelp();
+      return 0;
+    }
+    await program.parseAsync(words, { from: "user" });
+    return outcome.code;
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      return error.exitCode === 0 ? 0 : usageCode;
+    }
+    const { showFailure } = await import("./output/failure.ts");
+    showFailure(error, context.screen, context.env);
+    return error instanceof UsageError ? usageCode : failureCode;
+  }
+}
