@@ -60,9 +60,6 @@ export class CoreLoop implements Loop {
 
   /** Rejects with StoreUnavailable when a write failed or the loop has ended. */
   async dispatch(event: CoreEvent): Promise<void> {
-    if (event.type === "jobSubmitted" && !(await this.#isNew(event))) {
-      return;
-    }
     if (this.#ended !== null) {
       throw this.#ended;
     }
@@ -92,12 +89,6 @@ export class CoreLoop implements Loop {
   /** Ends the loop without a failure: nothing is decided, written or sent afterwards; jobs are not touched. */
   stop(): void {
     this.#end(new StoreUnavailable("the coordinator is stopping"));
-  }
-
-  /** A submission that was repeated may name a job that runs or has ended; only its record knows. */
-  async #isNew(event: CoreEvent & { type: "jobSubmitted" }): Promise<boolean> {
-    const stored = await this.#parts.queue.read(event.uid, event.id);
-    return stored?.phase === "waiting" && !this.state.jobs.has(jobKey(event.uid, event.id));
   }
 
   #drain(): void {

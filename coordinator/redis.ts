@@ -144,32 +144,53 @@ export async function checkServer(link: RedisLink, socketPath: string): Promise<
   }
 }
 
-/** Prefix of the name under which a coordinator's fence is known to the server; the rest is its process id. */
-const fenceName = "sky-coordinator-fence";
+/** Every link of a coordinator is known to the server as `sky-coordinator-PART-PID`. */
+const linkName = (part: string): string => `sky-coordinator-${part}-${process.pid}`;
+const foreignLink = /\bid=(\d+) .*\bname=sky-coordinator-[a-z]+-(\d+)\b/;
+/** How often and how long (ms) to look again for links of this very process that the server has not yet seen closed. */
+const ownLinksTries = 20;
+const ownLinksWaitMs = 50;
+
+/** Opens a link for a part of the coordinator, e.g. `queue`; only while the fence is held. */
+export function openPart(socketPath: string, part: string): Promise<RedisLink> {
+  return openLink(socketPath, linkName(part));
+}
 
 /**
  * Opens the link that marks this process as the state's only coordinator. Redis itself keeps the mark: it is the
- * connection, so it disappears with the process however that ends, and no lock can be left behind. Both of two that
- * come at the same moment see each other and give up, and try again at different times.
+ * connection, so it disappears with the process however that ends, and no lock can be left behind. It is given only when
+ * no link of any coordinator is left, so nothing that an earlier one has sent can still take effect afterwards. Both of
+ * two that come at the same moment see each other and give up, and try again at different times.
  */
-export async function openFence(socketPath: string, commandLimitMs?: number): Promise<RedisLink> {
-  const link = await openLink(socketPath, `${fenceName}-${process.pid}`, commandLimitMs);
+export async function openFence(socketPath: string): Promise<RedisLink> {
+  const link = await openPart(socketPath, "fence");
   try {
-    const own = await link.run("CLIENT ID", () => link.client.client("ID"));
-    const list = String(await link.run("CLIENT LIST", () => link.client.client("LIST")));
-    for (const line of list.split("\n")) {
-      const other = new RegExp(`\\bid=(\\d+) .*\\bname=${fenceName}-(\\d+)\\b`).exec(line);
-      if (other !== null && Number(other[1]) !== Number(own)) {
+    const own = Number(await link.run("CLIENT ID", () => link.client.client("ID")));
+    for (let round = 1; ; round += 1) {
+      const pid = otherCoordinator(String(await link.run("CLIENT LIST", () => link.client.client("LIST"))), own);
+      if (pid === null) {
+        return link;
+      }
+      if (pid !== process.pid || round >= ownLinksTries) {
         throw new StoreUnavailable(
-          `Another coordinator (process ${other[2]}) is using the Redis server at ${socketPath}. Stop it first.`,
+          `another coordinator (process ${pid}) uses the Redis server at ${socketPath}; stop it first`,
         );
       }
+      await delay(ownLinksWaitMs);
     }
-    return link;
   } catch (error) {
     link.close();
     throw error;
   }
+}
+
+/** Process id of a coordinator with a link other than `own` in this client list; another process' before this one's. */
+function otherCoordinator(clientList: string, own: number): number | null {
+  const pids = clientList.split("\n").flatMap((line) => {
+    const found = foreignLink.exec(line);
+    return found !== null && Number(found[1]) !== own ? [Number(found[2])] : [];
+  });
+  return pids.find((pid) => pid !== process.pid) ?? pids[0] ?? null;
 }
 
 /** The promise, or an error with this text after the limit. */

@@ -14,7 +14,7 @@ import { payloadBytesMax } from "../shared/job.ts";
 import { startRedis, type TestRedis } from "../test/help/redis.ts";
 import { until } from "../test/help/until.ts";
 import { StoreUnavailable } from "./parts.ts";
-import { checkServer, openFence, openLink } from "./redis.ts";
+import { checkServer, openFence, openLink, openPart } from "./redis.ts";
 import { openSecrets } from "./secrets.ts";
 import { RedisStore } from "./store.ts";
 
@@ -144,8 +144,11 @@ test("another key file is refused, and a readable one too", async () => {
 
 test("one coordinator a server; the fence goes with its process' connection", async () => {
   const first = await openFence(redis.socket);
-  await expect(openFence(redis.socket)).rejects.toThrow(/Another coordinator/);
+  await expect(openFence(redis.socket)).rejects.toThrow(/another coordinator/);
+  const part = await openPart(redis.socket, "queue");
   first.close();
+  await expect(openFence(redis.socket)).rejects.toThrow(/another coordinator/);
+  part.close();
   const second = await until(() => openFence(redis.socket).catch(() => null), "the fence to fall");
   second.close();
 });

@@ -1,0 +1,95 @@
+/**
+ * One life of the coordinator's state in memory: connections to Redis, everything read and repaired, the loop, the
+ * agents. It ends with its first failure and is never mended: whoever holds it closes it and starts another, exactly as
+ * after a crash. It must never outlive its connections. Called by coordinator/supervisor.ts.
+ */
+import { randomInt } from "node:crypto";
+import type { Job } from "../shared/job.ts";
+import { commit, version } from "../shared/version.ts";
+import type { CoordinatorConfig } from "./config.ts";
+import { initialState } from "./core/initial.ts";
+import { startFleet } from "./fleet.ts";
+import type { Log } from "./log.ts";
+import { CoreLoop } from "./loop.ts";
+import type { Fleet, JobQueue, Loop, Store } from "./parts.ts";
+import { payloadFor } from "./payloads.ts";
+import { UserQueues } from "./queue.ts";
+import { checkServer, openFence, openPart, type RedisLink } from "./redis.ts";
+import { startRetention } from "./retention.ts";
+import { openSecrets } from "./secrets.ts";
+import { RedisStore } from "./store.ts";
+
+export interface Generation {
+  readonly parts: { loop: Loop; queue: JobQueue; store: Store; fleet: Fleet };
+  /** Resolves with the cause when it is of no more use. */
+  readonly failed: Promise<Error>;
+  /** Ends it; touches no job. */
+  close(): Promise<void>;
+}
+
+/** Opens, reads, repairs and starts everything. Rejects with a cause for people; nothing is left open then. */
+export async function startGeneration(config: CoordinatorConfig, log: Log): Promise<Generation> {
+  const closing: (() => Promise<void> | void)[] = [];
+  const close = async (): Promise<void> => {
+    for (const step of closing.splice(0).reverse()) {
+      await step();
+    }
+  };
+  const opened = (link: RedisLink): RedisLink => {
+    closing.push(() => link.close());
+    return link;
+  };
+  try {
+    const { socket } = config.redis;
+    const fence = opened(await openFence(socket));
+    await checkServer(fence, socket);
+    const storeLink = opened(await openPart(socket, "store"));
+    const queueLink = opened(await openPart(socket, "queue"));
+
+    const store = new RedisStore(storeLink, openSecrets(config.state_dir), log);
+    const { stateId, epoch, setups } = await store.open();
+    log.info({ version, commit, state: stateId, epoch, cluster: config.cluster }, "coordinator state opened");
+    const queue = new UserQueues(queueLink, {
+      finishedKeptSeconds: config.limits.finished_jobs_kept_seconds,
+      finishedKeptPerUser: config.limits.finished_jobs_kept_per_user,
+      log,
+    });
+    const jobs: Job[] = [];
+    for await (const job of queue.recover()) {
+      jobs.push(job);
+    }
+
+    const nodes = config.nodes.map(({ name, address }) => ({ name, address: address ?? null }));
+    const state = initialState(
+      { nodes, graceSeconds: config.grace_seconds, version },
+      { stateId, epoch, nonce: newNonce(), jobs, setups },
+    );
+    let fleet: Fleet | null = null;
+    const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);
+    const loop = new CoreLoop({ state, queue, store, log, tell, now: Date.now });
+    fleet = await startFleet(
+      config,
+      {
+        dispatch: (event) => loop.note(event),
+        payloadFor: (node, attempt) => payloadFor(loop.state, store, node, attempt),
+      },
+      log,
+    );
+    // In reverse order at the end: first no more decisions, then no more agents, then no more Redis.
+    closing.push(fleet.close.bind(fleet), startRetention(queue, store, log), () => loop.stop());
+    loop.note({ type: "ticked" });
+    log.info({ jobs: jobs.length, nodes: nodes.length }, "coordinator ready");
+    const failed = Promise.race([loop.failed, fence.lost, storeLink.lost, queueLink.lost]);
+    failed.then(() => loop.stop());
+    return { parts: { loop, queue, store, fleet }, failed, close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** First part of this start's attempt ids: eight of [a-z0-9], so that no other start uses the same. */
+function newNonce(): string {
+  const characters = "abcdefghijklmnopqrstuvwxyz0123456789";
+  return Array.from({ length: 8 }, () => characters[randomInt(characters.length)]).join("");
+}

@@ -1,0 +1,118 @@
+/**
+ * The coordinator's program: `coordinator.mjs --config FILE [--check] [--version]`. Reads the config, serves the API from
+ * the beginning, and keeps a generation of the state alive. TERM and INT end it within three seconds without touching a
+ * job. It must never print a secret. Started by systemd, by scripts/dev-cluster and by the quickstart.
+ */
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { parseConfig } from "../shared/config-file.ts";
+import { messageOf, SkyError } from "../shared/errors.ts";
+import { commit, version } from "../shared/version.ts";
+import { SystemAccounts } from "./accounts.ts";
+import { startApi } from "./api/server.ts";
+import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
+import { type Log, openLog } from "./log.ts";
+import { checkServer, openLink } from "./redis.ts";
+import { Supervisor } from "./supervisor.ts";
+
+/** Paths of unix sockets are cut off by the kernel at 107 bytes; temporary names beside them need some of that. */
+const socketPathBytesMax = 100;
+/** Milliseconds after which a stop no longer waits for anything. */
+const stopLimitMs = 2_500;
+const usage = `Usage: coordinator.mjs --config FILE [--check]
+       coordinator.mjs --version
+
+  --config FILE  the coordinator's config (YAML)
+  --check        read the config, ask the Redis server whether it is fit, and exit
+  --version      print the version and exit
+`;
+/** Exit codes: wrong use or config; a fault in the program (EX_SOFTWARE of sysexits.h). */
+const exitUsage = 2;
+const exitFault = 70;
+
+/** Reads and checks the config file. Throws SkyError naming the file, the line and the fault. */
+function readConfig(file: string): CoordinatorConfig {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new SkyError("ValueError", `The config file cannot be read: ${messageOf(error)}.`);
+  }
+  const config = parseConfig(text, file, coordinatorConfigSchema);
+  for (const [key, path] of [
+    ["socket", config.socket],
+    ["redis.socket", config.redis.socket],
+  ] as const) {
+    const bytes = Buffer.byteLength(path);
+    if (bytes > socketPathBytesMax) {
+      throw new SkyError(
+        "ValueError",
+        `${file}: ${key} is ${bytes} bytes long; the path of a socket may have ${socketPathBytesMax}.`,
+        "Choose a shorter folder, for example below /run.",
+      );
+    }
+  }
+  return config;
+}
+
+/** What --check does: everything that can be asked without disturbing a coordinator that runs. */
+async function check(config: CoordinatorConfig): Promise<void> {
+  readFileSync(config.host_key);
+  const link = await openLink(config.redis.socket, "sky-check");
+  try {
+    await checkServer(link, config.redis.socket);
+  } finally {
+    link.close();
+  }
+  process.stdout.write(`The config is good: cluster ${config.cluster}, ${config.nodes.length} node(s).\n`);
+}
+
+/** Serves until TERM or INT. */
+async function serve(config: CoordinatorConfig): Promise<void> {
+  const log: Log = openLog(config.log_level);
+  process.on("uncaughtException", (error) => {
+    log.fatal({ err: error }, "a fault in the program; it ends");
+    process.exit(exitFault);
+  });
+  const supervisor = new Supervisor(config, log);
+  const parts = { current: () => supervisor.current(), accounts: new SystemAccounts() };
+  const api = await startApi(parts, config, { version, commit }, log);
+  const running = supervisor.run();
+  const stop = (signal: NodeJS.Signals): void => {
+    log.info({ signal }, "coordinator stops; jobs are not touched");
+    setTimeout(() => process.exit(0), stopLimitMs).unref();
+    supervisor.stop();
+    Promise.all([api.close(), running]).then(() => process.exit(0));
+  };
+  process.once("SIGTERM", stop);
+  process.once("SIGINT", stop);
+  await running;
+}
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({
+    options: {
+      config: { type: "string" },
+      check: { type: "boolean", default: false },
+      version: { type: "boolean", default: false },
+      help: { type: "boolean", short: "h", default: false },
+    },
+  });
+  if (values.help) {
+    process.stdout.write(usage);
+  } else if (values.version) {
+    process.stdout.write(`sky-coordinator ${version} (${commit})\n`);
+  } else if (values.config === undefined) {
+    throw new SkyError("ValueError", "--config FILE is missing.", "See --help.");
+  } else if (values.check) {
+    await check(readConfig(values.config));
+  } else {
+    await serve(readConfig(values.config));
+  }
+}
+
+main().catch((error: unknown) => {
+  const hint = error instanceof SkyError && error.hint !== null ? `\n${error.hint}` : "";
+  process.stderr.write(`sky-coordinator: ${messageOf(error)}${hint}\n`);
+  process.exitCode = exitUsage;
+});

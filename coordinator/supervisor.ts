@@ -1,0 +1,83 @@
+/**
+ * Keeps a generation alive: starts one, waits for its failure, closes it, starts the next after a short wait. Meanwhile
+ * the API can ask what is there, and gets either the parts or why there are none. It must never end the process: a
+ * missing Redis is waited for, however long. Called by coordinator/main.ts.
+ */
+import { setTimeout as delay } from "node:timers/promises";
+import { messageOf, SkyError } from "../shared/errors.ts";
+import type { CoordinatorConfig } from "./config.ts";
+import { type Generation, startGeneration } from "./generation.ts";
+import type { Log } from "./log.ts";
+import type { ApiParts } from "./parts.ts";
+
+/** Milliseconds between two tries: doubled after each failure, and the first again once one has held for a while. */
+const firstWaitMs = 200;
+const longestWaitMs = 2_000;
+const steadyMs = 10_000;
+
+export class Supervisor {
+  readonly #config: CoordinatorConfig;
+  readonly #log: Log;
+  readonly #stopping = new AbortController();
+  #current: Generation | null = null;
+  #why = "it is starting";
+
+  constructor(config: CoordinatorConfig, log: Log) {
+    this.#config = config;
+    this.#log = log;
+  }
+
+  /** For the API. `unavailable` is a sentence's end for users, without a full stop. */
+  current(): ReturnType<ApiParts["current"]> {
+    return this.#current?.parts ?? { unavailable: this.#why };
+  }
+
+  /** Runs until stop(); resolves when the last generation is closed. */
+  async run(): Promise<void> {
+    let waitMs = firstWaitMs;
+    while (!this.#stopping.signal.aborted) {
+      const startedAt = performance.now();
+      await this.#once();
+      waitMs = performance.now() - startedAt > steadyMs ? firstWaitMs : Math.min(waitMs * 2, longestWaitMs);
+      // A random part, so that two coordinators that hinder each other do not meet again.
+      await delay(waitMs * (0.75 + Math.random() / 2), null, { signal: this.#stopping.signal }).catch(() => {});
+    }
+  }
+
+  stop(): void {
+    this.#stopping.abort();
+  }
+
+  /** One generation from start to end. */
+  async #once(): Promise<void> {
+    const stopped = new Promise<null>((resolve) => {
+      this.#stopping.signal.addEventListener("abort", () => resolve(null), { once: true });
+    });
+    let generation: Generation;
+    try {
+      generation = await startGeneration(this.#config, this.#log);
+    } catch (error) {
+      this.#explain(error);
+      return;
+    }
+    this.#current = generation;
+    const cause = await Promise.race([generation.failed, stopped]);
+    this.#current = null;
+    if (cause !== null) {
+      this.#explain(cause);
+    } else {
+      this.#why = "it is stopping";
+    }
+    await generation.close();
+  }
+
+  /** The same cause again and again is logged once. */
+  #explain(cause: unknown): void {
+    const hint = cause instanceof SkyError && cause.hint !== null ? ` ${cause.hint}` : "";
+    const why = `${messageOf(cause)}${hint}`;
+    if (why !== this.#why) {
+      this.#log.error({ why }, "the coordinator cannot work; it tries again");
+    }
+    this.#why = why;
+  }
+}
