@@ -70,12 +70,17 @@ function register(name: string): void {
 interface Told {
   /** What the person types, line by line; null: standard input is no terminal. */
   answers?: string[];
+  /** The person presses Ctrl-D after the answers. */
+  closed?: boolean;
   env?: Record<string, string>;
 }
 
 async function sky(words: string[], told: Told = {}): Promise<{ code: number; out: string; err: string }> {
   const stdin = Object.assign(new PassThrough(), { isTTY: told.answers !== undefined });
   stdin.write((told.answers ?? []).map((answer) => `${answer}\n`).join(""));
+  if (told.closed === true) {
+    stdin.end();
+  }
   const stdout = new PassThrough();
   const stderr = new PassThrough();
   out = "";
@@ -144,6 +149,21 @@ describe("launch", () => {
       lab   alice  10.0.0.1  [{'V100': 4}, {'V100': 4}]  sky launch -c lab ''
       "
     `);
+  });
+
+  it("stops when the person closes the prompt", async () => {
+    register("lab");
+    const { code, err } = await sky(["launch", "-c", "lab", ""], { answers: [], closed: true });
+    expect(code).toBe(1);
+    expect(err).toContain("The question was not answered");
+    expect(head.calls).toEqual([]);
+  });
+
+  it("renews what status shows when it is launched without a task again", async () => {
+    await initialize();
+    head.pages.set("/onprem/nodes", { cluster: "lab", unknown_attempts: 0, nodes: [node("n1", {})] });
+    await sky(["launch", "-c", "lab", ""]);
+    expect((await sky(["status"])).out).toContain("[(no GPUs)]");
   });
 
   it("says how to answer where nobody can", async () => {
@@ -398,6 +418,13 @@ describe("cancel and down", () => {
     expect(head.calls[0]?.body).toEqual({ cluster_name: "lab", purge: false });
     expect((await sky(["status"])).out).toContain("lab   -     -        -          -");
     expect(readFileSync(join(home, ".sky", "local", "lab.yml"), "utf8")).toContain("alice");
+  });
+
+  it("down forgets a cluster whose coordinator knows of nothing to take down", async () => {
+    await initialize();
+    head.results.set("/down", { error: { type: "ClusterDoesNotExist", message: "Nothing of yours.", hint: null } });
+    expect((await sky(["down", "lab", "-y"])).code).toBe(0);
+    expect((await sky(["status"])).out).not.toContain("alice");
   });
 
   it("down of a cluster that refuses keeps it; --purge forgets it here only", async () => {

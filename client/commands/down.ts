@@ -3,6 +3,7 @@
  * machine. The machines, other users and the registration file stay. What the coordinator did not confirm is not
  * forgotten, unless `--purge` says to forget without asking it.
  */
+import { SkyError } from "../../shared/errors.ts";
 import { showFailure } from "../output/failure.ts";
 import { callsTo, forget, type LocalCluster, listLocal, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
@@ -31,6 +32,11 @@ async function takeDown(context: Context, cluster: LocalCluster, flags: DownFlag
     const calls = callsTo(context, cluster);
     try {
       await calls.down();
+    } catch (error) {
+      const nothingThere = error instanceof SkyError && ["ClusterDoesNotExist", "ClusterNotUpError"].includes(error.type);
+      if (!nothingThere) {
+        throw error;
+      }
     } finally {
       calls.close();
     }

@@ -52,7 +52,9 @@ async function send(
 ): Promise<number | null> {
   const { screen } = context;
   screen.print(`${screen.colors.cyan("⚙︎")} Launching on Local (${cluster.name}).`);
-  const nodes = cluster.initialized === null ? await initialize(calls, cluster) : null;
+  // A launch without a task is also how what `sky status` shows is renewed.
+  const isEmpty = task.setup === null && task.run === null;
+  const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
   const result = await calls.launch({
     task: writeTask(task),
     dryrun: flags.dryrun === true,

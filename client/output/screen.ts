@@ -33,7 +33,7 @@ export interface Screen {
    * Yes or no (Enter is yes). Where nobody can answer (stdin is no terminal) it throws and names `-y`.
    */
   confirm(question: string): Promise<boolean>;
-  /** A line of text that the person types, shown on stderr; null where nobody can answer. */
+  /** A line that the person types after a question on stderr; null where nobody can answer. Rejects on Ctrl-C or Ctrl-D. */
   ask(question: string): Promise<string | null>;
 }
 
@@ -65,8 +65,14 @@ export function createScreen(streams: ScreenStreams): Screen {
     }
     const { createInterface } = await import("node:readline/promises");
     const lines = createInterface({ input: stdin, output: stderr });
+    // Ctrl-D and Ctrl-C close the prompt without an answer; readline itself would wait for ever.
+    const closed = new Promise<never>((_, reject) => {
+      lines.once("close", () => reject(new SkyError("RequestCancelled", "The question was not answered; stopped here.")));
+    });
+    closed.catch(() => undefined);
+    lines.once("SIGINT", () => lines.close());
     try {
-      return await lines.question(question);
+      return await Promise.race([lines.question(question), closed]);
     } finally {
       lines.close();
     }
