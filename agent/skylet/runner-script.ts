@@ -113,7 +113,8 @@ export function userScript(
   const file = (name: string): string => shellQuoted(`${plan.folder}/${name}`, "The attempt's path");
   const workdir = shellQuoted(`${plan.home}/sky_workdir`, "The home's path");
   const preamble = [
-    "builtin exec 2>&1",
+    // `builtin exec` would take its redirection back; the backslash passes over an alias.
+    "\\exec 2>&1",
     "builtin trap 'exit 143' TERM",
     `[ ! -e ${file(attemptFiles.stopped)} ] || builtin exit 143`,
     "builtin set +H",

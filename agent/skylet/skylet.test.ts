@@ -1,0 +1,213 @@
+/**
+ * The skylet as the agent sees it: the real program, real shells and processes, a real socket.
+ */
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { until } from "../../test/help/until.ts";
+import { isAlive, livingProcess, processesOf } from "./processes.ts";
+import { StandInAgent } from "./stand-in-agent.ts";
+
+let agent: StandInAgent;
+
+beforeEach(async () => {
+  agent = new StandInAgent();
+  await agent.open();
+});
+
+afterEach(async () => {
+  await agent.close();
+});
+
+test("setup and run: states, output, exit codes, files, then forgotten", async () => {
+  expect((await agent.start()).attempts).toEqual([]);
+  const wanted = agent.wanted({ setup: true });
+  const prepared = await agent.prepare(wanted, { setup: "echo installing", run: "echo out; echo err >&2; pwd; exit 7" });
+  expect(prepared.logDir).toBe("sky_logs/1-train");
+  expect(livingProcess(prepared.pid)?.session).toBe(prepared.pid);
+  const logs = join(agent.home, prepared.logDir);
+  expect(existsSync(join(logs, "tasks/run.log"))).toBe(false);
+  const following = agent.stream({ attempt: wanted.attempt });
+  agent.send({ type: "go", attempt: wanted.attempt });
+  const ended = await agent.state(wanted.attempt, "exited");
+  expect(ended).toMatchObject({ setupExit: 0, runExit: 7, fault: null, pid: prepared.pid, logDir: prepared.logDir });
+  await until(() => following.end !== null, "end of stream");
+  expect(following).toMatchObject({ pid: String(prepared.pid), setup: "installing\n", end: "" });
+  expect(following.run).toBe(`out\nerr\n${agent.home}/sky_workdir\n`);
+  expect(following.order).toEqual([...following.order].sort((a, b) => "PSRE".indexOf(a) - "PSRE".indexOf(b)));
+  await until(() => existsSync(join(logs, "run.log")), "merged log");
+  const p = `(train, pid=${prepared.pid})`;
+  expect(agent.read(logs, "run.log")).toBe(
+    `(setup pid=${prepared.pid}) installing\n${p} out\n${p} err\n${p} ${agent.home}/sky_workdir\n`,
+  );
+  agent.send({ type: "forget", attempt: wanted.attempt });
+  await until(() => !existsSync(join(agent.dir, wanted.attempt)), "the folder's end");
+  const later = agent.stream({ attempt: wanted.attempt, logDir: prepared.logDir });
+  await until(() => later.end !== null, "end of stream");
+  expect(later).toMatchObject({ setup: following.setup, run: following.run, end: "" });
+  const outside = agent.stream({ attempt: wanted.attempt, logDir: "../home/sky_logs/1-train" });
+  await until(() => outside.end !== null, "end of stream");
+  expect(outside.end).toContain("no log of rank 0");
+  expect(outside.run).toBe("");
+});
+
+test("every exit code arrives as it is; a syntax error has bash's", async () => {
+  await agent.start();
+  const scripts: [string, number][] = [
+    ["exit 0", 0],
+    ["exit 1", 1],
+    ["exit 255", 255],
+    ["kill -SEGV $$", 139],
+    ["kill -KILL $$", 137],
+    ["echo one\nif [ 1 = 1\nfi", 2],
+    ["no-such-program-here", 127],
+    ["set -e\nfalse\necho not reached", 1],
+    ["echo last line without newline", 0],
+    ['x="hi!foo"; [ "$x" = \'hi!foo\' ]', 0],
+  ];
+  for (const [run, code] of scripts) {
+    const wanted = agent.wanted();
+    await agent.launch(wanted, { run });
+    expect(await agent.state(wanted.attempt, "exited"), run).toMatchObject({ runExit: code, setupExit: null, fault: null });
+  }
+});
+
+test("a failing setup ends the rank before run; a task without run succeeds after setup", async () => {
+  await agent.start();
+  const failing = agent.wanted({ setup: true });
+  const logs = await agent.launch(failing, { setup: "exit 3", run: "echo never" });
+  expect(await agent.state(failing.attempt, "exited")).toMatchObject({ setupExit: 3, runExit: null, fault: null });
+  expect(existsSync(join(logs, "tasks/run.log"))).toBe(false);
+  const only = agent.wanted({ setup: true, hasRun: false });
+  await agent.launch(only, { setup: "echo hello" });
+  expect(await agent.state(only.attempt, "exited")).toMatchObject({ setupExit: 0, runExit: 0 });
+});
+
+test("the run script waits for the other ranks' setup, and survives the skylet meanwhile", async () => {
+  await agent.start();
+  const wanted = agent.wanted({ setup: true, mayRun: false, addresses: ["10.0.0.1", "10.0.0.2"], rank: 1, nodeLabel: "worker1", singleNodeCluster: false });
+  const logs = await agent.launch(wanted, { setup: "echo s", run: "echo r" });
+  await agent.state(wanted.attempt, "setupDone");
+  await agent.killSkylet();
+  const ready = await agent.start();
+  expect(ready.attempts).toMatchObject([{ attempt: wanted.attempt, state: "setupDone", setupExit: 0 }]);
+  agent.send({ type: "mayRun", attempt: wanted.attempt });
+  expect(await agent.state(wanted.attempt, "exited")).toMatchObject({ runExit: 0 });
+  expect(agent.read(logs, "tasks/1-worker1.log")).toBe("r\n");
+  expect(agent.read(logs, "setup-10.0.0.2.log")).toBe("s\n");
+});
+
+test("a skylet that is killed while a job runs is nothing to the job: adopted, followed, exit code delivered", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  await agent.launch(wanted, { run: `echo before; until [ -e ${agent.root}/on ]; do sleep 0.05; done; echo after; exit 9` });
+  const first = agent.stream({ attempt: wanted.attempt });
+  await until(() => first.run === "before\n", "first output");
+  await agent.killSkylet();
+  expect(first.end).toBe(null);
+  const ready = await agent.start();
+  expect(ready.attempts).toMatchObject([{ attempt: wanted.attempt, state: "running" }]);
+  const second = agent.stream({ attempt: wanted.attempt, runOffset: first.run.length });
+  writeFileSync(join(agent.root, "on"), "");
+  expect(await agent.state(wanted.attempt, "exited")).toMatchObject({ runExit: 9, fault: null });
+  await until(() => second.end === "", "end of stream");
+  expect(first.run + second.run).toBe("before\nafter\n");
+});
+
+test("a job that ended while no skylet lived is told at the next start", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const prepared = await agent.prepare(wanted, { run: `until [ -e ${agent.root}/on ]; do sleep 0.05; done; exit 4` });
+  agent.send({ type: "go", attempt: wanted.attempt });
+  await agent.state(wanted.attempt, "running");
+  await agent.killSkylet();
+  writeFileSync(join(agent.root, "on"), "");
+  await until(() => !isAlive(prepared.pid, prepared.startTime), "the runner's end");
+  expect((await agent.start()).attempts).toMatchObject([{ state: "exited", runExit: 4, fault: null }]);
+});
+
+test("a gate that closes before go: no user code ever, and the same attempt can be prepared again", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const prepared = await agent.prepare(wanted, { run: `echo ran >>${agent.root}/ran` });
+  await agent.killSkylet();
+  await until(() => !isAlive(prepared.pid, prepared.startTime), "the runner's end");
+  expect((await agent.start()).attempts).toMatchObject([{ state: "starting", pid: null }]);
+  expect(existsSync(join(agent.root, "ran"))).toBe(false);
+  agent.messages.length = 0;
+  await agent.launch(wanted, { run: `echo ran >>${agent.root}/ran` });
+  await agent.state(wanted.attempt, "exited");
+  agent.send({ type: "start", wanted });
+  agent.send({ type: "go", attempt: wanted.attempt });
+  await until(() => agent.messages.filter((each) => each.type === "changed").length > 1, "an answer");
+  expect(agent.read(agent.root, "ran")).toBe("ran\n");
+});
+
+test("the mark of a start stops a second one", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const prepared = await agent.prepare(wanted, { run: `echo ran >>${agent.root}/ran` });
+  writeFileSync(join(agent.dir, wanted.attempt, "started"), "");
+  agent.send({ type: "go", attempt: wanted.attempt });
+  await until(() => !isAlive(prepared.pid, prepared.startTime), "the runner's end");
+  expect(existsSync(join(agent.root, "ran"))).toBe(false);
+});
+
+test("a runner killed from outside is reported with 137 and a reason; a machine restart as such", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const prepared = await agent.prepare(wanted, { run: "sleep 1000" });
+  agent.send({ type: "go", attempt: wanted.attempt });
+  await agent.state(wanted.attempt, "running");
+  process.kill(prepared.pid, "SIGKILL");
+  const ended = await agent.state(wanted.attempt, "exited");
+  expect(ended.runExit).toBe(137);
+  expect(ended.fault).toContain("runner was killed on machine");
+  const rebooted = agent.wanted();
+  await agent.launch(rebooted, { run: "sleep 1000" });
+  await agent.state(rebooted.attempt, "running");
+  await agent.killSkylet();
+  const spec = join(agent.dir, rebooted.attempt, "spec.json");
+  writeFileSync(spec, readFileSync(spec, "utf8").replace(/"bootId":"[^"]+"/, '"bootId":"another"'));
+  const ready = await agent.start();
+  const found = ready.attempts.find((each) => each.attempt === rebooted.attempt);
+  expect(found).toMatchObject({ state: "exited", runExit: 137 });
+  expect(found?.fault).toContain("was restarted");
+});
+
+test("job folders: another attempt's and foreign ones are left alone", async () => {
+  await agent.start();
+  const first = agent.wanted({ jobId: 5, jobName: null });
+  const second = agent.wanted({ jobId: 5, jobName: null });
+  expect((await agent.prepare(first, { run: "true" })).logDir).toBe("sky_logs/5-sky-cmd");
+  expect((await agent.prepare(second, { run: "true" })).logDir).toBe("sky_logs/5-sky-cmd.2");
+  mkdirSync(join(agent.home, "sky_logs/6-train/tasks"), { recursive: true });
+  expect((await agent.prepare(agent.wanted({ jobId: 6 }), { run: "true" })).logDir).toBe("sky_logs/6-train.2");
+});
+
+test("a home that cannot be used fails with machine, path, cause and way out, and leaves nothing", async () => {
+  await agent.start();
+  writeFileSync(join(agent.home, "sky_logs"), "a file in the way");
+  const wanted = agent.wanted();
+  agent.payloads.set(wanted.attempt, { setup: null, run: "true", envs: {} });
+  agent.send({ type: "start", wanted });
+  const failed = await until(() => agent.messages.find((each) => each.type === "failed"), "failed");
+  expect(failed.type === "failed" && failed.error).toMatch(/machine '.+': cannot make the job's log folder \(.+sky_logs/);
+  expect(existsSync(join(agent.dir, wanted.attempt))).toBe(false);
+  expect(await processesOf(wanted.attempt, null)).toEqual([]);
+});
+
+test("an agent that is gone is dialled again; frames that are not understood close the connection", async () => {
+  await agent.start();
+  agent.control?.write('{"type":"go","attempt":"../../etc","extra":1}\n');
+  await until(() => agent.connections === 2 && agent.control !== null, "a second connection");
+  agent.control?.write(`${"x".repeat(1024 * 1024 + 10)}`);
+  await until(() => agent.connections === 3 && agent.control !== null, "a third connection");
+  agent.send({ type: "retire" });
+  await until(() => agent.skylet?.exitCode === 0, "the skylet's end");
+});
+
+test("without attempts it ends by itself", async () => {
+  await agent.start("", {}, 1);
+  await until(() => agent.skylet?.exitCode === 0, "the skylet's end");
+});
