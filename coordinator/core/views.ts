@@ -1,0 +1,135 @@
+/**
+ * What the API shows of the state: rows of the queue and of the nodes, and which jobs a cancel means. Views are computed
+ * when asked for and change nothing. Times go out as SkyPilot has them: seconds since 1970.
+ */
+import type { NodeRow, QueueRow } from "../../shared/api.ts";
+import type { JobId, Uid } from "../../shared/ids.ts";
+import { type Job, statusOf } from "../../shared/job.ts";
+import { nodeLabel } from "./desired.ts";
+import { factsOf, reasonOf } from "./explain.ts";
+import { emptyUse, freeOf, type NodeUse } from "./fit.ts";
+import { classOf, compareJobs } from "./order.ts";
+import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
+import { usesOf } from "./usage.ts";
+
+/** One row of the queue, for finished jobs (from the queue's history) as well as for those of the state. */
+export function queueRowOf(job: Job, reason: string | null, position: number | null): QueueRow {
+  const { record } = job;
+  const seconds = (time: number | null): number | null => (time === null ? null : time / 1000);
+  const logDir = record.attempt?.ranks[0]?.logDir ?? null;
+  return {
+    job_id: job.id,
+    job_name: record.name,
+    username: record.user,
+    user_hash: record.uid.toString(16).padStart(8, "0"),
+    submitted_at: record.submittedAt / 1000,
+    start_at: seconds(record.startedAt),
+    end_at: seconds(record.endedAt),
+    resources: record.resourcesText,
+    status: statusOf(record),
+    log_path: logDir === null ? "" : `~/${logDir}`,
+    metadata: {},
+    reason,
+    position,
+    nodes: record.attempt?.ranks.map((rank) => rank.grant.node) ?? [],
+  };
+}
+
+/**
+ * Rows of the unfinished jobs of one user (null: of all), newest first within a user. Jobs that have ended belong to the
+ * queue's history, also while a node still cleans up after them.
+ */
+export function queueRows(state: State, uid: Uid | null, now: number): QueueRow[] {
+  const facts = factsOf(state, now);
+  const positions = new Map<Uid, number>();
+  const reasons = new Map<string, string | null>();
+  const rows: QueueRow[] = [];
+  for (const job of jobsOf(state, uid).sort(compareWithin)) {
+    const waits = job.record.phase === "waiting";
+    const position = waits ? (positions.get(job.uid) ?? 0) + 1 : null;
+    if (position !== null) {
+      positions.set(job.uid, position);
+    }
+    // Equal demands of one user wait for the same reason.
+    const key = waits ? `${job.uid} ${classOf(job.record.shape)}` : jobKey(job.uid, job.id);
+    const known = reasons.get(key);
+    const reason = known === undefined ? reasonOf(state, job, facts) : known;
+    reasons.set(key, reason);
+    rows.push(queueRowOf({ id: job.id, record: job.record }, reason, position));
+  }
+  return rows.reverse();
+}
+
+function compareWithin(a: ActiveJob, b: ActiveJob): number {
+  return a.uid === b.uid ? compareJobs(a, b) : a.uid - b.uid;
+}
+
+function jobsOf(state: State, uid: Uid | null): ActiveJob[] {
+  return [...state.jobs.values()].filter((job) => (uid === null || job.uid === uid) && job.record.phase !== "ended");
+}
+
+/**
+ * Which of the user's jobs a cancel means, ascending: all unfinished ones, the named ones that are unfinished, or (no
+ * ids) the latest running one, else the latest unfinished one.
+ */
+export function jobsToCancel(state: State, uid: Uid, wish: { ids: JobId[] | null; all: boolean }): JobId[] {
+  const jobs = jobsOf(state, uid).sort((a, b) => a.id - b.id);
+  if (wish.all) {
+    return jobs.map((job) => job.id);
+  }
+  const { ids } = wish;
+  if (ids !== null) {
+    return jobs.filter((job) => ids.includes(job.id)).map((job) => job.id);
+  }
+  const latest = jobs.findLast((job) => job.record.phase === "running") ?? jobs.at(-1);
+  return latest === undefined ? [] : [latest.id];
+}
+
+/** Attempts on nodes that this state does not know, however many nodes they span. */
+export function unknownAttempts(state: State): number {
+  return new Set([...state.nodes.values()].flatMap((node) => [...node.unknown])).size;
+}
+
+function nodeStateText(node: NodeState): NodeRow["state"] {
+  if (node.refusal !== null) {
+    return "REFUSED";
+  }
+  if (node.lastReportAt === null) {
+    return "NEVER_SEEN";
+  }
+  return node.connected ? "UP" : "UNREACHABLE";
+}
+
+function nodeRowOf(node: NodeState, use: NodeUse, now: number): NodeRow {
+  const { inventory } = node;
+  const devices = inventory?.accelerators ?? [];
+  const total: Record<string, number> = {};
+  const free: Record<string, number> = {};
+  for (const { kind } of devices) {
+    total[kind] = (total[kind] ?? 0) + 1;
+    free[kind] ??= 0;
+  }
+  for (const { kind } of freeOf(devices, use)) {
+    free[kind] = (free[kind] ?? 0) + 1;
+  }
+  return {
+    name: node.name,
+    label: nodeLabel(node.index),
+    state: nodeStateText(node),
+    address: inventory?.address ?? null,
+    cpus: inventory?.cpus ?? 0,
+    cpus_free: Math.max(0, (inventory?.cpus ?? 0) - use.cpus),
+    memory_gb: inventory?.memoryGb ?? 0,
+    memory_gb_free: Math.max(0, (inventory?.memoryGb ?? 0) - use.memoryGb),
+    accelerators: total,
+    accelerators_free: free,
+    warnings: node.refusal === null ? node.warnings : [node.refusal, ...node.warnings],
+    last_report_seconds_ago: node.lastReportAt === null ? null : Math.max(0, (now - node.lastReportAt) / 1000),
+  };
+}
+
+/** Every configured node in the config's order. `now` in ms since 1970. */
+export function nodeRows(state: State, now: number): NodeRow[] {
+  const uses = usesOf(state);
+  return [...state.nodes.values()].map((node) => nodeRowOf(node, uses.get(node.name) ?? emptyUse(), now));
+}

@@ -1,0 +1,173 @@
+/**
+ * A coordinator in the simulator: the real core, with a loop and a store that can be killed between any two steps. It
+ * carries out effects as the real loop promises to: writes of one job in order, the event only when the write is on
+ * disk. After every event the state must pass the sanity check.
+ */
+import { initialState } from "../../coordinator/core/initial.ts";
+import { reduce } from "../../coordinator/core/reduce.ts";
+import { violationsOf } from "../../coordinator/core/sanity.ts";
+import { type CoreConfig, type CoreEffect, type CoreEvent, jobKey, type State } from "../../coordinator/core/state.ts";
+import { type ToAgent, toAgentSchema } from "../../shared/agent-wire.ts";
+import type { JobId, NodeName } from "../../shared/ids.ts";
+import type { JobRecord } from "../../shared/job.ts";
+import type { DurableStore } from "./store.ts";
+import type { Truth } from "./truth.ts";
+
+interface Write {
+  id: JobId;
+  record: JobRecord;
+  then: CoreEvent | null;
+}
+
+export class SimCoordinator {
+  store: DurableStore;
+  state: State | null = null;
+  life = 0;
+  readonly #truth: Truth;
+  readonly #config: CoreConfig;
+  readonly #send: (node: NodeName, message: ToAgent) => void;
+  #writes = new Map<string, Write[]>();
+
+  constructor(truth: Truth, config: CoreConfig, store: DurableStore, send: (node: NodeName, message: ToAgent) => void) {
+    this.#truth = truth;
+    this.#config = config;
+    this.#send = send;
+    this.store = store;
+  }
+
+  start(): void {
+    this.store.epoch += 1;
+    this.state = initialState(this.#config, {
+      stateId: this.store.stateId,
+      epoch: this.store.epoch,
+      nonce: this.#truth.chance.word(8),
+      jobs: this.store.unfinished(),
+      setups: [...this.store.setups.values()],
+    });
+    this.#truth.note(`coordinator starts with epoch ${this.store.epoch} on ${this.store.stateId}`);
+    this.dispatch({ type: "ticked" });
+  }
+
+  /** SIGKILL: the first write of each job under way may or may not have reached the disk. */
+  kill(): void {
+    this.#truth.note("coordinator is killed");
+    this.life += 1;
+    this.state = null;
+    for (const [write] of this.#writes.values()) {
+      if (write !== undefined && this.#truth.chance.happens(0.5)) {
+        this.#apply(write);
+      }
+    }
+    this.#writes.clear();
+  }
+
+  dispatch(event: CoreEvent): void {
+    if (this.state === null) {
+      return;
+    }
+    const brief = event.type === "nodeReported" ? reportText(event) : JSON.stringify(event).slice(0, 160);
+    this.#truth.note(`C < ${brief}`);
+    const effects = reduce(this.state, event, this.#truth.clock.now);
+    for (const effect of effects) {
+      this.#carryOut(effect);
+    }
+    const violations = violationsOf(this.state);
+    if (violations.length > 0) {
+      this.#truth.violated(violations.join("; "));
+    }
+  }
+
+  #carryOut(effect: CoreEffect): void {
+    switch (effect.type) {
+      case "commitStart": {
+        const { uid, id, record } = effect;
+        const attempt = record.attempt as NonNullable<typeof record.attempt>;
+        this.#truth.attempts.set(attempt.id, { taskRef: record.taskRef, setupRef: attempt.setupRef });
+        this.#truth.note(`C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`);
+        return this.#write({ id, record, then: { type: "startCommitted", uid, id, attempt: attempt.id } });
+      }
+      case "commitEnd":
+        this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
+        return this.#write({ ...effect, then: { type: "endCommitted", uid: effect.uid, id: effect.id } });
+      case "commitUpdate":
+        return this.#write({ ...effect, then: null });
+      case "tellNode":
+        this.#truth.note(`C > ${effect.node} ${tellText(effect.message)}`);
+        return this.#send(effect.node, toAgentSchema.parse(effect.message));
+      case "saveSetup":
+        if (effect.setup === null) {
+          this.store.setups.delete(effect.uid);
+        } else {
+          this.store.setups.set(effect.uid, effect.setup);
+        }
+        return undefined;
+      case "saveEpoch":
+        this.store.epoch = effect.epoch;
+        return undefined;
+      case "readJob": {
+        const { uid, id, attempt } = effect;
+        return this.#later(() => {
+          const record = this.store.records.get(jobKey(uid, id))?.record ?? null;
+          this.dispatch({ type: "jobRead", uid, id, attempt, record });
+        });
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  #later(run: () => void): void {
+    const { life } = this;
+    this.#truth.clock.after(this.#truth.chance.between(1, 20), () => {
+      if (life === this.life) {
+        run();
+      }
+    });
+  }
+
+  #write(write: Write): void {
+    const key = jobKey(write.record.uid, write.id);
+    const line = this.#writes.get(key) ?? [];
+    this.#writes.set(key, line);
+    if (line.push(write) === 1) {
+      this.#later(() => this.#finishWrite(key));
+    }
+  }
+
+  #finishWrite(key: string): void {
+    const line = this.#writes.get(key) ?? [];
+    const write = line.shift();
+    if (write === undefined) {
+      return;
+    }
+    this.#apply(write);
+    if (line.length > 0) {
+      this.#later(() => this.#finishWrite(key));
+    } else {
+      this.#writes.delete(key);
+    }
+    if (write.then !== null) {
+      this.dispatch(write.then);
+    }
+  }
+
+  #apply(write: Write): void {
+    this.store.write(write.id, write.record);
+    if (write.record.phase === "ended" && write.record.attempt !== null) {
+      this.#truth.endsEverDurable.add(write.record.attempt.id);
+    }
+  }
+}
+
+function reportText(event: Extract<CoreEvent, { type: "nodeReported" }>): string {
+  const list = event.report.attempts.map((one) => `${one.attempt}:${one.state}`).join(" ");
+  return `${event.node} reports seq ${event.report.seq} epoch ${event.report.epoch} [${list}]`;
+}
+
+function tellText(message: ToAgent): string {
+  if (message.type !== "desired") {
+    return JSON.stringify(message).slice(0, 120);
+  }
+  const wanted = message.wanted.map((one) => `${one.attempt}${one.mayRun ? "" : "(hold)"}`).join(" ");
+  return `desired seq ${message.seq} wanted [${wanted}] ended [${message.ended.join(" ")}]`;
+}

@@ -1,0 +1,43 @@
+/**
+ * The durable store as the coordinator's adapters promise it: what was answered is on disk, what was under way at a
+ * crash may be or may not be. Copies can be taken and put back, as an admin restores a backup. Used by coordinator.ts.
+ */
+import type { SetupState } from "../../coordinator/core/state.ts";
+import type { JobId, Uid } from "../../shared/ids.ts";
+import { type Job, type JobRecord, jobRecordSchema } from "../../shared/job.ts";
+
+export class DurableStore {
+  readonly stateId: string;
+  epoch = 0;
+  lastIds = new Map<Uid, JobId>();
+  records = new Map<string, Job>();
+  setups = new Map<Uid, SetupState>();
+
+  constructor(stateId: string) {
+    this.stateId = stateId;
+  }
+
+  add(record: JobRecord): JobId {
+    const id = (this.lastIds.get(record.uid) ?? 0) + 1;
+    this.lastIds.set(record.uid, id);
+    this.write(id, record);
+    return id;
+  }
+
+  write(id: JobId, record: JobRecord): void {
+    this.records.set(`${record.uid}/${id}`, { id, record: jobRecordSchema.parse(record) });
+  }
+
+  copy(): DurableStore {
+    const copy = new DurableStore(this.stateId);
+    copy.epoch = this.epoch;
+    copy.lastIds = new Map(this.lastIds);
+    copy.records = new Map(this.records);
+    copy.setups = new Map(this.setups);
+    return copy;
+  }
+
+  unfinished(): Job[] {
+    return [...this.records.values()].filter((job) => job.record.phase !== "ended");
+  }
+}

@@ -1,0 +1,91 @@
+/**
+ * What really happened, as nobody in the simulated cluster can know it: which jobs were acknowledged, whose user code
+ * began where, which ends were ever on disk, and what a fault has touched. The checkers ask it after every step; the
+ * models tell it. A violation throws at once, so that the log ends where the fault happened.
+ */
+import type { AttemptId } from "../../shared/ids.ts";
+import type { EndStatus, JobRecord } from "../../shared/job.ts";
+import type { Chance, Clock } from "./clock.ts";
+
+/** What a job will do, by its taskRef. Milliseconds of virtual time. */
+export interface JobPlan {
+  setupMs: number;
+  setupExit: number;
+  runMs: number;
+  runExits: number[];
+}
+
+export class Truth {
+  readonly plans = new Map<string, JobPlan>();
+  readonly attempts = new Map<AttemptId, { taskRef: string; setupRef: string | null }>();
+  readonly begun = new Map<string, number>();
+  readonly endsEverDurable = new Set<AttemptId>();
+  /** By taskRef. */
+  readonly cancelled = new Set<string>();
+  readonly disturbed = new Set<string>();
+  readonly rolledBack = new Set<string>();
+  readonly log: string[] = [];
+  readonly clock: Clock;
+  readonly chance: Chance;
+  /** No more faults: everything must come to its end. */
+  calm = false;
+
+  constructor(clock: Clock, chance: Chance) {
+    this.clock = clock;
+    this.chance = chance;
+  }
+
+  note(text: string): void {
+    this.log.push(`${this.clock.now - 1_000_000} ${text}`);
+  }
+
+  violated(text: string): never {
+    throw new Error(`violated: ${text}`);
+  }
+
+  /** User code of a rank begins. */
+  begin(attempt: AttemptId, rank: number): void {
+    const task = this.attempts.get(attempt)?.taskRef ?? this.violated(`attempt ${attempt} began but was never planned`);
+    const key = `${task}/${rank}`;
+    const times = (this.begun.get(key) ?? 0) + 1;
+    this.begun.set(key, times);
+    if (times > 1 && !this.rolledBack.has(task)) {
+      this.violated(`user code of ${key} began ${times} times`);
+    }
+  }
+
+  /** A node ends processes of this attempt by order. */
+  stopped(attempt: AttemptId): void {
+    if (!this.endsEverDurable.has(attempt)) {
+      this.violated(`attempt ${attempt} was stopped although no end of it was ever on disk`);
+    }
+  }
+
+  /** A fault has hit something that this attempt may depend on: it may end as FAILED_DRIVER. */
+  disturb(attempt: AttemptId): void {
+    const task = this.attempts.get(attempt)?.taskRef;
+    if (task !== undefined) {
+      this.disturbed.add(task);
+    }
+  }
+
+  /** Whether this end is one that the job's plan and the faults allow. */
+  allows(record: JobRecord): boolean {
+    const task = record.taskRef;
+    const setupRef = record.attempt?.setupRef ?? null;
+    const own = this.plans.get(task);
+    if (own === undefined || this.rolledBack.has(task)) {
+      return true;
+    }
+    const setupFails = setupRef !== null && this.plans.get(setupRef)?.setupExit !== 0;
+    const runFails = record.hasRun && own.runExits.slice(0, record.shape.nodes).some((code) => code !== 0);
+    const planned: EndStatus = setupFails ? "FAILED_SETUP" : runFails ? "FAILED" : "SUCCEEDED";
+    const end = record.end;
+    return (
+      end === planned ||
+      (end === "FAILED" && runFails && !record.attempt?.ranks.every((rank) => rank.setup)) ||
+      (end === "CANCELLED" && this.cancelled.has(task)) ||
+      (end === "FAILED_DRIVER" && this.disturbed.has(task))
+    );
+  }
+}

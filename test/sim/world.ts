@@ -1,0 +1,343 @@
+/**
+ * The simulated cluster: users, faults and the end. For a while users submit and cancel while anything may fail; then
+ * nothing fails any more, and every job must come to an end that its plan and the faults allow, with every grant free.
+ * One seed is one history. Called by sim.test.ts.
+ */
+import { jobsToCancel } from "../../coordinator/core/views.ts";
+import type { Inventory } from "../../shared/agent-wire.ts";
+import type { Uid } from "../../shared/ids.ts";
+import type { JobRecord } from "../../shared/job.ts";
+import { SimAgent } from "./agent.ts";
+import { Chance, Clock } from "./clock.ts";
+import { SimCoordinator } from "./coordinator.ts";
+import { Link } from "./network.ts";
+import { DurableStore } from "./store.ts";
+import { Truth } from "./truth.ts";
+
+const users: Uid[] = [1001, 1002, 1003];
+/** Virtual milliseconds with faults, and the limit for everything to end afterwards. */
+const stormMs = 60_000;
+const calmMs = 1_200_000;
+
+function inventory(chance: Chance): Inventory {
+  const kind = chance.pick(["V100", "H100"]);
+  const count = chance.pick([0, 1, 2, 4]);
+  const accelerators = Array.from({ length: count }, (_, index) => ({ index, kind, memoryMb: null }));
+  return { address: "10.0.0.1", cpus: chance.pick([2, 4]), memoryGb: 16, accelerators, source: "sim", mixedAllowed: false };
+}
+
+export class World {
+  readonly truth: Truth;
+  readonly coordinator: SimCoordinator;
+  readonly links: Link[] = [];
+  readonly #chance: Chance;
+  readonly #clock: Clock;
+  #backup: DurableStore | null = null;
+  #real: DurableStore;
+  #jobs = 0;
+
+  constructor(seed: number) {
+    this.#clock = new Clock();
+    this.#chance = new Chance(seed);
+    this.truth = new Truth(this.#clock, this.#chance);
+    this.#real = new DurableStore(this.#chance.word(16));
+    const names = ["n1", "n2", "n3"].slice(0, this.#chance.between(1, 3));
+    const config = { nodes: names.map((name) => ({ name, address: null })), graceSeconds: 2 };
+    this.coordinator = new SimCoordinator(this.truth, config, this.#real, (node, message) => {
+      this.links.find((link) => link.agent.name === node)?.toAgent(message);
+    });
+    for (const name of names) {
+      const make = (link: Link): SimAgent =>
+        new SimAgent(this.truth, name, inventory(this.#chance), (message) => link.fromAgent(message));
+      this.links.push(new Link(this.truth, this.coordinator, make));
+    }
+  }
+
+  /** Plays the whole history; throws at the first violation. */
+  run(): void {
+    this.coordinator.start();
+    for (const link of this.links) {
+      link.agent.start();
+    }
+    this.#redial();
+    this.#live();
+    const intensity = this.#chance.pick([0, 0.3, 1, 2]);
+    if (intensity > 0) {
+      this.#fail(intensity);
+    }
+    const end = this.#clock.now + stormMs;
+    while (this.#clock.step(end)) {
+      this.#checkMachines();
+    }
+    this.#recover();
+    const limit = this.#clock.now + calmMs;
+    while (!this.#isDone()) {
+      if (!this.#clock.step(limit)) {
+        this.truth.violated(`not done: ${this.#remains()}`);
+      }
+      this.#checkMachines();
+    }
+    this.#checkEnds();
+  }
+
+  #checkMachines(): void {
+    for (const link of this.links) {
+      link.agent.machine.check();
+    }
+  }
+
+  #redial(): void {
+    for (const link of this.links) {
+      link.dial();
+    }
+    this.#clock.after(this.#chance.between(50, 300), () => this.#redial());
+  }
+
+  /** Users submit and cancel until the storm is over. */
+  #live(): void {
+    if (this.truth.calm) {
+      return;
+    }
+    if (this.coordinator.store === this.#real && this.coordinator.state !== null) {
+      if (this.#chance.happens(0.75) && this.#jobs < 40) {
+        this.#submit();
+      } else {
+        this.#cancel();
+      }
+    }
+    this.#clock.after(this.#chance.between(50, 3000), () => this.#live());
+  }
+
+  #submit(): void {
+    const chance = this.#chance;
+    this.#jobs += 1;
+    const taskRef = `task${String(this.#jobs).padStart(12, "0")}`;
+    const hasSetup = chance.happens(0.4);
+    const nodes = chance.between(1, this.links.length);
+    this.truth.plans.set(taskRef, {
+      setupMs: chance.between(1, 3000),
+      setupExit: chance.happens(0.15) ? 1 : 0,
+      runMs: chance.happens(0.3) ? 0 : chance.between(1, 8000),
+      runExits: [1, 2, 3].map(() => (chance.happens(0.1) ? chance.between(1, 255) : 0)),
+    });
+    const record = recordOf(chance, this.#clock.now, { taskRef, hasSetup, nodes });
+    if (!this.#canEverFit(record)) {
+      return;
+    }
+    const id = this.coordinator.store.add(record);
+    this.truth.note(`user ${record.uid} submits ${record.uid}/${id} as ${taskRef}, ${JSON.stringify(record.shape)}`);
+    this.coordinator.dispatch({ type: "jobSubmitted", uid: record.uid, id, record });
+  }
+
+  #canEverFit(record: JobRecord): boolean {
+    const { accelerators, nodes } = record.shape;
+    const fitting = this.links.filter((link) => {
+      const have = link.agent.state?.inventory.accelerators ?? [];
+      return accelerators === null || have.filter((one) => one.kind === accelerators.kind).length >= accelerators.count;
+    });
+    return fitting.length >= nodes;
+  }
+
+  #cancel(): void {
+    const { state } = this.coordinator;
+    const uid = this.#chance.pick(users);
+    if (state === null) {
+      return;
+    }
+    const isDown = this.#chance.happens(0.1);
+    const ids = jobsToCancel(state, uid, { ids: null, all: isDown });
+    for (const id of ids) {
+      const job = state.jobs.get(`${uid}/${id}`);
+      this.truth.cancelled.add(job?.record.taskRef ?? "");
+    }
+    if (isDown) {
+      this.coordinator.dispatch({ type: "userDowned", uid });
+    } else if (ids.length > 0) {
+      this.coordinator.dispatch({ type: "cancelRequested", uid, ids });
+    }
+  }
+
+  #fail(intensity: number): void {
+    if (this.truth.calm) {
+      return;
+    }
+    const chance = this.#chance;
+    const link = chance.pick(this.links);
+    const kind = chance.between(1, 100);
+    if (kind <= 25) {
+      link.cut();
+      link.severed = true;
+      this.#clock.after(chance.between(10, 5000), () => {
+        link.severed = false;
+      });
+    } else if (kind <= 50) {
+      this.#killCoordinator(() => undefined);
+    } else if (kind <= 70) {
+      this.#restartAgent(link, () => link.agent.kill());
+    } else if (kind <= 85) {
+      link.agent.killSkylet(chance.pick(users));
+    } else if (kind <= 90) {
+      this.#restartAgent(link, () => link.agent.reboot());
+    } else if (kind <= 94) {
+      this.#backup ??= this.#real.copy();
+    } else if (kind <= 97 && this.#backup !== null) {
+      this.#killCoordinator(() => this.#restoreBackup());
+    } else if (this.links.every((one) => one.agent.identity !== null)) {
+      this.#loseState();
+    }
+    this.#clock.after(chance.between(20, 6000) / intensity, () => this.#fail(intensity));
+  }
+
+  #killCoordinator(meanwhile: () => void): void {
+    if (this.coordinator.state === null) {
+      return;
+    }
+    this.coordinator.kill();
+    for (const link of this.links) {
+      link.cut();
+    }
+    meanwhile();
+    this.#clock.after(this.#chance.between(1, 3000), () => {
+      if (this.coordinator.state === null) {
+        this.coordinator.start();
+      }
+    });
+  }
+
+  #restartAgent(link: Link, kill: () => void): void {
+    if (link.agent.state === null) {
+      return;
+    }
+    link.cut();
+    kill();
+    this.#clock.after(this.#chance.between(1, 4000), () => {
+      if (link.agent.state === null) {
+        link.agent.start();
+      }
+    });
+  }
+
+  /** The coordinator comes back with an older copy: what has happened since is unknown to it. */
+  #restoreBackup(): void {
+    const backup = this.#backup;
+    if (backup === null || this.coordinator.store !== this.#real) {
+      return;
+    }
+    this.truth.note("the store is rolled back");
+    for (const [key, { record }] of this.#real.records) {
+      if (JSON.stringify(record) !== JSON.stringify(backup.records.get(key)?.record)) {
+        this.truth.rolledBack.add(record.taskRef);
+      }
+    }
+    this.#backup = null;
+    this.#real = backup;
+    this.coordinator.store = backup;
+  }
+
+  /** The coordinator comes back on an empty state for a while: nobody may follow it. */
+  #loseState(): void {
+    if (this.coordinator.store !== this.#real) {
+      return;
+    }
+    this.truth.note("the state is lost");
+    this.#killCoordinator(() => {
+      this.coordinator.store = new DurableStore(this.#chance.word(16));
+    });
+    this.#clock.after(this.#chance.between(3000, 15_000), () => this.#findState());
+  }
+
+  #findState(): void {
+    if (this.coordinator.store === this.#real) {
+      return;
+    }
+    this.coordinator.kill();
+    for (const link of this.links) {
+      link.cut();
+    }
+    this.truth.note("the state is back");
+    this.coordinator.store = this.#real;
+    this.coordinator.start();
+  }
+
+  #recover(): void {
+    this.truth.note("calm");
+    this.truth.calm = true;
+    this.#findState();
+    for (const link of this.links) {
+      link.severed = false;
+      if (link.agent.state === null) {
+        link.agent.start();
+      }
+    }
+    if (this.coordinator.state === null) {
+      this.coordinator.start();
+    }
+  }
+
+  #isDone(): boolean {
+    const agentsIdle = this.links.every((link) => link.agent.state?.attempts.size === 0 && link.agent.entries.size === 0);
+    const { state } = this.coordinator;
+    return agentsIdle && state !== null && state.jobs.size === 0 && [...state.nodes.values()].every((node) => node.ended.size === 0);
+  }
+
+  #remains(): string {
+    const jobs = [...(this.coordinator.state?.jobs ?? [])].map(([key, job]) => `${key} ${job.record.phase} ${job.commit}`);
+    const attempts = this.links.flatMap((link) =>
+      [...(link.agent.state?.attempts.values() ?? [])].map(
+        (one) => `${link.agent.name}:${one.entry.wanted.attempt} ${one.entry.phase} ended=${one.ended}`,
+      ),
+    );
+    return [...jobs, ...attempts].join(", ");
+  }
+
+  #checkEnds(): void {
+    for (const [key, { record }] of this.#real.records) {
+      if (record.phase !== "ended") {
+        this.truth.violated(`job ${key} is ${record.phase} on disk, but nothing is left to do`);
+      }
+      if (!this.truth.allows(record)) {
+        this.truth.violated(`job ${key} (${record.taskRef}) ended as ${record.end}: ${record.reason}`);
+      }
+    }
+    for (const link of this.links) {
+      for (const folder of link.agent.machine.folders.values()) {
+        if (folder.state !== "exited") {
+          this.truth.violated(`${folder.wanted.attempt} still lives on ${link.agent.name}`);
+        }
+      }
+    }
+  }
+}
+
+function recordOf(chance: Chance, now: number, task: { taskRef: string; hasSetup: boolean; nodes: number }): JobRecord {
+  const kind = chance.happens(0.6) ? "launch" : "exec";
+  const count = chance.pick([0.5, 1, 1, 2, 4]);
+  const hasRun = kind === "exec" || !task.hasSetup || chance.happens(0.85);
+  return {
+    format: 1,
+    uid: chance.pick(users),
+    user: "alice",
+    requestId: "00000000-0000-4000-8000-000000000000",
+    kind,
+    name: null,
+    cluster: "local",
+    taskRef: task.taskRef,
+    shape: {
+      nodes: task.nodes,
+      accelerators: chance.happens(0.5) ? { kind: chance.pick(["V100", "H100"]), count } : null,
+      cpus: 0.5,
+      memoryGb: chance.pick([0, 4]),
+    },
+    resourcesText: "",
+    hasSetup: kind === "launch" && task.hasSetup,
+    hasRun,
+    submittedAt: now,
+    phase: "waiting",
+    attempt: null,
+    startedAt: null,
+    cancelRequestedAt: null,
+    endedAt: null,
+    end: null,
+    reason: null,
+  };
+}
