@@ -54,7 +54,11 @@ const rules: Rule[] = [
 /** Modules that only the named files of a folder may import. */
 const owners = [
   { module: "bullmq", folder: "coordinator", files: ["coordinator/queue.ts"] },
-  { module: "ioredis", folder: "coordinator", files: ["coordinator/queue.ts", "coordinator/store.ts", "coordinator/redis.ts"] },
+  {
+    module: "ioredis",
+    folder: "coordinator",
+    files: ["coordinator/queue.ts", "coordinator/store.ts", "coordinator/redis.ts"],
+  },
   { module: "node:child_process", folder: "coordinator", files: ["coordinator/accounts.ts"] },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },
   { module: "node:child_process", folder: "client", files: ["client/ssh/"] },
@@ -108,7 +112,9 @@ function resolve(path: string, target: string): string {
 /** Every wrong import as `file -> target`. */
 function wrongImports(files: Source[]): string[] {
   return files.flatMap(({ path, imports }) => {
-    const rule = rules.filter(({ folder }) => inFolder(path, folder)).sort((a, b) => b.folder.length - a.folder.length)[0];
+    const rule = rules
+      .filter(({ folder }) => inFolder(path, folder))
+      .sort((a, b) => b.folder.length - a.folder.length)[0];
     return imports.flatMap(({ target }) => {
       const fine = target.startsWith(".")
         ? rule?.own.some((folder) => inFolder(resolve(path, target), folder))
@@ -122,7 +128,9 @@ function cycles(files: Source[]): string[] {
   const graph = new Map(
     files.map(({ path, imports }) => [
       path,
-      imports.filter(({ target, typeOnly }) => target.startsWith(".") && !typeOnly).map(({ target }) => resolve(path, target)),
+      imports
+        .filter(({ target, typeOnly }) => target.startsWith(".") && !typeOnly)
+        .map(({ target }) => resolve(path, target)),
     ]),
   );
   const found: string[] = [];
@@ -168,7 +176,9 @@ describe("the house", () => {
       made("shared/ids.ts", "../test/help/until.ts"),
     ];
     expect(wrongImports(wrong)).toHaveLength(wrong.length);
-    expect(wrongImports([made("agent/loop.ts", "./core/reduce.ts"), made("client/ssh/connect.ts", "ssh2")])).toEqual([]);
+    expect(wrongImports([made("agent/loop.ts", "./core/reduce.ts"), made("client/ssh/connect.ts", "ssh2")])).toEqual(
+      [],
+    );
   });
 
   test("libraries with a single owner are used by that owner only", () => {
@@ -182,7 +192,8 @@ describe("the house", () => {
   });
 
   test("cores know no clock, no chance and no process", () => {
-    const words = /\bDate\b|\bMath\.random\b|\bset(Timeout|Interval|Immediate)\b|\bprocess\.|\bconsole\.|\bperformance\b|\bcrypto\b/;
+    const words =
+      /\bDate\b|\bMath\.random\b|\bset(Timeout|Interval|Immediate)\b|\bprocess\.|\bconsole\.|\bperformance\b|\bcrypto\b/;
     const impure = product
       .filter(({ path }) => /^(coordinator|agent)\/core\//.test(path))
       .flatMap(({ path, text }) => {
@@ -197,7 +208,9 @@ describe("the house", () => {
   });
 
   test("no barrels", () => {
-    const barrels = all.filter(({ text }) => /^export\s+(?:type\s+)?(?:\*|\{[^}]*\})[^;"]*from\s*"/m.test(withoutComments(text)));
+    const barrels = all.filter(({ text }) =>
+      /^export\s+(?:type\s+)?(?:\*|\{[^}]*\})[^;"]*from\s*"/m.test(withoutComments(text)),
+    );
     expect(barrels.map(({ path }) => path)).toEqual([]);
   });
 

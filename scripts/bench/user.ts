@@ -59,7 +59,9 @@ function residentMb(pid: number): number {
 
 async function skyletPid(user: TestUser): Promise<number> {
   return await until(() => {
-    return processesOf(user.uid).find((pid) => /^Name:\s+(node|sky)/m.test(readFileSync(`/proc/${pid}/status`, "utf8")));
+    return processesOf(user.uid).find((pid) =>
+      /^Name:\s+(node|sky)/m.test(readFileSync(`/proc/${pid}/status`, "utf8")),
+    );
   }, "the user's skylet");
 }
 

@@ -111,7 +111,9 @@ export function readCluster(dir: string): Cluster | null {
   }
   const parsed = clusterSchema.safeParse(JSON.parse(readFileSync(file, "utf8")));
   if (!parsed.success) {
-    throw new ClusterError(`${file} was not written by this version of dev-cluster. Remove the cluster with 'stop --dir ${dir}'.`);
+    throw new ClusterError(
+      `${file} was not written by this version of dev-cluster. Remove the cluster with 'stop --dir ${dir}'.`,
+    );
   }
   return parsed.data;
 }

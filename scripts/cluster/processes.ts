@@ -75,7 +75,12 @@ export async function end(identities: Identity[], termLimitMs: number): Promise<
       signal(identity, "SIGKILL");
     }
     if (!(await gone(identities, 5_000))) {
-      throw new ClusterError(`processes ${identities.filter(isAlive).map((it) => it.pid).join(", ")} do not end after SIGKILL.`);
+      throw new ClusterError(
+        `processes ${identities
+          .filter(isAlive)
+          .map((it) => it.pid)
+          .join(", ")} do not end after SIGKILL.`,
+      );
     }
   }
 }

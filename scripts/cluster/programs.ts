@@ -2,7 +2,16 @@
  * The cluster's own copy of what it runs. A checkout often lies in a home that is closed to others, and Node.js too;
  * the coordinator's account and every user must reach both. Called by start.ts.
  */
-import { chmodSync, copyFileSync, cpSync, existsSync, readFileSync, realpathSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  cpSync,
+  existsSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { ClusterError, dist, pathsOf } from "./layout.ts";
 

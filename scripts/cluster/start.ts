@@ -48,7 +48,9 @@ function asCoordinator(cluster: Cluster, argv: string[]): string[] {
 
 export function checkDir(dir: string): void {
   if (!dir.startsWith("/") || Buffer.byteLength(dir) > dirBytesMax) {
-    throw new ClusterError(`--dir must be an absolute path of at most ${dirBytesMax} bytes (unix sockets lie in it), not '${dir}'.`);
+    throw new ClusterError(
+      `--dir must be an absolute path of at most ${dirBytesMax} bytes (unix sockets lie in it), not '${dir}'.`,
+    );
   }
   mkdirSync(dir, { recursive: true, mode: 0o755 });
   if (readCluster(dir) === null && readdirSync(dir).some((name) => name !== "lock")) {
@@ -302,7 +304,9 @@ export async function notReady(options: Options): Promise<string | null> {
   if (!result.success) {
     return `the coordinator says: ${body.slice(0, 500)}`;
   }
-  const waiting = result.data.nodes.filter((node) => node.state !== "UP").map((node) => `${node.name} is ${node.state}`);
+  const waiting = result.data.nodes
+    .filter((node) => node.state !== "UP")
+    .map((node) => `${node.name} is ${node.state}`);
   return waiting.length === 0 ? null : waiting.join(", ");
 }
 
@@ -341,7 +345,9 @@ export async function start(options: Options): Promise<boolean> {
   const existing = readCluster(options.dir);
   const cluster = existing ?? { options, uid: findUid(options.dir), port: await freePort() };
   if (JSON.stringify(cluster.options) !== JSON.stringify(options)) {
-    throw new ClusterError(`${options.dir} holds a cluster with other options. Stop it first: dev-cluster stop --dir ${options.dir}`);
+    throw new ClusterError(
+      `${options.dir} holds a cluster with other options. Stop it first: dev-cluster stop --dir ${options.dir}`,
+    );
   }
   if (existing === null) {
     writeCluster(cluster);

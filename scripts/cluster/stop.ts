@@ -88,7 +88,11 @@ async function endMembers(dir: string): Promise<void> {
     }
     await end(found, round === 0 ? 2_000 : 0);
   }
-  throw new ClusterError(`jobs of ${dir} keep starting new processes: ${members(dir).map((it) => it.pid).join(", ")}`);
+  throw new ClusterError(
+    `jobs of ${dir} keep starting new processes: ${members(dir)
+      .map((it) => it.pid)
+      .join(", ")}`,
+  );
 }
 
 /** Ends everything and removes the folder. Returns false when there was nothing. */
@@ -127,4 +131,3 @@ export function removeEmpty(dir: string): void {
     // Somebody else's folder, or not empty: it stays.
   }
 }
-

@@ -46,7 +46,10 @@ test("while it waits", async () => {
 test("while it is set up", async () => {
   const id = await submit(user, [join(checkout, "test/e2e/tasks/long_setup.yaml")], "launch");
   await untilStatus(user, id, "SETTING_UP");
-  await until(async () => (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout.includes("setup begins"), "setup to begin");
+  await until(
+    async () => (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout.includes("setup begins"),
+    "setup to begin",
+  );
   await skyOk(user, ["cancel", clusterName, String(id), "-y"]);
   await untilStatus(user, id, "CANCELLED");
   await until(() => carrying("10000").length === 0, "the setup's processes to end");
@@ -96,7 +99,10 @@ test("no line of the script runs after a cancel, however often", async () => {
 
 test("a job that ignores TERM is killed after the grace time", async () => {
   const id = await submit(user, ["--", "trap '' TERM; echo ready; while true; do sleep 0.2; done"]);
-  await until(async () => (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout.includes("ready"), "ready");
+  await until(
+    async () => (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout.includes("ready"),
+    "ready",
+  );
   await skyOk(user, ["cancel", clusterName, String(id), "-y"]);
   await untilStatus(user, id, "CANCELLED");
 });

@@ -121,7 +121,10 @@ describe("the cluster", () => {
   test("a node is away: its jobs wait, with the reason", async () => {
     await site.cluster.kill("agent:n1");
     await site.cluster.kill("agent:n2");
-    await until(async () => /UNREACHABLE/.test((await sky(user, ["gpus", "list"])).stdout), "the node to count as away");
+    await until(
+      async () => /UNREACHABLE/.test((await sky(user, ["gpus", "list"])).stdout),
+      "the node to count as away",
+    );
     const id = await submit(user, ["--gpus", "V100:4", "--", "true"]);
     const row = (await queueOf(user)).get(id);
     expect(row?.status).toBe("PENDING");

@@ -3,7 +3,7 @@
  */
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { checkout } from "../../scripts/cluster/layout.ts";
 import { sky } from "../help/sky.ts";
 import { clusterName, jobLines, type Site, startSite } from "../help/site.ts";
@@ -22,7 +22,11 @@ afterAll(async () => await site?.stop());
 const expected: Record<string, RegExp[]> = {
   "hello.yaml": [/^Hello from skytest/, /rank 0 of 1/],
   "minimal.yaml": [/^running setup$/, /^task run finish$/],
-  "env_check.yaml": [/^GREETING is: good morning$/, /^rank 0: the environment is right$/, /^rank 1: the environment is right$/],
+  "env_check.yaml": [
+    /^GREETING is: good morning$/,
+    /^rank 0: the environment is right$/,
+    /^rank 1: the environment is right$/,
+  ],
   "multi_node.yaml": [/^I am rank 0 of 2; rank 0 is at 127\.0\.0\./, /^I am rank 1 of 2; rank 0 is at 127\.0\.0\./],
   "gpu.yaml": [/^devices: \d,\d$/, /^devices per node: 2$/],
 };
@@ -32,16 +36,19 @@ test("every example has a test", () => {
   expect(files.sort()).toEqual(Object.keys(expected).sort());
 });
 
-for (const [name, patterns] of Object.entries(expected)) {
-  test(name, async () => {
+describe.each(Object.entries(expected))("%s", (name, patterns) => {
+  test("runs as its first lines say", async () => {
     const result = await sky(user, ["launch", "-c", clusterName, "-y", join(checkout, "examples", name)]);
     const lines = jobLines(result.stdout);
     for (const pattern of patterns) {
-      expect(lines.filter((line) => pattern.test(line)), `${pattern} in:\n${result.stdout}\n${result.stderr}`).not.toEqual([]);
+      expect(
+        lines.filter((line) => pattern.test(line)),
+        `${pattern} in:\n${result.stdout}\n${result.stderr}`,
+      ).not.toEqual([]);
     }
     expect(result.code).toBe(0);
   });
-}
+});
 
 test("--env replaces an example's value, with its blank", async () => {
   const file = join(checkout, "examples/env_check.yaml");

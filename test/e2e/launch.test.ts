@@ -54,7 +54,9 @@ test("the text of a launch, line after line", async () => {
   const started = find("Job started. Streaming logs...");
   expect(started).toBeGreaterThan(0);
   expect(lines[started + 1]).toMatch(/^\(setup pid=\d+\) running setup/);
-  expect(lines.some((line, at) => line.startsWith("(setup pid=") && /^\(min, pid=\d+\)/.test(lines[at + 1] ?? ""))).toBe(true);
+  expect(
+    lines.some((line, at) => line.startsWith("(setup pid=") && /^\(min, pid=\d+\)/.test(lines[at + 1] ?? "")),
+  ).toBe(true);
   expect(lines[find("task run finish") + 1]).toContain("Job finished (status: SUCCEEDED)");
   const tail = lines.slice(find("Job finished"), find("Job finished") + 6).join("\n");
   expect(tail).toContain("Job ID:");

@@ -18,7 +18,9 @@ afterAll(async () => await site?.stop());
 afterEach(async () => {
   await sky(user, ["cancel", clusterName, "-a", "-y"]);
   await until(async () => {
-    return [...(await queueOf(user)).values()].every((row) => !["PENDING", "INIT", "SETTING_UP", "RUNNING"].includes(row.status));
+    return [...(await queueOf(user)).values()].every(
+      (row) => !["PENDING", "INIT", "SETTING_UP", "RUNNING"].includes(row.status),
+    );
   }, "an empty queue");
 });
 
@@ -27,14 +29,24 @@ const gpuJob = (count: number, script: string): string[] => ["--gpus", `V100:${c
 test("a job sees its own devices only", async () => {
   const holder = await submit(user, gpuJob(3, "echo $CUDA_VISIBLE_DEVICES > ~/holder; sleep 1000"));
   await untilStatus(user, holder, "RUNNING");
-  const result = await sky(user, ["exec", clusterName, ...gpuJob(4, "echo devices=$CUDA_VISIBLE_DEVICES; echo n=$SKYPILOT_NUM_GPUS_PER_NODE")]);
+  const result = await sky(user, [
+    "exec",
+    clusterName,
+    ...gpuJob(4, "echo devices=$CUDA_VISIBLE_DEVICES; echo n=$SKYPILOT_NUM_GPUS_PER_NODE"),
+  ]);
   expect(jobLines(result.stdout)).toEqual(["devices=0,1,2,3", "n=4"]);
-  const none = await sky(user, ["exec", clusterName, "--", 'echo "[${CUDA_VISIBLE_DEVICES-unset}]" $SKYPILOT_NUM_GPUS_PER_NODE']);
+  const none = await sky(user, [
+    "exec",
+    clusterName,
+    "--",
+    'echo "[${CUDA_VISIBLE_DEVICES-unset}]" $SKYPILOT_NUM_GPUS_PER_NODE',
+  ]);
   expect(jobLines(none.stdout)).toEqual(["[] 0"]);
 });
 
 test("two halves of a device share it, and count as one", async () => {
-  const script = "echo $CUDA_VISIBLE_DEVICES n=$SKYPILOT_NUM_GPUS_PER_NODE > ~/half.$SKYPILOT_INTERNAL_JOB_ID; sleep 1000";
+  const script =
+    "echo $CUDA_VISIBLE_DEVICES n=$SKYPILOT_NUM_GPUS_PER_NODE > ~/half.$SKYPILOT_INTERNAL_JOB_ID; sleep 1000";
   const half = ["--gpus", "V100:0.5", "--", script];
   const ids = [await submit(user, half), await submit(user, half)];
   await Promise.all(ids.map((id) => untilStatus(user, id, "RUNNING")));
@@ -74,7 +86,12 @@ test("all nodes of a job at once, or none", async () => {
 });
 
 test("what can never fit is refused at once, saying what there is", async () => {
-  const cases = [gpuJob(256, "true"), ["--gpus", "H100:1", "--", "true"], ["--num-nodes", "4", "--", "true"], ["--cpus", "64", "--", "true"]];
+  const cases = [
+    gpuJob(256, "true"),
+    ["--gpus", "H100:1", "--", "true"],
+    ["--num-nodes", "4", "--", "true"],
+    ["--cpus", "64", "--", "true"],
+  ];
   for (const args of cases) {
     const result = await sky(user, ["exec", clusterName, ...args]);
     const text = plain(result.stderr);

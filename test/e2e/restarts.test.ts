@@ -158,18 +158,25 @@ describe.each(parts)("kill -9 of %s", (part) => {
 
 test("everything at once, killed in turn while many jobs pass", async () => {
   const acknowledged: number[] = [];
-  let submitting = true;
+  const progress = { submitting: true };
   const submitter = (async () => {
     for (let count = 0; count < 16; count += 1) {
-      const result = await sky(user, ["exec", "-c", clusterName, "-d", "--", `touch ~/runs/$SKYPILOT_INTERNAL_JOB_ID.go; ${script}`]);
+      const result = await sky(user, [
+        "exec",
+        "-c",
+        clusterName,
+        "-d",
+        "--",
+        `touch ~/runs/$SKYPILOT_INTERNAL_JOB_ID.go; ${script}`,
+      ]);
       const id = /Job submitted, ID: (\d+)/.exec(plain(result.stdout))?.[1];
       if (id !== undefined) {
         acknowledged.push(Number(id));
       }
     }
-    submitting = false;
+    progress.submitting = false;
   })();
-  for (let round = 0; submitting && round < 40; round += 1) {
+  for (let round = 0; progress.submitting && round < 40; round += 1) {
     const part = parts[round % parts.length] as Part;
     await kill(part);
     await sleep(100);

@@ -97,18 +97,26 @@ test("a progress bar with carriage returns arrives with all its frames", async (
 });
 
 test("lines arrive as they are written", async () => {
-  const running = startSky(user, ["launch", "-c", clusterName, "-y", join(checkout, "test/e2e/tasks/streaming_logs.yaml")]);
+  const running = startSky(user, [
+    "launch",
+    "-c",
+    clusterName,
+    "-y",
+    join(checkout, "test/e2e/tasks/streaming_logs.yaml"),
+  ]);
   await until(() => running.stdout().includes("STREAM_TICK_0"), "the first tick");
   const first = performance.now();
   expect(running.stdout()).not.toContain("STREAM_TICK_3");
   await until(() => running.stdout().includes("STREAM_TICK_5"), "the last tick");
   expect(performance.now() - first).toBeGreaterThan(3_000);
   const result = await running.ended;
-  expect(jobLines(result.stdout)).toEqual([0, 1, 2, 3, 4, 5].map((tick) => `STREAM_TICK_${tick}`).concat("STREAM_DONE"));
+  expect(jobLines(result.stdout)).toEqual(
+    [0, 1, 2, 3, 4, 5].map((tick) => `STREAM_TICK_${tick}`).concat("STREAM_DONE"),
+  );
 });
 
 test("values reach a job exactly as written", async () => {
-  const value = "it's \"quoted\", $HOME `id` \\ back, tab\t, ünïcödé 你好, two\nlines; *";
+  const value = 'it\'s "quoted", $HOME `id` \\ back, tab\t, ünïcödé 你好, two\nlines; *';
   const file = writeHomeFile(
     user,
     "quote.yaml",

@@ -24,7 +24,7 @@ export interface TestCluster {
   ready(): Promise<void>;
   pid(part: string): number;
   log(part: string): string;
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 const script = join(checkout, "scripts/dev-cluster");
@@ -63,10 +63,14 @@ export async function startCluster(flags: readonly string[] = []): Promise<TestC
     startPart: (part) => startPart(cluster, part),
     async ready() {
       let problem: string | null = null;
-      await until(async () => {
-        problem = await notReady(cluster.options);
-        return problem === null;
-      }, "a working cluster", 60_000).catch((error: unknown) => {
+      await until(
+        async () => {
+          problem = await notReady(cluster.options);
+          return problem === null;
+        },
+        "a working cluster",
+        60_000,
+      ).catch((error: unknown) => {
         throw new Error(`${String(error)}: ${problem}`);
       });
     },

@@ -91,7 +91,9 @@ export async function run(argv: readonly string[], options: RunOptions = {}): Pr
 export async function must(argv: readonly string[], options: RunOptions = {}): Promise<string> {
   const result = await run(argv, options);
   if (result.code !== 0) {
-    throw new Error(`'${argv.join(" ")}' ended with ${result.code ?? result.signal}.\n${result.stdout}\n${result.stderr}`);
+    throw new Error(
+      `'${argv.join(" ")}' ended with ${result.code ?? result.signal}.\n${result.stdout}\n${result.stderr}`,
+    );
   }
   return result.stdout;
 }

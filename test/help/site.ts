@@ -12,7 +12,7 @@ export interface Site {
   cluster: TestCluster;
   sshd: Sshd;
   users: TestUser[];
-  stop(): Promise<void>;
+  stop: () => Promise<void>;
 }
 
 export interface SiteOptions {
@@ -102,7 +102,11 @@ export async function queueOf(user: TestUser): Promise<Map<number, QueueRow>> {
 }
 
 /** Submits detached; returns the job's id. */
-export async function submit(user: TestUser, args: readonly string[], verb: "launch" | "exec" = "exec"): Promise<number> {
+export async function submit(
+  user: TestUser,
+  args: readonly string[],
+  verb: "launch" | "exec" = "exec",
+): Promise<number> {
   const text = plain(await skyOk(user, [verb, "-c", clusterName, "-d", ...(verb === "launch" ? ["-y"] : []), ...args]));
   const id = /Job submitted, ID: (\d+)/.exec(text)?.[1];
   if (id === undefined) {

@@ -45,14 +45,17 @@ export async function sky(user: TestUser, args: readonly string[], options: SkyO
 export async function skyOk(user: TestUser, args: readonly string[], options: SkyOptions = {}): Promise<string> {
   const result = await sky(user, args, options);
   if (result.code !== 0) {
-    throw new Error(`sky ${args.join(" ")} ended with ${result.code ?? result.signal}\n${result.stdout}\n${result.stderr}`);
+    throw new Error(
+      `sky ${args.join(" ")} ended with ${result.code ?? result.signal}\n${result.stdout}\n${result.stderr}`,
+    );
   }
   return result.stdout;
 }
 
 /** Runs a program as the user in the same environment as `sky`. */
 export async function runAs(user: TestUser, argv: readonly string[], options: SkyOptions = {}): Promise<Result> {
-  return await launch(asUser(user, argv), { cwd: user.home, ...options, env: { ...userEnv(user), ...options.env } }).ended;
+  return await launch(asUser(user, argv), { cwd: user.home, ...options, env: { ...userEnv(user), ...options.env } })
+    .ended;
 }
 
 /** Puts a cluster's file into the user's `~/.sky/local`, with the user's own name and key, and trusts the host key. */

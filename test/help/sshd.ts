@@ -13,8 +13,8 @@ export interface Sshd {
   port: number;
   /** The host's public key: type and base64. */
   hostKey: string;
-  log(): string;
-  stop(): Promise<void>;
+  log: () => string;
+  stop: () => Promise<void>;
 }
 
 export async function freePort(): Promise<number> {
