@@ -1,0 +1,262 @@
+/**
+ * Puts the declared routes into a router and does for every call what no route may forget: refuse browsers, agree on the
+ * API version, know the account, apply the users policy, bound and check the body. It must never register a handler in
+ * another way than through a declared Route. Called by server.ts; the router is also read by the test of identities.
+ */
+import type { IncomingMessage } from "node:http";
+import type { HttpBindings } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { OpenAPIHono } from "@hono/zod-openapi";
+import type { Context } from "hono";
+import { apiBodyBytesMax, apiVersion, headers } from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import type { Account } from "../../shared/users-policy.ts";
+import { accountOf, requireJobUser } from "./identity.ts";
+import { errorForUser } from "./requests.ts";
+import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
+import { clusterRoutes } from "./routes-cluster.ts";
+import { healthRoutes } from "./routes-health.ts";
+import { jobRoutes } from "./routes-jobs.ts";
+import { logRoutes } from "./routes-logs.ts";
+import { onpremRoutes } from "./routes-onprem.ts";
+import { requestRoutes } from "./routes-requests.ts";
+import { submitRoutes } from "./routes-submit.ts";
+import type { Peer } from "./server.ts";
+
+type Bindings = { Bindings: HttpBindings };
+
+/** The oldest client that is served. Source: SkyPilot's MIN_COMPATIBLE_API_VERSION. */
+const oldestApiVersion = 24;
+
+/** Bytes of bodies that one user may have on the way at a time, so that one user cannot fill the memory. */
+const bodyBytesPerUserMax = 3 * apiBodyBytesMax;
+const smallBodyBytes = 64 * 1024;
+
+/** Every route but the document, which describes them. */
+const routes: Route[] = [
+  ...healthRoutes,
+  ...requestRoutes,
+  ...submitRoutes,
+  ...jobRoutes,
+  ...logRoutes,
+  ...clusterRoutes,
+  ...onpremRoutes,
+];
+
+function asResponse(reply: RouteReply): Response {
+  if (reply.kind === "streamed") {
+    return RESPONSE_ALREADY_SENT;
+  }
+  return Response.json(reply.body, { status: reply.status, headers: reply.headers ?? {} });
+}
+
+/** The reply to a client of a version that is not served, or null. A client that names none is served. */
+function versionRefusal(declared: string | undefined): RouteReply | null {
+  if (declared === undefined) {
+    return null;
+  }
+  const version = /^[0-9]{1,6}$/.test(declared) ? Number(declared) : Number.NaN;
+  if (version >= oldestApiVersion) {
+    return null;
+  }
+  const message = Number.isNaN(version)
+    ? `The header ${headers.apiVersion} is not a number.`
+    : `The client's API version ${version} is too old; this server speaks ${apiVersion} and serves clients from ${oldestApiVersion} on. Upgrade the client.`;
+  return json({ error: "version_mismatch", message }, 400);
+}
+
+/** Sums the bodies that each user has on the way. */
+class BodyBudget {
+  readonly #bytes = new Map<number, number>();
+
+  /** Takes the bytes and returns the function that gives them back; null when it is too much. */
+  take(uid: number, bytes: number): (() => void) | null {
+    const taken = (this.#bytes.get(uid) ?? 0) + bytes;
+    if (taken > bodyBytesPerUserMax) {
+      return null;
+    }
+    this.#bytes.set(uid, taken);
+    return () => {
+      const left = (this.#bytes.get(uid) ?? 0) - bytes;
+      if (left > 0) {
+        this.#bytes.set(uid, left);
+      } else {
+        this.#bytes.delete(uid);
+      }
+    };
+  }
+}
+
+const tooLarge = (): RouteReply =>
+  errorReply(
+    new SkyError("ValueError", `The body is over ${apiBodyBytesMax / 1024 / 1024} MB.`, "Put large data into files, not into the task."),
+    413,
+  );
+
+/** The body's bytes, or null when there are more than may be. */
+async function readBody(incoming: IncomingMessage, bytesMax: number): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of incoming) {
+    size += (chunk as Buffer).length;
+    if (size > bytesMax) {
+      return null;
+    }
+    chunks.push(chunk as Buffer);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Reads and checks the body of a route; a reply when it is refused. */
+async function bodyOf(
+  route: Route,
+  incoming: IncomingMessage,
+  context: ApiContext,
+): Promise<{ body: unknown } | RouteReply> {
+  if (route.bodySchema === null) {
+    return { body: null };
+  }
+  const bytes = await readBody(incoming, apiBodyBytesMax);
+  if (bytes === null) {
+    return tooLarge();
+  }
+  let value: unknown;
+  try {
+    value = JSON.parse(bytes.toString("utf8"));
+  } catch {
+    return errorReply(new SkyError("ValueError", `${route.path}: the body is not JSON.`), 422);
+  }
+  const parsed = route.bodySchema.safeParse(value);
+  if (!parsed.success) {
+    return errorReply(bodyComplaint(route.path, parsed.error), 422);
+  }
+  const unknown = Object.keys(value as object).filter((key) => !(key in (route.bodySchema?.shape ?? {})));
+  if (unknown.length > 0) {
+    context.log.debug(
+      { path: route.path, keys: unknown.slice(0, 20).join(" ").slice(0, 500) },
+      "unknown keys of a body were dropped",
+    );
+  }
+  return { body: parsed.data };
+}
+
+/** Answers one call of one route. */
+async function answer(route: Route, c: Context<Bindings>, account: Account, context: ApiContext): Promise<RouteReply> {
+  if (route.identity === "jobUser") {
+    requireJobUser(account, context.config.users);
+  }
+  const body = await bodyOf(route, c.env.incoming, context);
+  if ("kind" in body) {
+    return body;
+  }
+  return route.handle({
+    context,
+    account,
+    body: body.body,
+    query: new URL(c.req.url).searchParams,
+    header: (name) => c.req.header(name),
+    outgoing: c.env.outgoing,
+  });
+}
+
+/** The router and the routes that were declared in it. `peerOf` gives what the kernel said about a connection. */
+export function buildApp(
+  context: ApiContext,
+  peerOf: (incoming: IncomingMessage) => Peer | null,
+): { app: OpenAPIHono<Bindings>; declared: readonly Route[] } {
+  const app = new OpenAPIHono<Bindings>();
+  const budget = new BodyBudget();
+  const call = async (route: Route, c: Context<Bindings>): Promise<RouteReply> => {
+    const { incoming, outgoing } = c.env;
+    const peer = peerOf(incoming);
+    if (peer === null) {
+      outgoing.destroy();
+      return { kind: "streamed" };
+    }
+    const refusal = peer.refusal ?? (incoming.headers.origin === undefined ? null : 403);
+    if (refusal !== null) {
+      outgoing.shouldKeepAlive = false;
+      return errorReply(refusalError(refusal), refusal);
+    }
+    const mismatch = versionRefusal(c.req.header(headers.apiVersion));
+    if (mismatch !== null) {
+      return mismatch;
+    }
+    const declaredBytes = Number(incoming.headers["content-length"] ?? apiBodyBytesMax);
+    if (declaredBytes > apiBodyBytesMax) {
+      outgoing.shouldKeepAlive = false;
+      return tooLarge();
+    }
+    const release = route.bodySchema === null ? () => undefined : budget.take(peer.uid, Math.max(declaredBytes, smallBodyBytes));
+    if (release === null) {
+      outgoing.shouldKeepAlive = false;
+      return errorReply(new SkyError("ServerUnavailableError", "You have too many large bodies on the way.", "Try again."), 429);
+    }
+    try {
+      return await answer(route, c, await accountOf(peer.uid, context.parts.accounts), context);
+    } finally {
+      release();
+    }
+  };
+  const handler = (route: Route) => async (c: Context<Bindings>): Promise<Response> => {
+    try {
+      return asResponse(await call(route, c));
+    } catch (error) {
+      return asResponse(errorReply(errorForUser(error, context.log)));
+    }
+  };
+  const declared = [...routes, documentRoute(app, context)];
+  for (const route of declared) {
+    app.on(route.method, route.path, handler(route));
+    publish(app, route);
+  }
+  app.notFound((c) => asResponse(errorReply(new SkyError("NotSupportedError", `There is no ${c.req.method} ${c.req.path} here.`), 404)));
+  return { app, declared };
+}
+
+function refusalError(status: 403 | 429 | 503): SkyError {
+  switch (status) {
+    case 403:
+      return new SkyError("PermissionDeniedError", "Calls from web pages (with an Origin header) are refused.");
+    case 429:
+      return new SkyError("ServerUnavailableError", "You have too many open connections to the coordinator.", "Close some.");
+    case 503:
+      return new SkyError("ServerUnavailableError", "The coordinator has too many open connections.", "Try again in a moment.");
+  }
+}
+
+/** Adds the route to the published document. */
+function publish(app: OpenAPIHono<Bindings>, route: Route): void {
+  app.openAPIRegistry.registerPath({
+    method: route.method === "GET" ? "get" : "post",
+    path: route.path,
+    summary: route.summary,
+    description: route.identity === "jobUser" ? "The caller must be allowed to run jobs." : "Any account of the head machine.",
+    ...(route.bodySchema === null
+      ? {}
+      : { request: { body: { content: { "application/json": { schema: route.bodySchema } } } } }),
+    responses: { 200: { description: "Done, or accepted; see the description of requests." } },
+  });
+}
+
+function documentRoute(app: OpenAPIHono<Bindings>, context: ApiContext): Route {
+  return plainRoute({
+    method: "GET",
+    path: "/openapi.json",
+    identity: "account",
+    summary: "This document.",
+    handle: async () =>
+      json(
+        app.getOpenAPI31Document({
+          openapi: "3.1.0",
+          info: {
+            title: "sky-onprem",
+            version: context.build.version,
+            description:
+              "SkyPilot's API and what on-prem adds. A POST answers null and a request id in X-Skypilot-Request-ID; " +
+              "GET /api/get?request_id=… waits for the result.",
+          },
+        }),
+      ),
+  });
+}

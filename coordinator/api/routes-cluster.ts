@@ -1,0 +1,154 @@
+/**
+ * The routes about the cluster as a whole: status, check, accelerators, down, and the refusals of what machines that one
+ * owns cannot do. `down` ends the caller's jobs and skylets and touches nobody else's; the machines stay.
+ */
+import { z } from "zod";
+import { downBodySchema, statusBodySchema } from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import { startCall } from "./call.ts";
+import { clusterRecord, resourcesStr } from "./cluster-record.ts";
+import { nodesOf } from "./core-views.ts";
+import { liveParts, untilJob } from "./job-watch.ts";
+import { type Call, userHash } from "./requests.ts";
+import { type ApiContext, type Route, type RouteCall, route } from "./route.ts";
+
+/** How long `down` waits for jobs to end; afterwards they end by themselves. */
+const downMaxMs = 60_000;
+
+const namedBodySchema = z.object({ cluster_name: z.string() });
+const anyBodySchema = z.object({});
+const startedAt = Math.floor(Date.now() / 1000);
+
+async function status(call: RouteCall<z.infer<typeof statusBodySchema>>): Promise<unknown[]> {
+  const { context, account, body } = call;
+  const { loop } = liveParts(context.parts);
+  const own = context.config.cluster;
+  // A user may have registered this cluster under another name: the name asked for is the name given.
+  const names = body.cluster_names ?? [own];
+  const { nodes } = nodesOf(loop.state, own, Date.now());
+  return names.slice(0, 1).map((clusterName) =>
+    clusterRecord({
+      clusterName,
+      stateId: loop.state.stateId,
+      launchedAt: startedAt,
+      user: { hash: userHash(account.uid), name: account.name },
+      nodes,
+    }),
+  );
+}
+
+/** Ends the user's jobs. The promise is durable at once; what a silent node still holds ends when it comes back. */
+async function down(context: ApiContext, uid: number, running: Call): Promise<null> {
+  const live = liveParts(context.parts);
+  const jobs = [...live.loop.state.jobs.values()].filter((job) => job.uid === uid && job.record.phase !== "ended");
+  await live.loop.dispatch({ type: "userDowned", uid });
+  const deadline = performance.now() + downMaxMs;
+  const ended = await Promise.all(
+    jobs.map(async ({ id }) => {
+      const left = Math.max(0, deadline - performance.now());
+      const view = await untilJob(context.parts, uid, id, (now) => now.ended, running.signal, left);
+      return view === null || view.ended ? null : id;
+    }),
+  );
+  const open = ended.filter((id) => id !== null);
+  if (open.length > 0) {
+    running.print(`Jobs ${open.join(", ")} are cancelled, but their nodes have not confirmed it yet; they will.\n`);
+  }
+  return null;
+}
+
+function checkText(context: ApiContext): string {
+  const { loop } = liveParts(context.parts);
+  const { nodes } = nodesOf(loop.state, context.config.cluster, Date.now());
+  const lines = [`  Local (${context.config.cluster}): enabled [compute]`, `    ${resourcesStr(nodes)}`];
+  for (const node of nodes) {
+    const complaints = node.state === "UP" ? node.warnings : [`is ${node.state}`, ...node.warnings];
+    lines.push(...complaints.map((complaint) => `    ${node.name}: ${complaint}`));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+/** Counts that a task may ask for on one node: powers of two up to what a node has, and that number itself. */
+function acceleratorCounts(context: ApiContext): Record<string, number[]> {
+  const { loop } = liveParts(context.parts);
+  const most = new Map<string, number>();
+  for (const node of nodesOf(loop.state, context.config.cluster, Date.now()).nodes) {
+    for (const [kind, count] of Object.entries(node.accelerators)) {
+      most.set(kind, Math.max(most.get(kind) ?? 0, count));
+    }
+  }
+  const countsUpTo = (count: number): number[] => {
+    const counts: number[] = [];
+    for (let power = 1; power < count; power *= 2) {
+      counts.push(power);
+    }
+    return [...counts, count];
+  };
+  return Object.fromEntries([...most].map(([kind, count]) => [kind, countsUpTo(count)]));
+}
+
+/** A route that tells that machines which one owns are neither started nor stopped. */
+function refusal(name: string, commands: string): Route {
+  return route({
+    method: "POST",
+    path: `/${name}`,
+    identity: "account",
+    summary: `Refused: a local cluster does not support ${commands}.`,
+    body: namedBodySchema,
+    handle: async (call) =>
+      startCall(call, { name, cluster: call.body.cluster_name, readOnly: true }, async () => {
+        throw new SkyError(
+          "NotSupportedError",
+          `Skipping local cluster ${call.body.cluster_name.slice(0, 100)}, as it does not support \`${commands}\`.`,
+        );
+      }),
+  });
+}
+
+export const clusterRoutes: Route[] = [
+  route({
+    method: "POST",
+    path: "/status",
+    identity: "account",
+    summary: "The record of this cluster.",
+    body: statusBodySchema,
+    handle: async (call) => startCall(call, { name: "status", cluster: null, readOnly: true }, () => status(call)),
+  }),
+  route({
+    method: "POST",
+    path: "/down",
+    identity: "account",
+    summary: "Ends all of the caller's jobs and sessions on the nodes; the machines stay.",
+    body: downBodySchema,
+    handle: async (call) =>
+      startCall(call, { name: "down", cluster: call.body.cluster_name, readOnly: false }, (running) =>
+        down(call.context, call.account.uid, running),
+      ),
+  }),
+  route({
+    method: "POST",
+    path: "/check",
+    identity: "account",
+    summary: "Whether the cluster can take jobs; the text is in the request's stream.",
+    body: anyBodySchema,
+    handle: async (call) =>
+      startCall(call, { name: "check", cluster: null, readOnly: true }, async (running) => {
+        running.print(checkText(call.context));
+        return { default: { [`Local (${call.context.config.cluster})`]: ["compute"] } };
+      }),
+  }),
+  route({
+    method: "POST",
+    path: "/list_accelerator_counts",
+    identity: "account",
+    summary: "Kinds of accelerators and the numbers of them that one node has.",
+    body: anyBodySchema,
+    handle: async (call) =>
+      startCall(call, { name: "list_accelerator_counts", cluster: null, readOnly: true }, async () =>
+        acceleratorCounts(call.context),
+      ),
+  }),
+  refusal("start", "sky start"),
+  refusal("stop", "sky stop/autostop"),
+  refusal("autostop", "sky stop/autostop"),
+];

@@ -1,0 +1,37 @@
+/**
+ * GET /api/health: what every client asks first. It answers also while the store is away, saying why, so that a person
+ * learns the cause instead of a time-out. It must never name anything but versions and the caller.
+ */
+import { apiVersion } from "../../shared/api.ts";
+import { userHash } from "./requests.ts";
+import { type Route, json, plainRoute } from "./route.ts";
+
+export const healthRoutes: Route[] = [
+  plainRoute({
+    method: "GET",
+    path: "/api/health",
+    identity: "account",
+    summary: "Whether the coordinator is ready, its versions, and who the caller is.",
+    handle: async ({ context, account }) => {
+      const now = context.parts.current();
+      const unavailable = "unavailable" in now ? now.unavailable : null;
+      return json({
+        status: unavailable === null ? "healthy" : "unhealthy",
+        message: unavailable,
+        api_version: String(apiVersion),
+        version: context.build.version,
+        version_on_disk: context.build.version,
+        commit: context.build.commit,
+        basic_auth_enabled: false,
+        user: { id: userHash(account.uid), name: account.name },
+        service_account_token_enabled: false,
+        ingress_basic_auth_enabled: false,
+        external_proxy_auth_enabled: false,
+        telemetry_enabled: false,
+        restrict_config_to_admins: false,
+        latest_version: null,
+        cluster: context.config.cluster,
+      });
+    },
+  }),
+];

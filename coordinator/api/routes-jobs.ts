@@ -1,0 +1,106 @@
+/**
+ * POST /queue, /job_status and /cancel: what a user sees and does with jobs that exist. Every look-up carries the
+ * caller's uid, so another user's job is simply not there. A cancel is answered when it is durable.
+ */
+import type { z } from "zod";
+import {
+  type QueueRow,
+  cancelBodySchema,
+  jobStatusBodySchema,
+  queueBodySchema,
+} from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import type { JobId } from "../../shared/ids.ts";
+import { type JobStatus, statusOf } from "../../shared/job.ts";
+import { startCall } from "./call.ts";
+import { activeRows, idsToCancel, rowOf } from "./core-views.ts";
+import { isAdmin } from "./identity.ts";
+import { latestJob, liveParts, readJob } from "./job-watch.ts";
+import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
+
+/** Newest first, unfinished and finished alike, as SkyPilot lists them. */
+async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): Promise<QueueRow[]> {
+  const { context, account, body } = call;
+  const live = liveParts(context.parts);
+  const everybody = body.all_users && isAdmin(account, context.config.admin_group);
+  const rows = activeRows(live.loop.state, everybody ? null : account.uid);
+  if (!body.skip_finished) {
+    const known = new Set(rows.filter((row) => row.user_hash === String(account.uid)).map((row) => row.job_id));
+    const limit = context.config.limits.finished_jobs_kept_per_user;
+    for (const job of await live.queue.finished(account.uid, limit)) {
+      if (!known.has(job.id)) {
+        rows.push(rowOf(job.id, job.record));
+      }
+    }
+  }
+  return rows.sort((a, b) => b.submitted_at - a.submitted_at || b.job_id - a.job_id);
+}
+
+async function statusesFor(call: RouteCall<z.infer<typeof jobStatusBodySchema>>): Promise<Record<string, JobStatus | null>> {
+  const live = liveParts(call.context.parts);
+  const { uid } = call.account;
+  let ids: readonly JobId[] | null = call.body.job_ids;
+  if (ids === null) {
+    const latest = await latestJob(live, uid);
+    ids = latest === null ? [] : [latest];
+  }
+  const statuses: Record<string, JobStatus | null> = {};
+  for (const id of ids.slice(0, 1000)) {
+    const view = await readJob(live, uid, id);
+    statuses[id] = view === null ? null : statusOf(view.record);
+  }
+  return statuses;
+}
+
+function cancel(call: RouteCall<z.infer<typeof cancelBodySchema>>): RouteReply {
+  const { context, account, body } = call;
+  if (body.all_users) {
+    throw new SkyError("NotSupportedError", "Cancelling other users' jobs is not supported.", "`sky cancel -a` cancels all of yours.");
+  }
+  return startCall(call, { name: "cancel", cluster: body.cluster_name, readOnly: false }, async (running) => {
+    const live = liveParts(context.parts);
+    const asked = body.job_ids;
+    const wanted = body.all ? "all" : asked === null || asked.length === 0 ? "latest" : asked;
+    const ids = idsToCancel(live.loop.state, account.uid, wanted);
+    const missed = (asked ?? []).filter((id) => !body.all && !ids.includes(id));
+    if (missed.length > 0) {
+      running.print(`You have no unfinished job ${missed.join(", ")}.\n`);
+    }
+    if (ids.length === 0) {
+      running.print("No jobs to cancel.\n");
+      return ids;
+    }
+    await live.loop.dispatch({ type: "cancelRequested", uid: account.uid, ids });
+    running.print(`Cancelling jobs (${ids.join(", ")}).\n`);
+    return ids;
+  });
+}
+
+export const jobRoutes: Route[] = [
+  route({
+    method: "POST",
+    path: "/queue",
+    identity: "account",
+    summary: "The caller's jobs, newest first; with all_users those of everybody, for admins.",
+    body: queueBodySchema,
+    handle: async (call) =>
+      startCall(call, { name: "queue", cluster: call.body.cluster_name, readOnly: true }, () => queueRowsFor(call)),
+  }),
+  route({
+    method: "POST",
+    path: "/job_status",
+    identity: "account",
+    summary: "Statuses of the caller's jobs by number; null: no such job. Without numbers: the latest.",
+    body: jobStatusBodySchema,
+    handle: async (call) =>
+      startCall(call, { name: "job_status", cluster: call.body.cluster_name, readOnly: true }, () => statusesFor(call)),
+  }),
+  route({
+    method: "POST",
+    path: "/cancel",
+    identity: "account",
+    summary: "Cancels the caller's jobs: by number, all, or the latest; gives the numbers that are being cancelled.",
+    body: cancelBodySchema,
+    handle: async (call) => cancel(call),
+  }),
+];

@@ -1,0 +1,41 @@
+/**
+ * What on-prem adds under its own paths: the nodes, and who the caller is here. Replies are the results themselves,
+ * without a request in between. Unknown keys are errors on these routes.
+ */
+import type { NodesResult, whoamiResultSchema } from "../../shared/api.ts";
+import { refusalOf } from "../../shared/users-policy.ts";
+import type { z } from "zod";
+import { nodesOf } from "./core-views.ts";
+import { liveParts } from "./job-watch.ts";
+import { type Route, json, plainRoute } from "./route.ts";
+
+export const onpremRoutes: Route[] = [
+  plainRoute({
+    method: "GET",
+    path: "/onprem/nodes",
+    identity: "account",
+    summary: "The cluster's nodes with what they have and what is free.",
+    handle: async ({ context }) => {
+      const { loop } = liveParts(context.parts);
+      const result: NodesResult = nodesOf(loop.state, context.config.cluster, Date.now());
+      return json(result);
+    },
+  }),
+  plainRoute({
+    method: "GET",
+    path: "/onprem/whoami",
+    identity: "account",
+    summary: "Who the kernel says that the caller is, and whether jobs of theirs are allowed.",
+    handle: async ({ context, account }) => {
+      const result: z.infer<typeof whoamiResultSchema> = {
+        uid: account.uid,
+        user: account.name,
+        groups: account.groups,
+        cluster: context.config.cluster,
+        version: context.build.version,
+        refused: refusalOf(account, context.config.users),
+      };
+      return json(result);
+    },
+  }),
+];

@@ -1,0 +1,256 @@
+/**
+ * POST /launch, /exec and /validate: from a task's text to a durable job in the caller's queue. Who the job belongs to
+ * comes from the connection alone. A result is given only when the job is on disk; the same request id gives the same
+ * job, also after a restart, because the queue knows it. Nothing is queued that can never run.
+ */
+import { statfs } from "node:fs/promises";
+import { z } from "zod";
+import { type SubmitResult, execBodySchema, launchBodySchema } from "../../shared/api.ts";
+import { SkyError, messageOf } from "../../shared/errors.ts";
+import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
+import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
+import type { Task } from "../../shared/task.ts";
+import { readTask } from "../../shared/task-file.ts";
+import type { Account } from "../../shared/users-policy.ts";
+import { startCall } from "./call.ts";
+import { handleOf } from "./cluster-record.ts";
+import { countWaiting, neverFitsText } from "./core-views.ts";
+import { type LiveParts, liveParts } from "./job-watch.ts";
+import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
+
+/** CPUs that a rank takes when its task does not say. Source: SkyPilot, so that two such tasks share one core. */
+const cpusDefault = 0.5;
+
+const validateBodySchema = z.object({ dag: z.string() });
+
+/** What `/launch` and `/exec` have in common. */
+interface Submission {
+  kind: "launch" | "exec";
+  taskText: string;
+  clusterName: string;
+  dryrun: boolean;
+  noSetup: boolean;
+}
+
+/**
+ * The one task in the text. SkyPilot's client sends a header document with the name before it; its lines become empty
+ * ones, so that faults keep their line numbers.
+ */
+export function taskOf(text: string): Task {
+  const documents = text.split(/^---[ \t]*$/m);
+  const filled = documents.filter((document) => document.trim() !== "");
+  if (filled.length > 2) {
+    throw new SkyError("NotSupportedError", "A task file with several tasks is not supported yet.", "Submit them one by one.");
+  }
+  const [header, body] = filled;
+  if (header === undefined || body === undefined) {
+    return readTask(text, { file: "task" });
+  }
+  if (!/^\s*name:[^\n]*\s*$/.test(header)) {
+    throw new SkyError("NotSupportedError", "A task file with several tasks is not supported yet.", "Submit them one by one.");
+  }
+  const linesBefore = text.slice(0, text.indexOf(body)).split("\n").length - 1;
+  return readTask("\n".repeat(linesBefore) + body, { file: "task" });
+}
+
+export function shapeOf(task: Task): Shape {
+  return {
+    nodes: task.numNodes,
+    accelerators: task.resources.accelerators,
+    cpus: task.resources.cpus?.value ?? cpusDefault,
+    memoryGb: task.resources.memoryGb?.value ?? 0,
+  };
+}
+
+/** The RESOURCES column: `2x[V100:4]`, `1x[CPU:0.5]`, `1x[CPU:4, mem=16]`. */
+export function resourcesTextOf(shape: Shape): string {
+  const { accelerators, cpus, memoryGb } = shape;
+  const main = accelerators === null ? `CPU:${cpus}` : `${accelerators.kind}:${accelerators.count}`;
+  return `${shape.nodes}x[${main}${memoryGb > 0 ? `, mem=${memoryGb}` : ""}]`.slice(0, 200);
+}
+
+function mebibytes(bytes: number): number {
+  return Math.floor(bytes / 1024 / 1024);
+}
+
+async function requireDisk(context: ApiContext): Promise<void> {
+  const needed = context.config.limits.free_disk_mb;
+  const disk = await statfs(context.config.state_dir);
+  const free = mebibytes(disk.bavail * disk.bsize);
+  if (free < needed) {
+    throw new SkyError(
+      "ServerUnavailableError",
+      `The coordinator's disk is nearly full (${free} MB free in ${context.config.state_dir}, ${needed} MB are kept); no new jobs are taken.`,
+      "Running and queued jobs go on. An admin must free space there.",
+    );
+  }
+}
+
+function requireRoom(context: ApiContext, live: LiveParts, account: Account): void {
+  const limit = context.config.limits.waiting_jobs_per_user;
+  if (countWaiting(live.loop.state, account.uid) >= limit) {
+    throw new SkyError(
+      "ValueError",
+      `You have ${limit} waiting jobs, which is the limit on cluster '${context.config.cluster}' (limits.waiting_jobs_per_user).`,
+      "Wait until some have run, or cancel some with `sky cancel`.",
+    );
+  }
+}
+
+/** A new job's record: waiting, with nothing done yet. */
+function newRecord(
+  context: ApiContext,
+  account: Account,
+  submission: Submission,
+  task: Task,
+  payload: Payload,
+  ids: { requestId: RequestId; taskRef: string },
+): JobRecord {
+  const shape = shapeOf(task);
+  return {
+    format: 1,
+    uid: account.uid,
+    user: account.name,
+    requestId: ids.requestId,
+    kind: submission.kind,
+    name: task.name,
+    cluster: context.config.cluster,
+    taskRef: ids.taskRef,
+    shape,
+    resourcesText: resourcesTextOf(shape),
+    hasSetup: payload.setup !== null,
+    hasRun: payload.run !== null,
+    submittedAt: Date.now(),
+    phase: "waiting",
+    attempt: null,
+    startedAt: null,
+    cancelRequestedAt: null,
+    endedAt: null,
+    end: null,
+    reason: null,
+  };
+}
+
+/** Queues the job; returns its id when it is durable, or null when there is nothing to run. */
+async function submitTask(
+  context: ApiContext,
+  account: Account,
+  submission: Submission,
+  requestId: RequestId,
+): Promise<number | null> {
+  const task = taskOf(submission.taskText);
+  const takesSetup = submission.kind === "launch" && !submission.noSetup;
+  const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
+  const live = liveParts(context.parts);
+  const never = neverFitsText(live.loop.state, shapeOf(task));
+  if (never !== null) {
+    throw new SkyError("ResourcesMismatchError", never);
+  }
+  if (submission.dryrun || (payload.setup === null && payload.run === null)) {
+    return null;
+  }
+  requireRoom(context, live, account);
+  await requireDisk(context);
+  const taskRef = await live.store.putPayload(account.uid, payload);
+  const record = newRecord(context, account, submission, task, payload, { requestId, taskRef });
+  const id = await live.queue.add(record);
+  await announce(context, id, record);
+  return id;
+}
+
+/** Tells the present loop, which ignores a job that it knows or that has begun. A loop that starts later reads it itself. */
+async function announce(context: ApiContext, id: number, record: JobRecord): Promise<void> {
+  const now = context.parts.current();
+  if ("unavailable" in now) {
+    return;
+  }
+  try {
+    await now.loop.dispatch({ type: "jobSubmitted", uid: record.uid, id, record });
+  } catch (error) {
+    // The job is durable: what fails from here on is made good when the queues are read again.
+    context.log.warn({ uid: record.uid, id, cause: messageOf(error) }, "the loop did not hear of a queued job yet");
+  }
+}
+
+/** SkyPilot's lines of a submission, for clients that print the request's stream. */
+function linesOf(submission: Submission, cluster: string, jobId: number | null): string {
+  const lines = [`⚙︎ Launching on Local (${cluster}).`, `└── Cluster ${cluster} is up.`];
+  if (submission.kind === "exec") {
+    lines.length = 0;
+  } else if (jobId !== null) {
+    lines.push("✓ Setup detached.");
+  }
+  if (jobId !== null) {
+    lines.push(`⚙︎ Job submitted, ID: ${jobId}`);
+  }
+  return lines.map((line) => `${line}\n`).join("");
+}
+
+function submit(call: RouteCall<unknown>, submission: Submission): RouteReply {
+  const { context, account } = call;
+  if (!clusterNameSchema.safeParse(submission.clusterName).success) {
+    throw new SkyError("ValueError", `'${submission.clusterName.slice(0, 100)}' is not a valid cluster name.`);
+  }
+  return startCall(
+    call,
+    { name: submission.kind, cluster: submission.clusterName, readOnly: false },
+    async (running): Promise<SubmitResult> => {
+      const jobId = await submitTask(context, account, submission, running.id);
+      running.print(linesOf(submission, submission.clusterName, jobId));
+      return { job_id: jobId, handle: handleOf(submission.clusterName, context.config.nodes.length) };
+    },
+  );
+}
+
+
+export const submitRoutes: Route[] = [
+  route({
+    method: "POST",
+    path: "/launch",
+    identity: "jobUser",
+    summary: "Queues a task; setup runs on the nodes that the job gets.",
+    body: launchBodySchema,
+    handle: async (call) =>
+      submit(call, {
+        kind: "launch",
+        taskText: call.body.task,
+        clusterName: call.body.cluster_name,
+        dryrun: call.body.dryrun,
+        noSetup: call.body.no_setup || call.body.fast,
+      }),
+  }),
+  route({
+    method: "POST",
+    path: "/exec",
+    identity: "jobUser",
+    summary: "Queues a task without running its setup.",
+    body: execBodySchema,
+    handle: async (call) =>
+      submit(call, {
+        kind: "exec",
+        taskText: call.body.task,
+        clusterName: call.body.cluster_name,
+        dryrun: call.body.dryrun,
+        noSetup: true,
+      }),
+  }),
+  route({
+    method: "POST",
+    path: "/validate",
+    identity: "account",
+    summary: "Checks a task without queueing it; answers at once: null, or 400 with the fault.",
+    body: validateBodySchema,
+    handle: async ({ body }) => {
+      try {
+        taskOf(body.dag);
+        return json(null);
+      } catch (error) {
+        if (!(error instanceof SkyError)) {
+          throw error;
+        }
+        const message = error.hint === null ? error.message : `${error.message}\n${error.hint}`;
+        return json({ detail: { type: error.type, message, args: [message], attributes: {}, stacktrace: null } }, 400);
+      }
+    },
+  }),
+];
