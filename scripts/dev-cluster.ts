@@ -122,17 +122,24 @@ function readHolder(lockFile: string): { pid: number; start: string; boot: strin
 
 async function startCommand(options: Options, json: boolean): Promise<void> {
   checkDir(options.dir);
-  await withLock(options.dir, async () => {
-    const isNew = readCluster(options.dir) === null;
-    try {
-      await start(options);
-    } catch (error) {
-      if (isNew && existsSync(pathsOf(options.dir).clusterFile)) {
-        await stop(options.dir);
+  const isNew = readCluster(options.dir) === null;
+  try {
+    await withLock(options.dir, async () => {
+      try {
+        await start(options);
+      } catch (error) {
+        if (isNew && existsSync(pathsOf(options.dir).clusterFile)) {
+          await stop(options.dir);
+        }
+        throw error;
       }
-      throw error;
+    });
+  } catch (error) {
+    if (isNew) {
+      removeEmpty(options.dir);
     }
-  });
+    throw error;
+  }
   const registration = registrationFile(options);
   const pids = Object.fromEntries([...readPids(options.dir)].map(([part, identity]) => [part, identity.pid]));
   const facts = { dir: options.dir, name: options.name, registration, socket: pathsOf(options.dir).apiSocket, pids };
