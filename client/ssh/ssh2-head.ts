@@ -1,0 +1,311 @@
+/**
+ * The built-in transport: one SSH connection to the head by ssh2, through jump hosts where there are any, with a channel
+ * to the coordinator's socket for each stream. ssh2 is loaded here, lazily, and nowhere else in the client. Called by
+ * client/ssh/connect.ts only.
+ */
+import { connect as connectTcp, type Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Client, ClientChannel, ConnectConfig } from "ssh2";
+import { messageOf, SkyError } from "../../shared/errors.ts";
+import { parseJumps } from "../local/jumps.ts";
+import type { RegisteredCluster } from "../local/registered.ts";
+import type { HeadConnection } from "./connect.ts";
+import { broken, noWayToSocket, notRunning, permissionDenied, type Place, placeText, unreachable } from "./faults.ts";
+import { awaitMark, gateCommand, GateFailed, socketTestCommand, Tail } from "./gate-call.ts";
+import { gateSocketFailed } from "./gate.ts";
+import { type Ask, HostKeyCheck } from "./host-key.ts";
+import { KeyOffers } from "./keys.ts";
+import { type Destination, resolveDestination } from "./resolve.ts";
+
+type Ssh2 = typeof import("ssh2");
+
+const connectLimitMs = 15_000;
+const channelLimitMs = 15_000;
+const keepaliveMs = 20_000;
+/** An authentication by sshd takes longest when the name service hangs. */
+const handshakeLimitMs = 30_000;
+
+/** Authenticated ciphers first; ssh2's own code makes them fast. Compression costs more than it saves here. */
+const algorithms = {
+  kex: ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "diffie-hellman-group16-sha512"],
+  cipher: ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr", "aes256-ctr"],
+  hmac: ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512"],
+  compress: ["none"],
+};
+
+/** Throws SkyError("ConnectionError"). */
+export async function connectBySsh2(cluster: RegisteredCluster, ask: Ask): Promise<HeadConnection> {
+  const resolving = resolveDestination({
+    host: cluster.headIp,
+    user: cluster.user,
+    port: cluster.port,
+    identity: cluster.privateKey,
+    jumps: cluster.jumpHost === null ? null : parseJumps(cluster.jumpHost),
+    pinnedKey: cluster.hostKey,
+  });
+  // While `ssh -G` runs in its own process, the library is loaded in this one.
+  const loading = import("ssh2");
+  resolving.catch(() => undefined);
+  const ssh2 = ((await loading) as unknown as { default: Ssh2 }).default;
+  const head = await resolving;
+  const clients: Client[] = [];
+  try {
+    let previous: Client | null = null;
+    for (const jump of head.jumps) {
+      const hop = await resolveDestination({ ...jump, identity: null, jumps: [], pinnedKey: null });
+      if (cluster.privateKey !== null && !hop.identities.includes(cluster.privateKey)) {
+        hop.identities.unshift(cluster.privateKey);
+      }
+      previous = await connectClient(ssh2, hop, await reach(hop, previous), ask);
+      clients.push(previous);
+    }
+    const client = await connectClient(ssh2, head, await reach(head, previous), ask);
+    clients.push(client);
+    return new Ssh2Head(cluster, head, clients);
+  } catch (error) {
+    endAll(clients);
+    throw error;
+  }
+}
+
+function endAll(clients: readonly Client[]): void {
+  for (const client of [...clients].reverse()) {
+    client.end();
+  }
+}
+
+/** A byte stream to a server's sshd: TCP, or a channel of the hop before it. */
+async function reach(destination: Destination, through: Client | null): Promise<Socket | ClientChannel> {
+  if (through !== null) {
+    return new Promise((resolve, reject) => {
+      through.forwardOut("127.0.0.1", 0, destination.host, destination.port, (error, channel) => {
+        if (error === undefined) {
+          resolve(channel);
+        } else {
+          reject(broken(destination, new Error(`the jump host cannot reach it: ${error.message}`)));
+        }
+      });
+    });
+  }
+  return new Promise((resolve, reject) => {
+    const socket = connectTcp({ host: destination.host, port: destination.port, noDelay: true, autoSelectFamily: true });
+    const limit = setTimeout(() => socket.destroy(Object.assign(new Error("timed out"), { code: "ETIMEDOUT" })), connectLimitMs);
+    const onError = (error: Error): void => {
+      clearTimeout(limit);
+      reject(unreachable(destination, innermost(error)));
+    };
+    socket.once("error", onError);
+    socket.once("connect", () => {
+      clearTimeout(limit);
+      socket.off("error", onError);
+      resolve(socket);
+    });
+  });
+}
+
+/** Several addresses of one name fail with an AggregateError; the first says why. */
+function innermost(error: Error): unknown {
+  return error instanceof AggregateError ? (error.errors[0] ?? error) : error;
+}
+
+async function connectClient(ssh2: Ssh2, destination: Destination, sock: Socket | ClientChannel, ask: Ask): Promise<Client> {
+  const client = new ssh2.Client();
+  const limit = new Limit(handshakeLimitMs);
+  const patientAsk: Ask = {
+    interactive: ask.interactive,
+    confirmHostKey: (...words) => limit.suspend(() => ask.confirmHostKey(...words)),
+    passphrase: (path) => limit.suspend(() => ask.passphrase(path)),
+  };
+  const hostKey = new HostKeyCheck(destination, patientAsk);
+  const keys = new KeyOffers(destination, (data, passphrase) => ssh2.utils.parseKey(data, passphrase), patientAsk);
+  let methodsLeft: readonly string[] = [];
+  const config: ConnectConfig = {
+    sock,
+    username: destination.user,
+    algorithms: { ...algorithms, serverHostKey: hostKey.algorithms() } as NonNullable<ConnectConfig["algorithms"]>,
+    hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
+      hostKey.accepts(key).then(verify, () => verify(false));
+    },
+    // No `none` first: it costs a round trip, and its answer is always no.
+    authHandler: (left, _partial, next) => {
+      methodsLeft = left ?? [];
+      const offer = left !== null && !left.includes("publickey") ? Promise.resolve(null) : keys.next();
+      offer.then(
+        (method) => next(method ?? (false as never)),
+        () => next(false as never),
+      );
+    },
+    readyTimeout: 0,
+    keepaliveInterval: keepaliveMs,
+    keepaliveCountMax: 3,
+    strictVendor: false,
+  };
+  // After the handshake too: an emitter without a listener would end the program.
+  client.on("error", () => undefined);
+  return new Promise((resolve, reject) => {
+    const fail = (error: SkyError): void => {
+      limit.stop();
+      client.destroy();
+      reject(error);
+    };
+    limit.start(() => fail(unreachable(destination, Object.assign(new Error("timed out"), { code: "ETIMEDOUT" }))));
+    client.once("ready", () => {
+      limit.stop();
+      resolve(client);
+    });
+    client.on("error", (error: Error & { level?: string }) => {
+      if (error.level === "agent") {
+        return;
+      }
+      if (hostKey.refusal !== null) {
+        fail(hostKey.refusal);
+      } else if (error.level === "client-authentication" || /too many authentication failures/i.test(error.message)) {
+        fail(permissionDenied(destination, keys.tried, methodsLeft));
+      } else {
+        fail(broken(destination, error));
+      }
+    });
+    client.once("close", () => fail(broken(destination, new Error("the server closed the connection during the handshake"))));
+    client.connect(config);
+  });
+}
+
+/** A time limit that does not run while a person is being asked. */
+class Limit {
+  private readonly ms: number;
+  private timer: NodeJS.Timeout | undefined;
+  private onPassed: () => void = () => undefined;
+
+  constructor(ms: number) {
+    this.ms = ms;
+  }
+
+  start(onPassed: () => void): void {
+    this.onPassed = onPassed;
+    this.timer = setTimeout(onPassed, this.ms);
+  }
+
+  stop(): void {
+    clearTimeout(this.timer);
+  }
+
+  async suspend<T>(wait: () => Promise<T>): Promise<T> {
+    this.stop();
+    try {
+      return await wait();
+    } finally {
+      this.start(this.onPassed);
+    }
+  }
+}
+
+class Ssh2Head implements HeadConnection {
+  readonly how: string;
+  private readonly cluster: RegisteredCluster;
+  private readonly place: Place;
+  private readonly clients: readonly Client[];
+  private readonly client: Client;
+  /** sshd refused to forward once; it will not change its mind on this connection. */
+  private forwardingRefused = false;
+  private closed = false;
+
+  constructor(cluster: RegisteredCluster, place: Place, clients: readonly Client[]) {
+    this.cluster = cluster;
+    this.place = place;
+    this.clients = clients;
+    this.client = clients.at(-1) as Client;
+    this.how = `ssh ${placeText(place)}`;
+    this.client.once("close", () => {
+      this.closed = true;
+    });
+  }
+
+  async openStream(): Promise<Duplex> {
+    if (!this.forwardingRefused) {
+      try {
+        return await this.channel((done) => this.client.openssh_forwardOutStreamLocal(this.cluster.socket, done));
+      } catch (error) {
+        // sshd says the same for "forbidden" and for "nobody listens": the gate tells them apart.
+        if (this.closed || error instanceof SkyError) {
+          throw error instanceof SkyError ? error : broken(this.place, error);
+        }
+      }
+    }
+    const stream = await this.gate();
+    this.forwardingRefused = true;
+    return stream;
+  }
+
+  close(): void {
+    this.closed = true;
+    endAll(this.clients);
+  }
+
+  private async gate(): Promise<Duplex> {
+    const { gate, socket } = this.cluster;
+    const channel = await this.exec(gateCommand(gate, socket));
+    const stderr = new Tail(channel.stderr);
+    const ended = exitOf(channel);
+    try {
+      await awaitMark(channel, ended);
+      return channel;
+    } catch (error) {
+      channel.destroy();
+      const code = error instanceof GateFailed ? error.code : null;
+      const cause = stderr.lastLines() || messageOf(error);
+      if (code === gateSocketFailed || (await this.exitCode(socketTestCommand(socket))) === 1) {
+        throw notRunning(this.place, socket, code === gateSocketFailed ? cause : "there is no such socket");
+      }
+      throw noWayToSocket(this.place, gate, cause);
+    }
+  }
+
+  private async exec(command: string): Promise<ClientChannel> {
+    try {
+      return await this.channel((done) => this.client.exec(command, done));
+    } catch (error) {
+      throw error instanceof SkyError ? error : broken(this.place, error);
+    }
+  }
+
+  private async exitCode(command: string): Promise<number | null> {
+    const channel = await this.exec(command);
+    channel.resume();
+    channel.stderr.resume();
+    return exitOf(channel);
+  }
+
+  /** A channel, or an error, within the limit. */
+  private channel(open: (done: (error: Error | undefined, channel: ClientChannel) => void) => void): Promise<ClientChannel> {
+    return new Promise((resolve, reject) => {
+      const limit = setTimeout(
+        () => reject(broken(this.place, new Error("the server opens no channel in time"))),
+        channelLimitMs,
+      );
+      try {
+        open((error, channel) => {
+          clearTimeout(limit);
+          if (error === undefined) {
+            resolve(channel);
+          } else {
+            reject(error);
+          }
+        });
+      } catch (error) {
+        clearTimeout(limit);
+        reject(broken(this.place, error));
+      }
+    });
+  }
+}
+
+/** The exit code of a remote command, null when it was killed or the connection went away. */
+function exitOf(channel: ClientChannel): Promise<number | null> {
+  return new Promise((resolve) => {
+    let exit: number | null = null;
+    channel.on("exit", (code: number | null) => {
+      exit = code;
+    });
+    channel.once("close", () => resolve(exit));
+  });
+}
