@@ -404,7 +404,7 @@ describe("cancel and down", () => {
     head.results.set("/cancel", { value: [1] });
     const { code, out, err } = await sky(["cancel", "lab", "1", "2"], { answers: ["y"] });
     expect(err).toContain("Cancelling jobs 1, 2 on cluster 'lab'. Proceed? [Y/n]: ");
-    expect(out).toBe("✓ Job 1 is cancelled.\nJob 2 had already finished.\n");
+    expect(out).toBe("✓ Job 1 is being cancelled.\nYou have no unfinished job 2.\n");
     expect(code).toBe(0);
     expect(head.calls[0]?.body).toEqual({ cluster_name: "lab", job_ids: [1, 2], all: false });
     expect((await sky(["cancel", "lab", "-a", "1", "-y"])).code).toBe(2);

@@ -32,10 +32,10 @@ export async function cancel(context: Context, name: string, ids: number[], flag
   try {
     const cancelled = await calls.cancel({ job_ids: ids.length === 0 ? null : ids, all: flags.all === true });
     for (const id of cancelled) {
-      screen.print(`${screen.colors.green("✓")} Job ${id} is cancelled.`);
+      screen.print(`${screen.colors.green("✓")} Job ${id} is being cancelled.`);
     }
     for (const id of ids.filter((asked) => !cancelled.includes(asked))) {
-      screen.print(`Job ${id} had already finished.`);
+      screen.print(`You have no unfinished job ${id}.`);
     }
     if (ids.length === 0 && cancelled.length === 0) {
       screen.print(`You have no unfinished job on cluster ${name}.`);

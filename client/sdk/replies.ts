@@ -21,7 +21,14 @@ const knownTypes: readonly SkyErrorType[] = [
 ];
 
 /** The coordinator cannot serve just now (Redis away, starting, disk full): the same call may be tried again. */
-export class Unavailable extends Error {}
+export class Unavailable extends Error {
+  readonly hint: string | null;
+
+  constructor(message: string, hint: string | null) {
+    super(message.replace(/\.$/, ""));
+    this.hint = hint;
+  }
+}
 
 /** JSON text as a value; undefined when it is none. */
 export function parseJson(text: string): unknown {
@@ -38,7 +45,7 @@ function known(type: string): SkyErrorType {
 
 /** A failure by its type: the coordinator being unable to serve is something to try again. */
 function failure(type: SkyErrorType, message: string, hint: string | null): SkyError | Unavailable {
-  return type === "ServerUnavailableError" ? new Unavailable(message) : new SkyError(type, message, hint);
+  return type === "ServerUnavailableError" ? new Unavailable(message, hint) : new SkyError(type, message, hint);
 }
 
 /** The failure that a finished request carries. */

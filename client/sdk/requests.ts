@@ -26,6 +26,9 @@ const replySilenceMs = 30_000;
 /** `/api/get` holds until the request is done; ending a user's jobs takes its grace time. */
 const resultSilenceMs = 300_000;
 
+/** Milliseconds between two lines about the same trouble. */
+const sayEveryMs = 5_000;
+
 /** The request id that the coordinator has forgotten (it was restarted): send the call again. */
 class Forgotten extends Error {}
 
@@ -61,8 +64,10 @@ export function explained(clusterName: string, error: unknown, patience: Patienc
   if (error instanceof Unavailable || error instanceof Forgotten) {
     return new SkyError(
       "ServerUnavailableError",
-      `The coordinator of cluster '${clusterName}' cannot serve now: ${error.message.replace(/\.$/, "")}.`,
-      patience.afterGivingUp ?? "Try again in a moment; if it stays so, tell the cluster's admin.",
+      `The coordinator of cluster '${clusterName}' cannot serve now: ${error.message}.`,
+      (error instanceof Unavailable ? error.hint : null) ??
+        patience.afterGivingUp ??
+        "Try again in a moment; if it stays so, tell the cluster's admin.",
     );
   }
   return error;
@@ -71,6 +76,7 @@ export function explained(clusterName: string, error: unknown, patience: Patienc
 /** Does `attempt` until it works, is refused, or the patience ends. */
 export async function persist<T>(transport: Transport, patience: Patience, attempt: () => Promise<T>): Promise<T> {
   let failedAt: number | null = null;
+  let sayAgainAt = 0;
   for (let tries = 0; ; tries += 1) {
     try {
       return await attempt();
@@ -85,9 +91,11 @@ export async function persist<T>(transport: Transport, patience: Patience, attem
       if (error instanceof LostConnection) {
         transport.close();
       }
-      const cause = error.message.replace(/\.$/, "");
-      const left = Math.max(1, Math.ceil((patience.limitMs - triedMs) / 1000));
-      patience.say(`Cluster '${transport.clusterName}': ${cause}; trying again (for up to ${left} s more)...`);
+      if (now >= sayAgainAt) {
+        sayAgainAt = now + sayEveryMs;
+        const left = Math.max(1, Math.ceil((patience.limitMs - triedMs) / 1000));
+        patience.say(`Cluster '${transport.clusterName}': ${error.message}; trying again (for up to ${left} s more)...`);
+      }
       await delay(Math.min(100 * 2 ** tries, 2000));
     }
   }
