@@ -312,7 +312,10 @@ export class Attempts {
   #reportStuck(id: string, text: string): void {
     const attempt = this.#attempts.get(id);
     if (attempt !== undefined) {
-      this.#options.send({ type: "changed", attempt: { ...this.#standing(attempt).snapshot, fault: text.slice(0, 1000) } });
+      this.#options.send({
+        type: "changed",
+        attempt: { ...this.#standing(attempt).snapshot, fault: text.slice(0, 1000) },
+      });
     }
   }
 
@@ -387,7 +390,10 @@ export class Attempts {
   #failAtGate(attempt: Attempt): void {
     const id = attempt.spec.wanted.attempt;
     if (attempt.child !== null && !this.#stops.has(id)) {
-      const error = startFailure(new SkyError("InternalError", "the job's runner was killed before it started. Launch again."), "");
+      const error = startFailure(
+        new SkyError("InternalError", "the job's runner was killed before it started. Launch again."),
+        "",
+      );
       void this.forget(id).then(() => this.#options.send({ type: "failed", attempt: id, error }));
     }
   }
@@ -421,7 +427,10 @@ export class Attempts {
 function runnerOf(child: ChildProcess): Runner {
   const stat = child.pid === undefined ? null : livingProcess(child.pid);
   if (stat === null) {
-    throw new SkyError("InternalError", "the job's runner ended at once. Ask the machine's admin to look at /bin/sh there.");
+    throw new SkyError(
+      "InternalError",
+      "the job's runner ended at once. Ask the machine's admin to look at /bin/sh there.",
+    );
   }
   return { pid: stat.pid, startTime: stat.startTime };
 }

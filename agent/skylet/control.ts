@@ -10,6 +10,7 @@ import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { type Payload, payloadBytesMax, payloadSchema } from "../../shared/job.ts";
+import { encodeFrame, LineReader, parseFrame } from "../../shared/lines.ts";
 import {
   type FromSkylet,
   fromSkyletSchema,
@@ -27,8 +28,6 @@ export interface AgentAddress {
 const connectLimitMs = 10_000;
 const payloadIdleLimitMs = 60_000;
 const payloadTriesMs = [200, 500, 1000, 2000, 4000, 8000, 15_000];
-/** JSON may write one character as six. */
-const payloadTextMax = payloadBytesMax + 1024;
 /** What may wait unsent before the agent counts as stuck. */
 const unsentBytesMax = 64 * 1024 * 1024;
 
@@ -38,7 +37,10 @@ function checkOwner(address: AgentAddress): void {
   const folder = lstatSync(dirname(address.socket));
   const folderIsSafe = folder.isDirectory() && folder.uid === address.agentUid && (folder.mode & 0o022) === 0;
   if (!socket.isSocket() || socket.uid !== address.agentUid || !folderIsSafe) {
-    throw new SkyError("PermissionDeniedError", `${address.socket} was not made by the agent (uid ${address.agentUid}).`);
+    throw new SkyError(
+      "PermissionDeniedError",
+      `${address.socket} was not made by the agent (uid ${address.agentUid}).`,
+    );
   }
 }
 
@@ -60,40 +62,24 @@ export function dial(address: AgentAddress, hello: object): Promise<Socket> {
   });
 }
 
-/** Calls `onFrame` for each line; a line past the limit destroys the socket. */
-function readFrames(socket: Socket, onFrame: (text: string) => void): void {
-  let parts: Buffer[] = [];
-  let size = 0;
-  socket.on("data", (chunk: Buffer) => {
-    let from = 0;
-    for (let at = chunk.indexOf(10); at >= 0 && !socket.destroyed; at = chunk.indexOf(10, from)) {
-      parts.push(chunk.subarray(from, at));
-      onFrame(Buffer.concat(parts).toString("utf8"));
-      parts = [];
-      size = 0;
-      from = at + 1;
-    }
-    parts.push(chunk.subarray(from));
-    size += chunk.length - from;
-    if (size > skyletFrameBytesMax) {
-      socket.destroy();
-    }
-  });
-}
-
 /** The job's scripts and variables, through a connection of their own. Tries for half a minute, then a SkyError. */
 export async function fetchPayload(address: AgentAddress, attempt: string): Promise<Payload> {
   let cause = "";
   for (const pause of [...payloadTriesMs, 0]) {
     try {
-      return payloadSchema.parse(JSON.parse(await readAll(await dial(address, { type: "hello", role: "payload", attempt }))));
+      return payloadSchema.parse(
+        JSON.parse(await readAll(await dial(address, { type: "hello", role: "payload", attempt }))),
+      );
     } catch (error) {
       // The content may hold secrets: of a parser's message only the first words are kept.
       cause = error instanceof SyntaxError ? "the connection ended early" : messageOf(error).slice(0, 200);
     }
     await delay(pause);
   }
-  throw new SkyError("ServerUnavailableError", `the job's scripts could not be fetched from the head (${cause}). Launch again.`);
+  throw new SkyError(
+    "ServerUnavailableError",
+    `the job's scripts could not be fetched from the head (${cause}). Launch again.`,
+  );
 }
 
 function readAll(socket: Socket): Promise<string> {
@@ -104,7 +90,7 @@ function readAll(socket: Socket): Promise<string> {
     socket.on("data", (chunk: Buffer) => {
       parts.push(chunk);
       size += chunk.length;
-      if (size > payloadTextMax) {
+      if (size > payloadBytesMax) {
         reject(new SkyError("InvalidTaskError", `the job's scripts are larger than ${payloadBytesMax} bytes`));
         socket.destroy();
       }
@@ -154,22 +140,23 @@ export class Control {
     const socket = await dial(address, { type: "hello", role: "control", version, pid: process.pid });
     this.#socket = socket;
     const closed = new Promise((resolve) => socket.once("close", resolve));
-    readFrames(socket, (text) => this.#receive(socket, text));
+    const reader = new LineReader(skyletFrameBytesMax);
+    socket.on("data", (chunk: Buffer) => this.#receive(socket, reader, chunk));
     this.send({ type: "ready", attempts: this.#options.list() });
     await closed;
     this.#lastConnected = performance.now();
     this.#socket = null;
   }
 
-  #receive(socket: Socket, text: string): void {
-    let message: ToSkylet;
+  /** Orders are taken one by one; the first that is not understood closes the connection. */
+  #receive(socket: Socket, reader: LineReader, chunk: Buffer): void {
     try {
-      message = toSkyletSchema.parse(JSON.parse(text));
+      for (const line of reader.push(chunk)) {
+        this.#options.onMessage(parseFrame(toSkyletSchema, line));
+      }
     } catch {
       socket.destroy();
-      return;
     }
-    this.#options.onMessage(message);
   }
 
   /** Drops the message when there is no connection: `ready` says all of it at the next. */
@@ -178,7 +165,7 @@ export class Control {
     if (socket === null || socket.destroyed) {
       return;
     }
-    socket.write(`${JSON.stringify(fromSkyletSchema.parse(message))}\n`);
+    socket.write(encodeFrame(fromSkyletSchema.parse(message), skyletFrameBytesMax));
     if (socket.writableLength > unsentBytesMax) {
       socket.destroy();
     }

@@ -41,7 +41,10 @@ function environmentUnderBash(file: string): Map<string, string> {
     env: { PATH: process.env["PATH"] },
     stdio: ["ignore", "pipe", "inherit"],
   });
-  const pairs = bytes.toString("utf8").split("\0").filter((each) => each !== "");
+  const pairs = bytes
+    .toString("utf8")
+    .split("\0")
+    .filter((each) => each !== "");
   return new Map(pairs.map((each) => [each.slice(0, each.indexOf("=")), each.slice(each.indexOf("=") + 1)]));
 }
 
@@ -49,16 +52,21 @@ test("any value reaches a program exactly", () => {
   const name = fc.stringMatching(/^[a-zA-Z_][a-zA-Z0-9_]{0,20}$/).map((text) => `T_${text}`);
   const text = fc.string({ unit: "grapheme", maxLength: 60 }).map((each) => each.replaceAll("\0", ""));
   const nasty = fc
-    .array(fc.constantFrom("'", '"', "\\", "\n", "$HOME", "`id`", " ", "\t", "!", "\r", "é", "🙂", "*", "''", "\\'", "#"))
+    .array(
+      fc.constantFrom("'", '"', "\\", "\n", "$HOME", "`id`", " ", "\t", "!", "\r", "é", "🙂", "*", "''", "\\'", "#"),
+    )
     .map((parts) => parts.join(""));
   fc.assert(
-    fc.property(fc.array(fc.dictionary(name, fc.oneof(text, nasty), { maxKeys: 12 }), { minLength: 1, maxLength: 1 }), ([envs]) => {
-      const found = environmentUnderBash(environmentFile(runVariables(wanted, envs ?? {})));
-      for (const [key, value] of Object.entries(envs ?? {})) {
-        expect(found.get(key)).toBe(value);
-      }
-      expect(found.get("SKYPILOT_NODE_IPS")).toBe("10.0.0.1\n10.0.0.2");
-    }),
+    fc.property(
+      fc.array(fc.dictionary(name, fc.oneof(text, nasty), { maxKeys: 12 }), { minLength: 1, maxLength: 1 }),
+      ([envs]) => {
+        const found = environmentUnderBash(environmentFile(runVariables(wanted, envs ?? {})));
+        for (const [key, value] of Object.entries(envs ?? {})) {
+          expect(found.get(key)).toBe(value);
+        }
+        expect(found.get("SKYPILOT_NODE_IPS")).toBe("10.0.0.1\n10.0.0.2");
+      },
+    ),
     { numRuns: 60 },
   );
 });

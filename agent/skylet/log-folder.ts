@@ -55,7 +55,10 @@ export async function claimLogFolder(home: string, wanted: WantedAttempt): Promi
       return relative;
     }
   }
-  throw new SkyError("ValueError", `${join(home, base)} and ${suffixesMax - 1} more of this name exist: remove old ones.`);
+  throw new SkyError(
+    "ValueError",
+    `${join(home, base)} and ${suffixesMax - 1} more of this name exist: remove old ones.`,
+  );
 }
 
 /** True when the folder is this attempt's now. The marker appears with its content at once (link), also over NFS. */

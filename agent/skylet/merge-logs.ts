@@ -13,7 +13,7 @@ import { readRankFile } from "./log-folder.ts";
 const mergedBytesMax = 256 * 1024 * 1024;
 
 /** Puts the prefix before every line; the last one gets its newline when it lacks it. */
-export async function* prefixed(chunks: AsyncIterable<Buffer>, prefix: string): AsyncGenerator<Buffer> {
+async function* prefixed(chunks: AsyncIterable<Buffer>, prefix: string): AsyncGenerator<Buffer> {
   const before = Buffer.from(`${prefix} `);
   let atStart = true;
   for await (const chunk of chunks) {

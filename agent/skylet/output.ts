@@ -154,7 +154,10 @@ class Tail {
   /** Sends everything from the offset to the present end. */
   async drain(socket: Socket): Promise<void> {
     const handle = await this.#open();
-    while (handle !== null && !socket.destroyed) {
+    if (handle === null) {
+      return;
+    }
+    while (!socket.destroyed) {
       const left = (await handle.stat()).size - this.#offset;
       if (left <= 0) {
         return;

@@ -105,11 +105,7 @@ ${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
  * an interactive bash ignores TERM and would go on with the next line after a cancel; a TERM that came before the trap
  * was set is recognised by the stop's mark; `!` is an ordinary character, as in a script.
  */
-export function userScript(
-  plan: Pick<RunnerPlan, "folder" | "home">,
-  environment: string,
-  script: string,
-): string {
+export function userScript(plan: Pick<RunnerPlan, "folder" | "home">, environment: string, script: string): string {
   const file = (name: string): string => shellQuoted(`${plan.folder}/${name}`, "The attempt's path");
   const workdir = shellQuoted(`${plan.home}/sky_workdir`, "The home's path");
   const preamble = [

@@ -1,7 +1,7 @@
 /**
  * The skylet as the agent sees it: the real program, real shells and processes, a real socket.
  */
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { until } from "../../test/help/until.ts";
@@ -22,7 +22,10 @@ afterEach(async () => {
 test("setup and run: states, output, exit codes, files, then forgotten", async () => {
   expect((await agent.start()).attempts).toEqual([]);
   const wanted = agent.wanted({ setup: true });
-  const prepared = await agent.prepare(wanted, { setup: "echo installing", run: "echo out; echo err >&2; pwd; exit 7" });
+  const prepared = await agent.prepare(wanted, {
+    setup: "echo installing",
+    run: "echo out; echo err >&2; pwd; exit 7",
+  });
   expect(prepared.logDir).toBe("sky_logs/1-train");
   expect(livingProcess(prepared.pid)?.session).toBe(prepared.pid);
   const logs = join(agent.home, prepared.logDir);
@@ -68,7 +71,8 @@ test("every exit code arrives as it is; a syntax error has bash's", async () => 
   for (const [run, code] of scripts) {
     const wanted = agent.wanted();
     await agent.launch(wanted, { run });
-    expect(await agent.state(wanted.attempt, "exited"), run).toMatchObject({ runExit: code, setupExit: null, fault: null });
+    const ended = await agent.state(wanted.attempt, "exited");
+    expect({ run, ...ended }).toMatchObject({ run, runExit: code, setupExit: null, fault: null });
   }
 });
 
@@ -85,7 +89,14 @@ test("a failing setup ends the rank before run; a task without run succeeds afte
 
 test("the run script waits for the other ranks' setup, and survives the skylet meanwhile", async () => {
   await agent.start();
-  const wanted = agent.wanted({ setup: true, mayRun: false, addresses: ["10.0.0.1", "10.0.0.2"], rank: 1, nodeLabel: "worker1", singleNodeCluster: false });
+  const wanted = agent.wanted({
+    setup: true,
+    mayRun: false,
+    addresses: ["10.0.0.1", "10.0.0.2"],
+    rank: 1,
+    nodeLabel: "worker1",
+    singleNodeCluster: false,
+  });
   const logs = await agent.launch(wanted, { setup: "echo s", run: "echo r" });
   await agent.state(wanted.attempt, "setupDone");
   await agent.killSkylet();
@@ -100,7 +111,9 @@ test("the run script waits for the other ranks' setup, and survives the skylet m
 test("a skylet that is killed while a job runs is nothing to the job: adopted, followed, exit code delivered", async () => {
   await agent.start();
   const wanted = agent.wanted();
-  await agent.launch(wanted, { run: `echo before; until [ -e ${agent.root}/on ]; do sleep 0.05; done; echo after; exit 9` });
+  await agent.launch(wanted, {
+    run: `echo before; until [ -e ${agent.root}/on ]; do sleep 0.05; done; echo after; exit 9`,
+  });
   const first = agent.stream({ attempt: wanted.attempt });
   await until(() => first.run === "before\n", "first output");
   await agent.killSkylet();
@@ -192,7 +205,9 @@ test("a home that cannot be used fails with machine, path, cause and way out, an
   agent.payloads.set(wanted.attempt, { setup: null, run: "true", envs: {} });
   agent.send({ type: "start", wanted });
   const failed = await until(() => agent.messages.find((each) => each.type === "failed"), "failed");
-  expect(failed.type === "failed" && failed.error).toMatch(/machine '.+': cannot make the job's log folder \(.+sky_logs/);
+  expect(failed.type === "failed" && failed.error).toMatch(
+    /machine '.+': cannot make the job's log folder \(.+sky_logs/,
+  );
   expect(existsSync(join(agent.dir, wanted.attempt))).toBe(false);
   expect(await processesOf(wanted.attempt, null)).toEqual([]);
 });
@@ -201,10 +216,45 @@ test("an agent that is gone is dialled again; frames that are not understood clo
   await agent.start();
   agent.control?.write('{"type":"go","attempt":"../../etc","extra":1}\n');
   await until(() => agent.connections === 2 && agent.control !== null, "a second connection");
-  agent.control?.write(`${"x".repeat(1024 * 1024 + 10)}`);
+  agent.control?.write("x".repeat(1024 * 1024 + 10));
   await until(() => agent.connections === 3 && agent.control !== null, "a third connection");
   agent.send({ type: "retire" });
   await until(() => agent.skylet?.exitCode === 0, "the skylet's end");
+});
+
+test("a waiting runner whose folder has vanished ends by itself", async () => {
+  await agent.start();
+  const wanted = agent.wanted({ mayRun: false });
+  const prepared = await agent.prepare(wanted, { run: `touch ${agent.root}/ran` });
+  agent.send({ type: "go", attempt: wanted.attempt });
+  await agent.state(wanted.attempt, "setupDone");
+  await agent.killSkylet();
+  rmSync(join(agent.dir, wanted.attempt), { recursive: true });
+  await until(() => !isAlive(prepared.pid, prepared.startTime), "the runner's end");
+  expect(existsSync(join(agent.root, "ran"))).toBe(false);
+});
+
+test("forty jobs at once: each ends with its own output and code", async () => {
+  await agent.start();
+  const all = Array.from({ length: 40 }, () => agent.wanted());
+  const logs = await Promise.all(
+    all.map((each) => agent.launch(each, { run: `echo ${each.jobId}; exit ${each.jobId}` })),
+  );
+  for (const [index, each] of all.entries()) {
+    expect((await agent.state(each.attempt, "exited")).runExit).toBe(each.jobId);
+    expect(agent.read(logs[index] ?? "", "tasks/run.log")).toBe(`${each.jobId}\n`);
+  }
+});
+
+test("the home's folder for logs is not writable any more: said as the machine's fault, not the script's", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const prepared = await agent.prepare(wanted, { run: "true" });
+  rmSync(join(agent.home, "sky_logs"), { recursive: true });
+  agent.send({ type: "go", attempt: wanted.attempt });
+  const ended = await agent.state(wanted.attempt, "exited");
+  expect(ended.runExit).toBe(null);
+  expect(ended.fault).toContain(`cannot write ${agent.home}/${prepared.logDir}/tasks/run.log`);
 });
 
 test("without attempts it ends by itself", async () => {

@@ -70,7 +70,11 @@ export class StandInAgent {
   }
 
   /** Starts a skylet as a login shell would, and waits for its `ready`. */
-  async start(before = "", env: Record<string, string> = {}, idle = 600): Promise<Extract<FromSkylet, { type: "ready" }>> {
+  async start(
+    before = "",
+    env: Record<string, string> = {},
+    idle = 600,
+  ): Promise<Extract<FromSkylet, { type: "ready" }>> {
     const from = this.messages.length;
     const command = `${before} exec "$0" ${this.root}/skylet.mjs --socket ${this.root}/agent.sock --dir ${this.dir} --version 1 --nofile "$(ulimit -Sn)" --idle ${idle} --agent-uid ${process.getuid?.()}`;
     this.skylet = spawn("/bin/bash", ["-c", command, process.execPath], {
@@ -187,10 +191,10 @@ export class StandInAgent {
   }
 
   state(attempt: string, state: SkyletAttempt["state"]): Promise<SkyletAttempt> {
-    return until(() => {
+    return until<SkyletAttempt | null>(() => {
       const last = this.last(attempt);
       return last?.state === state ? last : null;
-    }, `state ${state} of ${attempt}`) as Promise<SkyletAttempt>;
+    }, `state ${state} of ${attempt}`);
   }
 
   /** Sends a stop and waits until the skylet says that nothing is left. */

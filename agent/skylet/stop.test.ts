@@ -59,7 +59,10 @@ test("while its scripts are being fetched: failed and gone, nothing left", async
 
 test("during setup: run never begins", async () => {
   const wanted = agent.wanted({ setup: true });
-  await agent.launch(wanted, { setup: `touch ${agent.root}/in-setup; sleep 1000; touch ${agent.root}/after`, run: `touch ${agent.root}/after` });
+  await agent.launch(wanted, {
+    setup: `touch ${agent.root}/in-setup; sleep 1000; touch ${agent.root}/after`,
+    run: `touch ${agent.root}/after`,
+  });
   await until(() => existsSync(join(agent.root, "in-setup")), "setup");
   await agent.stop(wanted.attempt, 10);
   expect(await agent.state(wanted.attempt, "exited")).toMatchObject({ setupExit: 143, runExit: null, fault: null });
