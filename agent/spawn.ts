@@ -70,6 +70,8 @@ export interface SkyletCommand {
   /** The user's folder in the runtime folder. */
   dir: string;
   idleSeconds: number;
+  /** The uid that owns the socket: 0, or the user's own in single_user mode. */
+  agentUid: number;
 }
 
 /** Why these words cannot be given to a login shell; null when they can. Paths with blanks or quotes are refused, never quoted. */
@@ -79,8 +81,8 @@ export function faultOfWords(words: readonly string[]): string | null {
 }
 
 function wordsOf(command: SkyletCommand): string[] {
-  const { script, node, bundle, version, socket, dir, idleSeconds } = command;
-  return [script, node, bundle, version, socket, dir, String(idleSeconds)];
+  const { script, node, bundle, version, socket, dir, idleSeconds, agentUid } = command;
+  return [script, node, bundle, version, socket, dir, String(idleSeconds), String(agentUid)];
 }
 
 export interface StartedSkylet {

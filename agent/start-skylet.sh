@@ -2,7 +2,7 @@
 # Runs as the user, in the user's login session, started by the agent (agent/spawn.ts). It copies the skylet's bundle to
 # the user's ~/.sky when it is missing there or different, and becomes the skylet. It prints nothing, touches nothing
 # outside ~/.sky/skylet, and where the home is full or not writable the installed bundle is run instead.
-# Arguments: NODE BUNDLE VERSION SOCKET DIR IDLE_SECONDS
+# Arguments: NODE BUNDLE VERSION SOCKET DIR IDLE_SECONDS AGENT_UID
 exec </dev/null >/dev/null 2>&1
 node=$1
 bundle=$2
@@ -10,6 +10,7 @@ version=$3
 socket=$4
 dir=$5
 idle=$6
+agent_uid=$7
 # Node raises the soft limit of open files to the hard one; a job must get the one of the login.
 nofile=$(ulimit -Sn)
 run=$bundle
@@ -28,4 +29,5 @@ case $HOME in
   fi
   ;;
 esac
-exec "$node" "$run" --socket "$socket" --dir "$dir" --version "$version" --nofile "$nofile" --idle "$idle"
+exec "$node" "$run" --socket "$socket" --dir "$dir" --version "$version" --nofile "$nofile" \
+  --idle "$idle" --agent-uid "$agent_uid"

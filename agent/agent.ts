@@ -1,0 +1,183 @@
+/**
+ * Puts the agent together: folders, ledger, core, loop, users' socket and the connection to the coordinator, in the
+ * order in which they need each other. After a start nothing is assumed: the ledger says what was promised, and the
+ * skylets that come back say what is there. Called by agent/main.ts, and by tests with a config of their own.
+ */
+import { readFile } from "node:fs/promises";
+import type { Logger } from "pino";
+import type { Hello, ToAgent } from "../shared/agent-wire.ts";
+import { assertNever, SkyError } from "../shared/errors.ts";
+import { Cgroups } from "./cgroup.ts";
+import type { AgentConfig } from "./config.ts";
+import { initialAgentState } from "./core/reduce.ts";
+import type { AgentState } from "./core/state.ts";
+import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./folders.ts";
+import { readInventory } from "./inventory.ts";
+import { Ledger } from "./ledger.ts";
+import { Link, readLinkKeys } from "./link.ts";
+import { AgentLoop } from "./loop.ts";
+import { type Installed, SkyletStarts } from "./skylet-starts.ts";
+import { SkyletStreams } from "./skylet-streams.ts";
+import { Skylets } from "./skylets.ts";
+
+const warningsMax = 50;
+
+export interface Agent {
+  readonly state: AgentState;
+  /** Reads the ledger's identity again and connects anew; what an admin confirmed is taken over then. */
+  reconnect(): void;
+  /** Lets go of socket and connection; running jobs and skylets are not touched. */
+  stop(): Promise<void>;
+}
+
+/** The config with both folders checked, made and without symbolic links. Throws a SkyError when one is not safe. */
+export async function prepareFolders(config: AgentConfig): Promise<AgentConfig> {
+  const uid = process.getuid?.() ?? -1;
+  if (!config.single_user && uid !== 0) {
+    const hint = "Start it as root, or set single_user: true to run your own jobs only.";
+    throw new SkyError("PermissionDeniedError", "The agent must be root to start jobs as their users.", hint);
+  }
+  checkSocketPath(config.runtime_dir);
+  const stateDir = await secureFolder(config.state_dir, uid, 0o700);
+  const runtimeDir = await secureFolder(config.runtime_dir, uid, 0o755);
+  checkSocketPath(runtimeDir);
+  return { ...config, state_dir: stateDir, runtime_dir: runtimeDir };
+}
+
+/** What ordinary users need to reach and cannot, one text each. */
+async function unreachable(config: AgentConfig, installed: Installed): Promise<string[]> {
+  if (config.single_user) {
+    return [];
+  }
+  const texts: string[] = [];
+  for (const path of [installed.node, installed.script, installed.bundle, config.runtime_dir]) {
+    const part = await unreadablePart(path);
+    if (part !== null) {
+      texts.push(`Users cannot reach ${path}, which their jobs need: ${part} is closed to them.`.slice(0, 500));
+    }
+  }
+  return texts;
+}
+
+/** Starts the agent; resolves when users' skylets can connect and the coordinator is being dialled. */
+export async function startAgent(given: AgentConfig, installed: Installed, log: Logger): Promise<Agent> {
+  const config = await prepareFolders(given);
+  const keys = await readLinkKeys(config);
+  const ledger = new Ledger(config.state_dir);
+  const contents = await ledger.read();
+  const { inventory, warnings } = await readInventory(config);
+  const cgroups = config.single_user ? Cgroups.none() : await Cgroups.open(config.node);
+  const bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+  const allWarnings = [...contents.warnings, ...warnings, ...(await unreachable(config, installed))];
+  for (const warning of allWarnings) {
+    log.warn(warning);
+  }
+  log.info({ cgroups: cgroups.folder }, cgroups.folder === null ? "no cgroups of version 2 to use" : "using cgroups");
+  const { stateId, epoch } = contents.identity;
+  const state = initialAgentState({
+    node: config.node,
+    bootId,
+    inventory,
+    warnings: allWarnings.slice(0, warningsMax),
+    identity: stateId === null ? null : { stateId, epoch },
+    entries: contents.entries,
+  });
+  const loop: AgentLoop = new AgentLoop(state, {
+    ledger,
+    ensureSkylet: (uid, user) => skylets.ensure(uid, user),
+    sendSkylet: (uid, message) => skylets.send(uid, message),
+    sendCoordinator: (message) => link.send(message),
+    log,
+  });
+  const streams = new SkyletStreams(
+    {
+      entry: (attempt) => state.attempts.get(attempt)?.entry,
+      openStream: (id) => link.openStream(id),
+      openPayload: (attempt) => link.openPayload(attempt),
+      streamFailed: (id, error) => link.send({ type: "streamFailed", id, error }),
+    },
+    log,
+  );
+  const skylets = new Skylets({
+    socketPath: socketPathOf(config.runtime_dir),
+    starts: new SkyletStarts(config, installed),
+    streams,
+    cgroups,
+    log,
+    dispatch: (event) => loop.dispatch(event),
+    entry: (attempt) => state.attempts.get(attempt)?.entry,
+    hasAttempts: (uid) => [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid),
+  });
+  const link: Link = new Link(config, keys, linkOwner({ config, ledger, loop, skylets, version: installed.version, log }), log);
+  await skylets.listen();
+  loop.dispatch({ type: "resumed" });
+  link.start();
+  return {
+    state,
+    reconnect: () => link.redial(),
+    stop: async () => {
+      link.stop();
+      await skylets.close();
+      await loop.idle();
+    },
+  };
+}
+
+interface LinkParts {
+  config: AgentConfig;
+  ledger: Ledger;
+  loop: AgentLoop;
+  skylets: Skylets;
+  version: string;
+  log: Logger;
+}
+
+function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
+  const { config, ledger, loop, skylets, version, log } = parts;
+  const { state } = loop;
+  const receive = (message: ToAgent): void => {
+    switch (message.type) {
+      case "welcome":
+        if (message.node === config.node) {
+          loop.dispatch({ type: "welcomed", stateId: message.stateId, epoch: message.epoch });
+        } else {
+          log.error({ named: message.node }, "the coordinator takes this node for another one");
+        }
+        return;
+      case "desired":
+        loop.dispatch({ type: "desiredReceived", desired: message });
+        return;
+      case "retireSkylet":
+        loop.dispatch({ type: "retireRequested", uid: message.uid });
+        return;
+      case "openStream":
+        if (state.link === "accepted") {
+          skylets.openStream(message);
+        }
+        return;
+      default:
+        assertNever(message);
+    }
+  };
+  return {
+    hello: async (): Promise<Hello> => {
+      const identity = await ledger.readIdentity();
+      if (identity.stateId !== null && state.stateId !== null && identity.stateId !== state.stateId) {
+        log.warn({ state: identity.stateId }, "another coordinator's state was confirmed by an admin");
+        loop.dispatch({ type: "identityConfirmed", stateId: identity.stateId, epoch: identity.epoch });
+        await loop.idle();
+      }
+      const { stateId, epoch, bootId } = state;
+      return { type: "hello", protocol: 1, version, node: config.node, stateId, epoch, bootId };
+    },
+    onUp: (localAddress) => {
+      if (config.address === undefined && localAddress !== "" && localAddress !== state.inventory.address) {
+        const inventory = { ...state.inventory, address: localAddress };
+        loop.dispatch({ type: "inventoryChanged", inventory, warnings: state.warnings });
+      }
+      loop.dispatch({ type: "linkUp" });
+    },
+    onMessage: receive,
+    onDown: () => loop.dispatch({ type: "linkDown" }),
+  };
+}

@@ -1,0 +1,152 @@
+/**
+ * The agent's one loop and the only caller of its core: events are taken one after the other, and the effects of one are
+ * carried out in order before the next is looked at. Ledger writes are awaited, so nothing that depends on one happens
+ * before it is on disk. It decides nothing itself. Made by agent/main.ts; every adapter hands its events to `dispatch`.
+ */
+import type { Logger } from "pino";
+import type { FromAgent, Report } from "../shared/agent-wire.ts";
+import { assertNever, messageOf } from "../shared/errors.ts";
+import type { AttemptId, Uid } from "../shared/ids.ts";
+import type { ToSkylet } from "../shared/skylet-wire.ts";
+import { reduceAgent } from "./core/reduce.ts";
+import type { AgentEffect, AgentEvent, AgentState, LedgerEntry } from "./core/state.ts";
+import type { Identity } from "./ledger.ts";
+
+const ledgerRetryMs = 1_000;
+const skyletRetryMs = 5_000;
+const eventsPerReport = 50;
+
+export interface LoopPorts {
+  ledger: {
+    save(entry: LedgerEntry): Promise<void>;
+    drop(attempt: AttemptId): Promise<void>;
+    saveIdentity(identity: Identity): Promise<void>;
+  };
+  ensureSkylet(uid: Uid, user: string): void;
+  sendSkylet(uid: Uid, message: ToSkylet): void;
+  sendCoordinator(message: FromAgent): void;
+  log: Logger;
+}
+
+export class AgentLoop {
+  readonly state: AgentState;
+  private readonly ports: LoopPorts;
+  private readonly events: AgentEvent[] = [];
+  private running: Promise<void> | null = null;
+  private readonly retries = new Set<Uid>();
+  /** The newest picture that the coordinator has not been sent. */
+  private report: Report | null = null;
+  private unsentEvents = 0;
+
+  constructor(state: AgentState, ports: LoopPorts) {
+    this.state = state;
+    this.ports = ports;
+  }
+
+  /** Takes the event after all that came before it. Never throws. */
+  dispatch(event: AgentEvent): void {
+    this.events.push(event);
+    this.running ??= this.run().finally(() => {
+      this.running = null;
+    });
+  }
+
+  /** Resolves when every event so far has been dealt with, those that came of it included. */
+  async idle(): Promise<void> {
+    while (this.running !== null) {
+      await this.running;
+    }
+  }
+
+  private async run(): Promise<void> {
+    for (let event = this.events.shift(); event !== undefined; event = this.events.shift()) {
+      if (event.type === "linkDown") {
+        this.report = null;
+      }
+      for (const effect of reduceAgent(this.state, event)) {
+        await this.perform(effect);
+      }
+      this.sendReport();
+    }
+  }
+
+  /** Each report is the whole picture, so of many in a row only the last is sent; a busy loop still sends one now and then. */
+  private sendReport(): void {
+    this.unsentEvents += 1;
+    if (this.report !== null && (this.events.length === 0 || this.unsentEvents >= eventsPerReport)) {
+      this.ports.sendCoordinator(this.report);
+      this.report = null;
+      this.unsentEvents = 0;
+    }
+  }
+
+  private async perform(effect: AgentEffect): Promise<void> {
+    switch (effect.type) {
+      case "saveLedger":
+        return await this.save(effect.entry);
+      case "dropLedger":
+        return await this.drop(effect.attempt);
+      case "saveIdentity":
+        return await this.saveIdentity({ stateId: effect.stateId, epoch: effect.epoch });
+      case "ensureSkylet":
+        return this.ports.ensureSkylet(effect.uid, effect.user);
+      case "sendSkylet":
+        return this.ports.sendSkylet(effect.uid, effect.message);
+      case "sendReport":
+        this.report = effect.report;
+        return;
+      case "refuse":
+        this.ports.log.error({ reason: effect.reason }, "the coordinator is not accepted");
+        return this.ports.sendCoordinator({ type: "refused", reason: effect.reason, stateId: effect.stateId });
+      case "retryLater":
+        return this.retryLater(effect.uid);
+      case "log":
+        return this.ports.log[effect.level](effect.fields, effect.text);
+      default:
+        return assertNever(effect);
+    }
+  }
+
+  /** A full disk must not stop what needs no disk: the write is tried again beside the loop until it succeeds. */
+  private async save(entry: LedgerEntry): Promise<void> {
+    const attempt = entry.wanted.attempt;
+    try {
+      await this.ports.ledger.save(entry);
+      this.dispatch({ type: "ledgerSaved", attempt });
+    } catch (error) {
+      this.ports.log.error({ attempt, error: messageOf(error) }, "the ledger cannot be written; trying again");
+      setTimeout(() => void this.save(entry), ledgerRetryMs);
+    }
+  }
+
+  private async drop(attempt: AttemptId): Promise<void> {
+    try {
+      await this.ports.ledger.drop(attempt);
+    } catch (error) {
+      this.ports.log.error({ attempt, error: messageOf(error) }, "the ledger cannot be written; trying again");
+      setTimeout(() => void this.drop(attempt), ledgerRetryMs);
+    }
+  }
+
+  private async saveIdentity(identity: { stateId: string; epoch: number }): Promise<void> {
+    try {
+      await this.ports.ledger.saveIdentity(identity);
+      this.dispatch({ type: "identitySaved", ...identity });
+    } catch (error) {
+      // Nothing is accepted before it is on disk; the next connection's welcome asks again.
+      this.ports.log.error({ error: messageOf(error) }, "the ledger cannot be written; this coordinator is not accepted yet");
+      setTimeout(() => void this.saveIdentity(identity), ledgerRetryMs);
+    }
+  }
+
+  private retryLater(uid: Uid): void {
+    if (this.retries.has(uid)) {
+      return;
+    }
+    this.retries.add(uid);
+    setTimeout(() => {
+      this.retries.delete(uid);
+      this.dispatch({ type: "retryDue", uid });
+    }, skyletRetryMs);
+  }
+}

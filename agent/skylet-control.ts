@@ -1,0 +1,133 @@
+/**
+ * One accepted connection on the agent's socket: whose it is (from the kernel), what its first frame says it is, and for
+ * a control connection its frames, one after the other. A skylet is an ordinary user's process and is trusted with
+ * nothing: frames are strict and bounded, and the first bad one closes the connection. Called by agent/skylets.ts.
+ */
+import type { Socket } from "node:net";
+import { messageOf } from "../shared/errors.ts";
+import type { Uid } from "../shared/ids.ts";
+import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
+import {
+  type FromSkylet,
+  fromSkyletSchema,
+  skyletFrameBytesMax,
+  skyletHelloSchema,
+  type ToSkylet,
+} from "../shared/skylet-wire.ts";
+import type { z } from "zod";
+
+export type SkyletHello = z.infer<typeof skyletHelloSchema>;
+
+const helloBytesMax = 4_096;
+const helloLimitMs = 10_000;
+const queuedBytesMax = 16 * 1024 * 1024;
+/** Frames of one connection that are being looked at; beyond it the socket is not read. */
+const framesAtOnceMax = 256;
+
+/** Reads the first frame and leaves the bytes after it in the socket. Null (and the socket destroyed): it was not one, or came too late. */
+export function readHello(socket: Socket): Promise<SkyletHello | null> {
+  return new Promise((resolve) => {
+    const reader = new LineReader(helloBytesMax);
+    const finish = (hello: SkyletHello | null): void => {
+      clearTimeout(timer);
+      socket.off("data", onData);
+      socket.off("close", onClose);
+      if (hello === null) {
+        socket.destroy();
+      }
+      resolve(hello);
+    };
+    const onClose = (): void => finish(null);
+    const onData = (chunk: Buffer): void => {
+      try {
+        const first = reader.pushFirst(chunk);
+        if (first === null) {
+          return;
+        }
+        const hello = parseFrame(skyletHelloSchema, first.line);
+        socket.pause();
+        if (first.rest.length > 0) {
+          socket.unshift(Buffer.from(first.rest));
+        }
+        finish(hello);
+      } catch {
+        finish(null);
+      }
+    };
+    const timer = setTimeout(onClose, helloLimitMs);
+    socket.on("data", onData);
+    socket.on("close", onClose);
+  });
+}
+
+export interface ControlOwner {
+  /** The next frame is handed out only when the promise has settled, so the order of what a skylet says is kept. */
+  onFrame(connection: SkyletControl, frame: FromSkylet): Promise<void> | void;
+  /** Called once. */
+  onClosed(connection: SkyletControl): void;
+  onBadFrame(connection: SkyletControl, error: string): void;
+}
+
+/** A skylet's control connection after its hello. */
+export class SkyletControl {
+  readonly uid: Uid;
+  readonly version: string;
+  /** As the skylet says; a hint for whether it may come back, never a target for a signal. */
+  readonly pid: number;
+  private readonly socket: Socket;
+  private waiting = 0;
+  private last: Promise<void> = Promise.resolve();
+
+  constructor(uid: Uid, hello: Extract<SkyletHello, { role: "control" }>, socket: Socket, owner: ControlOwner) {
+    this.uid = uid;
+    this.version = hello.version;
+    this.pid = hello.pid;
+    this.socket = socket;
+    const reader = new LineReader(skyletFrameBytesMax);
+    socket.on("close", () => owner.onClosed(this));
+    socket.on("data", (chunk: Buffer) => {
+      try {
+        for (const line of reader.push(chunk)) {
+          this.queue(parseFrame(fromSkyletSchema, line), owner);
+        }
+      } catch (error) {
+        owner.onBadFrame(this, messageOf(error));
+        socket.destroy();
+      }
+    });
+    socket.resume();
+  }
+
+  /** Destroys the connection when the skylet does not take what it is sent. */
+  send(message: ToSkylet): void {
+    if (this.socket.destroyed || !this.socket.writable) {
+      return;
+    }
+    this.socket.write(encodeFrame(message, skyletFrameBytesMax));
+    if (this.socket.writableLength > queuedBytesMax) {
+      this.socket.destroy();
+    }
+  }
+
+  /** Tells the skylet to end itself (its runners stay) and closes the connection. */
+  retire(): void {
+    this.send({ type: "retire" });
+    this.socket.end();
+  }
+
+  private queue(frame: FromSkylet, owner: ControlOwner): void {
+    this.waiting += 1;
+    if (this.waiting >= framesAtOnceMax) {
+      this.socket.pause();
+    }
+    this.last = this.last
+      .then(() => (this.socket.destroyed ? undefined : owner.onFrame(this, frame)))
+      .catch((error: unknown) => owner.onBadFrame(this, messageOf(error)))
+      .then(() => {
+        this.waiting -= 1;
+        if (this.waiting === 0) {
+          this.socket.resume();
+        }
+      });
+  }
+}

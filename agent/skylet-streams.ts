@@ -1,0 +1,150 @@
+/**
+ * Bytes between a user's skylet and the coordinator: log streams that the coordinator asked for, and payloads of
+ * attempts. Each is joined raw, with back-pressure on both sides and nothing kept here. A stream belongs to the user it
+ * was asked for and a payload to the attempt's user; anything else is cut. Called by agent/skylets.ts.
+ */
+import type { Socket } from "node:net";
+import type { Logger } from "pino";
+import type { ClientChannel } from "ssh2";
+import type { OpenStream } from "../shared/agent-wire.ts";
+import { messageOf } from "../shared/errors.ts";
+import type { AttemptId, Uid } from "../shared/ids.ts";
+import type { LedgerEntry } from "./core/state.ts";
+import type { PayloadChannel } from "./link.ts";
+
+/** The coordinator waits ten seconds for a stream; a little more covers the way. */
+const pendingLimitMs = 12_000;
+const pendingMax = 1_024;
+/** Streams and payload fetches of one user at one time. */
+const perUserMax = 64;
+
+export interface StreamsOwner {
+  entry(attempt: AttemptId): LedgerEntry | undefined;
+  openStream(id: string): Promise<ClientChannel>;
+  openPayload(attempt: AttemptId): Promise<PayloadChannel>;
+  streamFailed(id: string, error: string): void;
+}
+
+export class SkyletStreams {
+  private readonly owner: StreamsOwner;
+  private readonly log: Logger;
+  private readonly pending = new Map<string, { message: OpenStream; timer: NodeJS.Timeout }>();
+  private readonly open = new Map<Uid, number>();
+
+  constructor(owner: StreamsOwner, log: Logger) {
+    this.owner = owner;
+    this.log = log;
+  }
+
+  /** Remembers what the coordinator asked for. False: there are too many, and it has been told so. */
+  expect(message: OpenStream): boolean {
+    if (this.pending.size >= pendingMax || this.pending.has(message.id)) {
+      this.owner.streamFailed(message.id, "this node has too many log requests under way. Try again in a few seconds.");
+      return false;
+    }
+    const timer = setTimeout(() => this.pending.delete(message.id), pendingLimitMs);
+    this.pending.set(message.id, { message, timer });
+    return true;
+  }
+
+  /** What this user's skylet is still to open. */
+  expectedOf(uid: Uid): OpenStream[] {
+    return [...this.pending.values()].map((one) => one.message).filter((message) => message.uid === uid);
+  }
+
+  /** The stream cannot be opened; ignored unless it was asked for this user. */
+  fail(uid: Uid, id: string, error: string): void {
+    if (this.take(uid, id)) {
+      this.owner.streamFailed(id, error.slice(0, 1000));
+    }
+  }
+
+  /** A connection of this user's skylet that wants to carry the stream. */
+  async carryStream(uid: Uid, id: string, socket: Socket): Promise<void> {
+    if (!this.take(uid, id)) {
+      this.log.warn({ uid }, "refused a log stream that nobody asked this user for");
+      socket.destroy();
+      return;
+    }
+    if (!this.count(uid, socket)) {
+      this.owner.streamFailed(id, "you have too many log streams open on this node. Close some and try again.");
+      return;
+    }
+    try {
+      join(socket, await this.owner.openStream(id));
+    } catch (error) {
+      this.log.info({ uid, error: messageOf(error) }, "a log stream was not opened");
+      socket.destroy();
+    }
+  }
+
+  /** A connection of this user's skylet that wants the payload of its own attempt. */
+  async carryPayload(uid: Uid, attempt: AttemptId, socket: Socket): Promise<void> {
+    const entry = this.owner.entry(attempt);
+    if (entry === undefined || entry.wanted.uid !== uid || entry.phase === "exited") {
+      this.log.warn({ uid, attempt }, "refused a payload: it is not an attempt of this user that is to run");
+      socket.destroy();
+      return;
+    }
+    if (!this.count(uid, socket)) {
+      return;
+    }
+    try {
+      const { channel, end } = await this.owner.openPayload(attempt);
+      socket.on("close", () => channel.destroy());
+      socket.resume();
+      channel.on("close", () => {
+        const { complete, fault } = end();
+        if (complete) {
+          socket.end();
+          return;
+        }
+        this.log.warn({ uid, attempt, fault }, "a payload did not arrive");
+        socket.destroy();
+      });
+      channel.pipe(socket, { end: false });
+    } catch (error) {
+      this.log.info({ uid, attempt, error: messageOf(error) }, "a payload could not be asked for");
+      socket.destroy();
+    }
+  }
+
+  private take(uid: Uid, id: string): boolean {
+    const found = this.pending.get(id);
+    if (found === undefined || found.message.uid !== uid) {
+      return false;
+    }
+    clearTimeout(found.timer);
+    this.pending.delete(id);
+    return true;
+  }
+
+  /** Counts the connection for its user until it closes; destroys it when there are too many. */
+  private count(uid: Uid, socket: Socket): boolean {
+    const now = this.open.get(uid) ?? 0;
+    if (now >= perUserMax) {
+      this.log.warn({ uid }, "too many streams of one user; refused one");
+      socket.destroy();
+      return false;
+    }
+    this.open.set(uid, now + 1);
+    socket.on("close", () => {
+      const left = (this.open.get(uid) ?? 1) - 1;
+      left > 0 ? this.open.set(uid, left) : this.open.delete(uid);
+    });
+    return true;
+  }
+}
+
+/** Both ways, raw. The end of one side is passed on after its last byte; the loss of one side cuts the other. */
+function join(socket: Socket, channel: ClientChannel): void {
+  if (socket.destroyed) {
+    channel.destroy();
+    return;
+  }
+  channel.on("close", () => socket.destroy());
+  // Not destroy(): ssh2 would throw away what still waits for the other end's window.
+  socket.on("close", () => channel.end());
+  socket.pipe(channel);
+  channel.pipe(socket);
+}

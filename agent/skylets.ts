@@ -1,0 +1,372 @@
+/**
+ * The users' skylets: the unix socket that they dial, who may speak on it, starting one that is needed, and turning what
+ * they say into events. Whatever a skylet claims is checked against the kernel and the ledger before the core hears of
+ * it; a skylet can only speak of its own user's attempts. Root touches nothing inside a user's folder.
+ * Called by agent/loop.ts (orders) and agent/main.ts (streams).
+ */
+import { chmod, rm } from "node:fs/promises";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import type { Logger } from "pino";
+import type { OpenStream, WantedAttempt } from "../shared/agent-wire.ts";
+import { messageOf, SkyError } from "../shared/errors.ts";
+import type { AttemptId, Uid } from "../shared/ids.ts";
+import type { FromSkylet, ToSkylet } from "../shared/skylet-wire.ts";
+import { AccountRefused, sessionTraits } from "./accounts.ts";
+import type { Cgroups } from "./cgroup.ts";
+import type { AgentEvent, LedgerEntry } from "./core/state.ts";
+import { peerUid } from "./peer-uid.ts";
+import { faultOfRunner, readProcess } from "./processes.ts";
+import { type ControlOwner, readHello, SkyletControl } from "./skylet-control.ts";
+import type { SkyletStarts } from "./skylet-starts.ts";
+import type { SkyletStreams } from "./skylet-streams.ts";
+
+/** Connections of one user that have not said yet what they are. */
+const greetingPerUserMax = 16;
+/** How long a skylet that seems to live has to come back before another one is started. */
+const returnLimitMs = 2_000;
+const warningsPerMinute = 60;
+
+export interface SkyletsOptions {
+  socketPath: string;
+  starts: SkyletStarts;
+  streams: SkyletStreams;
+  cgroups: Cgroups;
+  log: Logger;
+  dispatch(event: AgentEvent): void;
+  entry(attempt: AttemptId): LedgerEntry | undefined;
+  /** The ledger holds an attempt of this user. */
+  hasAttempts(uid: Uid): boolean;
+}
+
+/** What is known of one user's skylet. */
+interface Slot {
+  /** The control connection whose `ready` has come. */
+  ready: SkyletControl | null;
+  /** Pid of the last skylet that was here; null: none since the agent began. */
+  lastPid: number | null;
+  starting: boolean;
+  /** Ends the wait for a skylet; at most the two of the start that is under way. */
+  onReady: (() => void)[];
+  /** Resolves when everything that was given to `send` before has been sent or dropped. */
+  sending: Promise<void>;
+  /** The account's traits when the session was opened; null: opened before this agent began. */
+  traits: string | null;
+}
+
+export class Skylets implements ControlOwner {
+  private readonly options: SkyletsOptions;
+  private readonly log: Logger;
+  private readonly slots = new Map<Uid, Slot>();
+  private readonly greeting = new Map<Uid, number>();
+  private readonly sockets = new Set<Socket>();
+  private readonly startedAt = performance.now();
+  private server: Server | null = null;
+  private warned = { since: 0, count: 0 };
+
+  constructor(options: SkyletsOptions) {
+    this.options = options;
+    this.log = options.log;
+  }
+
+  /** Opens the socket for every user. Throws when another agent answers on it. */
+  async listen(): Promise<void> {
+    const { socketPath } = this.options;
+    if (await answers(socketPath)) {
+      throw new SkyError("ValueError", `Another agent is running: it answers on ${socketPath}.`, "Stop it first.");
+    }
+    await rm(socketPath, { force: true });
+    const server = createServer({ allowHalfOpen: true }, (socket) => void this.accept(socket));
+    this.server = server;
+    await new Promise<void>((resolve, reject) => {
+      server.once("error", reject);
+      server.listen(socketPath, resolve);
+    });
+    server.on("error", (error) => this.log.error({ error: error.message }, "the users' socket failed"));
+    await chmod(socketPath, 0o666);
+  }
+
+  /** For tests and single runs: the agent itself simply ends. */
+  async close(): Promise<void> {
+    const { server } = this;
+    for (const socket of this.sockets) {
+      socket.destroy();
+    }
+    if (server !== null) {
+      await new Promise((resolve) => server.close(resolve));
+    }
+  }
+
+  /** Starts the user's skylet unless one is there or on its way; ends in `skyletReady` or `skyletFailed`. */
+  ensure(uid: Uid, user: string): void {
+    const slot = this.slot(uid);
+    if (slot.starting || slot.ready !== null) {
+      return;
+    }
+    slot.starting = true;
+    void this.start(uid, user, slot)
+      .catch((error: unknown) => {
+        for (const message of this.options.streams.expectedOf(uid)) {
+          this.options.streams.fail(uid, message.id, messageOf(error));
+        }
+        this.options.dispatch({ type: "skyletFailed", uid, error: messageOf(error) });
+      })
+      .finally(() => {
+        slot.starting = false;
+        slot.onReady = [];
+      });
+  }
+
+  /**
+   * Best effort: what is lost with a connection is asked again after the next `skyletReady`. One after the other, so that
+   * a `stop` never overtakes the `start` whose account is still being looked up.
+   */
+  send(uid: Uid, message: ToSkylet): void {
+    const slot = this.slots.get(uid);
+    const connection = slot?.ready ?? null;
+    if (slot === undefined || connection === null) {
+      return;
+    }
+    slot.sending = slot.sending.then(async () => {
+      if (message.type === "start" && !(await this.mayStart(slot, uid, message.wanted))) {
+        return;
+      }
+      if (slot.ready === connection) {
+        slot.lastPid = message.type === "retire" ? null : slot.lastPid;
+        connection.send(message);
+      }
+    });
+  }
+
+  /** The coordinator wants a log stream; the skylet is started for it if need be. */
+  openStream(message: OpenStream): void {
+    if (!this.options.streams.expect(message)) {
+      return;
+    }
+    const ready = this.slots.get(message.uid)?.ready ?? null;
+    if (ready === null) {
+      this.ensure(message.uid, message.user);
+    } else {
+      ready.send({ type: "stream", id: message.id, request: message.request });
+    }
+  }
+
+  onClosed(connection: SkyletControl): void {
+    const slot = this.slots.get(connection.uid);
+    if (slot?.ready === connection) {
+      slot.ready = null;
+      this.options.dispatch({ type: "skyletGone", uid: connection.uid });
+    }
+  }
+
+  onBadFrame(connection: SkyletControl, error: string): void {
+    this.warn({ uid: connection.uid, error }, "bad message from a user's skylet");
+  }
+
+  onFrame(connection: SkyletControl, frame: FromSkylet): Promise<void> | void {
+    const { uid } = connection;
+    if (frame.type === "ready") {
+      return this.onReady(connection, frame);
+    }
+    if (this.slots.get(uid)?.ready !== connection) {
+      this.warn({ uid, type: frame.type }, "ignored a message from a skylet that is not ready or was replaced");
+      return undefined;
+    }
+    if (frame.type === "streamFailed") {
+      this.options.streams.fail(uid, frame.id, frame.error);
+      return undefined;
+    }
+    const attempt = frame.type === "changed" ? frame.attempt.attempt : frame.attempt;
+    if (this.options.entry(attempt)?.wanted.uid !== uid) {
+      this.warn({ uid, attempt, type: frame.type }, "ignored what a skylet said of an attempt that is not its user's");
+      return undefined;
+    }
+    switch (frame.type) {
+      case "prepared":
+        return this.onPrepared(uid, frame);
+      case "failed":
+        this.options.dispatch({ type: "runnerFailed", uid, attempt, error: frame.error });
+        return undefined;
+      case "changed":
+        this.options.dispatch({ type: "runnerChanged", uid, attempt: frame.attempt });
+        return undefined;
+      case "gone":
+        // May take seconds; what the skylet says of other attempts does not wait for it.
+        void this.onGone(uid, attempt);
+        return undefined;
+    }
+  }
+
+  private onReady(connection: SkyletControl, frame: Extract<FromSkylet, { type: "ready" }>): void {
+    const { uid } = connection;
+    const slot = this.slot(uid);
+    const own = frame.attempts.filter((one) => {
+      const entry = this.options.entry(one.attempt);
+      return entry === undefined || entry.wanted.uid === uid;
+    });
+    if (own.length < frame.attempts.length) {
+      this.warn({ uid, count: frame.attempts.length - own.length }, "ignored attempts of others that a skylet listed");
+    }
+    const older = slot.ready;
+    slot.ready = connection;
+    slot.lastPid = connection.pid;
+    if (older !== null && older !== connection) {
+      older.retire();
+    }
+    this.log.info({ uid, version: connection.version, attempts: own.length }, "skylet is ready");
+    this.options.dispatch({ type: "skyletReady", uid, attempts: own });
+    for (const message of this.options.streams.expectedOf(uid)) {
+      connection.send({ type: "stream", id: message.id, request: message.request });
+    }
+    for (const wake of slot.onReady.splice(0)) {
+      wake();
+    }
+  }
+
+  private async onPrepared(uid: Uid, frame: Extract<FromSkylet, { type: "prepared" }>): Promise<void> {
+    const { attempt, pid, startTime, logDir } = frame;
+    let fault = await faultOfRunner(pid, startTime, uid);
+    if (fault === null) {
+      try {
+        await this.options.cgroups.place(attempt, pid);
+      } catch (error) {
+        fault = `its process could not be put into its cgroup (${messageOf(error)})`;
+      }
+      // Looked at again: the pid must not have become another process before it was placed.
+      fault ??= await faultOfRunner(pid, startTime, uid);
+    }
+    if (fault === null) {
+      this.options.dispatch({ type: "runnerPrepared", uid, attempt, pid, startTime, logDir });
+      return;
+    }
+    this.log.warn({ uid, attempt, fault }, "a runner was not accepted");
+    this.options.dispatch({ type: "runnerFailed", uid, attempt, error: `The job was not started: ${fault}. Launch it again.` });
+  }
+
+  private async onGone(uid: Uid, attempt: AttemptId): Promise<void> {
+    if (await this.options.cgroups.clear(attempt)) {
+      this.options.dispatch({ type: "attemptGone", uid, attempt });
+      return;
+    }
+    this.log.error({ uid, attempt }, "processes of a stopped job cannot be ended; trying again");
+    setTimeout(() => void this.onGone(uid, attempt), returnLimitMs);
+  }
+
+  private async start(uid: Uid, user: string, slot: Slot): Promise<void> {
+    if (await this.cameBack(uid, slot)) {
+      return;
+    }
+    const ready = new Promise<void>((resolve) => slot.onReady.push(resolve));
+    this.log.info({ uid, user }, "starting a user's skylet");
+    slot.traits = await this.options.starts.start(uid, user, ready);
+  }
+
+  /** Waits a moment for a skylet that is alive, or that may have been when this agent began. */
+  private async cameBack(uid: Uid, slot: Slot): Promise<boolean> {
+    const young = performance.now() - this.startedAt < returnLimitMs && slot.lastPid === null;
+    const alive = slot.lastPid !== null && (await readProcess(slot.lastPid))?.uids[0] === uid;
+    if (!alive && !(young && this.options.hasAttempts(uid))) {
+      return false;
+    }
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, returnLimitMs);
+      slot.onReady.push(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    return slot.ready !== null;
+  }
+
+  /** A start goes to a session that is still what a fresh login would be; otherwise the skylet is exchanged first. */
+  private async mayStart(slot: Slot, uid: Uid, wanted: WantedAttempt): Promise<boolean> {
+    const { attempt, user } = wanted;
+    const { ready } = slot;
+    let traits: string;
+    try {
+      traits = sessionTraits(await this.options.starts.account(uid, user));
+    } catch (error) {
+      if (error instanceof AccountRefused) {
+        this.options.dispatch({ type: "runnerFailed", uid, attempt, error: error.message.slice(0, 1000) });
+        return false;
+      }
+      // The name service does not answer; the session that is open was admitted when it was opened.
+      this.log.warn({ uid, user, error: messageOf(error) }, "the account could not be looked at again");
+      return true;
+    }
+    slot.traits ??= traits;
+    if (slot.ready !== ready || ready === null || slot.traits === traits) {
+      return true;
+    }
+    this.log.info({ uid, user }, "the account has changed; its skylet is exchanged");
+    slot.ready = null;
+    slot.lastPid = null;
+    ready.retire();
+    this.options.dispatch({ type: "skyletGone", uid });
+    return false;
+  }
+
+  private async accept(socket: Socket): Promise<void> {
+    const uid = peerUid(socket);
+    const count = uid === null ? 0 : (this.greeting.get(uid) ?? 0);
+    if (uid === null || !this.isExpected(uid) || count >= greetingPerUserMax) {
+      this.warn({ uid }, "refused a connection: no skylet of this user is expected");
+      socket.destroy();
+      return;
+    }
+    this.sockets.add(socket);
+    socket.on("close", () => this.sockets.delete(socket));
+    socket.on("error", () => socket.destroy());
+    this.greeting.set(uid, count + 1);
+    const hello = await readHello(socket);
+    const left = (this.greeting.get(uid) ?? 1) - 1;
+    left > 0 ? this.greeting.set(uid, left) : this.greeting.delete(uid);
+    if (hello === null) {
+      this.warn({ uid }, "a connection of a user did not say what it is");
+    } else if (hello.role === "control") {
+      // A skylet that goes away ends its side only; the rest is of no use to it then.
+      socket.on("end", () => socket.end());
+      new SkyletControl(uid, hello, socket, this);
+    } else if (hello.role === "stream") {
+      await this.options.streams.carryStream(uid, hello.id, socket);
+    } else {
+      await this.options.streams.carryPayload(uid, hello.attempt, socket);
+    }
+  }
+
+  private isExpected(uid: Uid): boolean {
+    return this.slots.has(uid) || this.options.hasAttempts(uid);
+  }
+
+  private slot(uid: Uid): Slot {
+    let slot = this.slots.get(uid);
+    if (slot === undefined) {
+      slot = { ready: null, lastPid: null, starting: false, onReady: [], sending: Promise.resolve(), traits: null };
+      this.slots.set(uid, slot);
+    }
+    return slot;
+  }
+
+  /** A user must not be able to fill the log. */
+  private warn(fields: Record<string, string | number | null>, text: string): void {
+    const now = performance.now();
+    if (now - this.warned.since > 60_000) {
+      this.warned = { since: now, count: 0 };
+    }
+    this.warned.count += 1;
+    if (this.warned.count <= warningsPerMinute) {
+      this.log.warn(fields, text);
+    }
+  }
+}
+
+/** Whether somebody accepts connections there. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
