@@ -180,6 +180,18 @@ describe("one job", () => {
   });
 });
 
+test("a write to a job that was dropped from the history is no failure", async () => {
+  const queue = await openQueue(1);
+  const uid = newUid();
+  for (let count = 0; count < 2; count += 1) {
+    const id = await queue.add(recordOf(uid));
+    await queue.finish(uid, id, 0);
+  }
+  await queue.update(uid, 1, recordOf(uid, "ended"));
+  expect(await queue.read(uid, 1)).toBeNull();
+  await expect(queue.take(uid, 1, 1)).rejects.toBeInstanceOf(StoreUnavailable);
+});
+
 describe("recovery", () => {
   const places = ["wait", "active own", "active foreign", "active lost", "completed", "failed", "delayed", "prioritized", "two"];
   const phases: Phase[] = ["waiting", "starting", "setup", "running", "ended"];

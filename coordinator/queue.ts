@@ -27,8 +27,10 @@ const deduplicationMs = 86_400_000;
 const lockMs = 3e12;
 /** How many of a user's newest finished jobs are compared with their records at start. Records are written first, so a mismatch is near the end. */
 const finishedChecked = 200;
+/** Code of BullMQ's scripts for "no such job". */
+const missingCode = -1;
 /** Codes of BullMQ's scripts for "not in a state in which it can be finished with this token". */
-const misplacedCodes = new Set<unknown>([-1, -2, -3, -6]);
+const misplacedCodes = new Set<unknown>([missingCode, -2, -3, -6]);
 
 export interface QueueOptions {
   finishedKeptSeconds: number;
@@ -79,7 +81,17 @@ export class UserQueues implements JobQueue {
   }
 
   update(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
-    return this.#link.run(`writing job ${id} of uid ${uid}`, () => this.#job(uid, id).updateData(record));
+    return this.#link.run(`writing job ${id} of uid ${uid}`, async () => {
+      try {
+        await this.#job(uid, id).updateData(record);
+      } catch (error) {
+        if ((error as { code?: unknown }).code !== missingCode) {
+          throw error;
+        }
+        // It has ended and was dropped from the history. Nothing is lost, and reading everything again would not help.
+        this.#options.log.warn({ uid, id, phase: record.phase }, "a job that is not stored any more was to be written");
+      }
+    });
   }
 
   take(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
