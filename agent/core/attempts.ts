@@ -17,6 +17,8 @@ export interface Context {
 
 /** Longest fault in a report, in characters. Source: attemptReportSchema. */
 const faultMax = 1000;
+/** Sums of fractions of a device are compared with this slack. */
+const shareSlack = 1e-6;
 
 export function newEntry(wanted: WantedAttempt, bootId: string): LedgerEntry {
   return {
@@ -136,6 +138,9 @@ export function advance(context: Context, attempt: NodeAttempt): void {
   if (attempt.entry.phase === "exited" && !attempt.ended) {
     return;
   }
+  if (!attempt.ended && attempt.entry.pid === null && !hasItsDevices(context.state, attempt)) {
+    return;
+  }
   const { uid, user } = attempt.entry.wanted;
   const skylet = skyletOf(context.state, uid, user);
   if (skylet.state === "none") {
@@ -144,6 +149,26 @@ export function advance(context: Context, attempt: NodeAttempt): void {
   } else if (skylet.state === "ready") {
     orderSkylet(context, attempt);
   }
+}
+
+/**
+ * No other attempt still holds the devices that this one was granted. They can be held by attempts that a rolled-back
+ * coordinator does not know; whoever came first keeps them, and this one is tried again when one of them vanishes.
+ */
+function hasItsDevices(state: AgentState, attempt: NodeAttempt): boolean {
+  const { devices, share } = attempt.entry.wanted.grant;
+  const used = new Map(devices.map((device) => [device, share]));
+  let isEarlier = true;
+  for (const other of state.attempts.values()) {
+    isEarlier &&= other !== attempt;
+    if (other === attempt || (other.entry.phase === "accepted" && !isEarlier)) {
+      continue;
+    }
+    for (const device of other.entry.wanted.grant.devices) {
+      used.set(device, (used.get(device) ?? 0) + other.entry.wanted.grant.share);
+    }
+  }
+  return devices.every((device) => (used.get(device) ?? 0) <= 1 + shareSlack);
 }
 
 /** Nothing of it can be left: verified, or no runner of it can exist since this boot. */
@@ -161,6 +186,11 @@ function vanish(context: Context, attempt: NodeAttempt): void {
     effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: id } });
   }
   retireIfIdle(context, uid);
+  for (const other of [...state.attempts.values()]) {
+    if (other.entry.phase === "accepted") {
+      advance(context, other);
+    }
+  }
 }
 
 /** Ends the user's skylet if that was asked for and none of the user's attempts is left. */

@@ -75,7 +75,12 @@ export function onSkyletGone(context: Context, uid: Uid): void {
 
 export function onSkyletFailed(context: Context, uid: Uid, error: string): void {
   const { state, effects } = context;
-  skyletOf(state, uid, String(uid)).state = "none";
+  const skylet = skyletOf(state, uid, String(uid));
+  if (skylet.state === "ready") {
+    // A living one dialled in while another was being started, as after a restart of the agent.
+    return;
+  }
+  skylet.state = "none";
   effects.push({ type: "log", level: "warn", text: "A user's skylet could not be started.", fields: { uid, error } });
   let isNeeded = false;
   for (const attempt of attemptsOf(context, uid)) {

@@ -131,10 +131,12 @@ export class SimAgent {
       return;
     }
     if (!this.#truth.calm && this.#truth.chance.happens(0.03)) {
-      for (const id of [...this.entries.keys(), ...this.machine.folders.keys()]) {
-        this.#truth.disturb(id);
-      }
-      this.#later(10, 200, () => this.dispatch({ type: "skyletFailed", uid, error: "su did not answer in time." }));
+      this.#later(10, 200, () => {
+        for (const id of this.state?.attempts.keys() ?? []) {
+          this.#truth.disturb(id);
+        }
+        this.dispatch({ type: "skyletFailed", uid, error: "su did not answer in time." });
+      });
       return;
     }
     this.#later(20, 200, () => {

@@ -17,7 +17,7 @@ export class Clock {
 
   /** Runs `run` after `delayMs` of virtual time. */
   after(delayMs: number, run: () => void): void {
-    const entry = { at: this.now + delayMs, order: (this.#order += 1), run };
+    const entry = { at: this.now + Math.round(delayMs), order: (this.#order += 1), run };
     const heap = this.#heap;
     let at = heap.push(entry) - 1;
     while (at > 0) {

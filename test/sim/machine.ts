@@ -208,7 +208,10 @@ export class Machine {
   }
 
   #stop(uid: Uid, id: AttemptId): void {
-    this.#truth.stopped(id);
+    const before = this.folders.get(id);
+    if (before !== undefined && before.state !== "exited") {
+      this.#truth.stopped(id);
+    }
     this.#later(uid, 1, 2000, () => {
       const folder = this.folders.get(id);
       if (folder !== undefined && folder.state !== "exited") {

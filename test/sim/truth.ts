@@ -54,7 +54,7 @@ export class Truth {
     }
   }
 
-  /** A node ends processes of this attempt by order. */
+  /** A node ends living processes of this attempt by order. */
   stopped(attempt: AttemptId): void {
     if (!this.endsEverDurable.has(attempt)) {
       this.violated(`attempt ${attempt} was stopped although no end of it was ever on disk`);
