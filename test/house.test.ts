@@ -11,6 +11,8 @@ import { describe, expect, test } from "vitest";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const folders = ["shared", "coordinator", "agent", "client", "scripts", "test"];
 const linesMax = 400;
+/** A table of cases may be long. */
+const testLinesMax = 600;
 const forbiddenNames = /^(utils?|helpers?|common|managers?|services?|handlers?|base|index|misc)(\.|$)/;
 
 interface Source {
@@ -94,7 +96,9 @@ function sources(): Source[] {
 }
 
 const all = sources();
-const product = all.filter(({ path }) => !path.endsWith(".test.ts") && !/^(test|scripts)\//.test(path));
+/** Tests, and what stands in for a neighbour in them (`stand-in-….ts`). */
+const isTest = (path: string): boolean => /\.test\.ts$|\/stand-in-[^/]*\.ts$/.test(path);
+const product = all.filter(({ path }) => !isTest(path) && !/^(test|scripts)\//.test(path));
 
 function inFolder(path: string, folder: string): boolean {
   return folder.endsWith("/*") ? dirname(path) === folder.slice(0, -2) : path.startsWith(`${folder}/`);
@@ -207,10 +211,15 @@ describe("the house", () => {
     expect(cycles(all)).toEqual([]);
   });
 
-  test("no barrels", () => {
-    const barrels = all.filter(({ text }) =>
-      /^export\s+(?:type\s+)?(?:\*|\{[^}]*\})[^;"]*from\s*"/m.test(withoutComments(text)),
-    );
+  test("no barrels: no file passes on everything of another, or nothing but others' things", () => {
+    const barrels = all.filter(({ text }) => {
+      const exports = withoutComments(text).match(/^export\s.*/gm) ?? [];
+      const passedOn = exports.filter((line) => /^export\s+(type\s+)?[*{]/.test(line) && /from\s*"/.test(line));
+      return (
+        exports.some((line) => line.startsWith("export *")) ||
+        (passedOn.length > 0 && passedOn.length === exports.length)
+      );
+    });
     expect(barrels.map(({ path }) => path)).toEqual([]);
   });
 
@@ -219,7 +228,8 @@ describe("the house", () => {
   });
 
   test(`no source is longer than ${linesMax} lines`, () => {
-    expect(all.filter(({ lines }) => lines > linesMax).map(({ path, lines }) => `${path}: ${lines}`)).toEqual([]);
+    const long = all.filter(({ path, lines }) => lines > (isTest(path) ? testLinesMax : linesMax));
+    expect(long.map(({ path, lines }) => `${path}: ${lines}`)).toEqual([]);
   });
 
   test("every file but tests begins by saying what it is for", () => {
