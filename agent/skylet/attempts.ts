@@ -4,7 +4,7 @@
  * It must never run user code before `go`, and never touch a runner because the skylet ends. Called by main.ts with
  * what control.ts received; speaks through `send`.
  */
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import {
   closeSync,
   constants,
@@ -17,13 +17,12 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { access, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
-import { SkyError } from "../../shared/errors.ts";
+import { messageOf, SkyError } from "../../shared/errors.ts";
 import { attemptIdSchema } from "../../shared/ids.ts";
-import type { Payload } from "../../shared/job.ts";
 import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
 import {
   type AttemptSpec,
@@ -33,24 +32,15 @@ import {
   type Runner,
   type Standing,
   startFailure,
-  writeAttemptFolder,
-  writeRunner,
 } from "./attempt-folder.ts";
-import { runnerEnvironment } from "./environment.ts";
-import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
 import { writeMergedLog } from "./merge-logs.ts";
-import { livingProcess } from "./processes.ts";
+import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";
 import { type StopOrder, stopProcesses } from "./stop.ts";
 
-export interface AttemptsOptions {
+export interface AttemptsOptions extends PrepareOptions {
   /** The user's runtime folder, absolute; on the machine's own memory file system. */
   dir: string;
-  home: string;
-  /** As `ulimit -Sn` printed it in the user's login shell. */
-  nofile: string;
-  bootId: string;
-  fetchPayload: (attempt: string) => Promise<Payload>;
   send: (message: FromSkylet) => void;
 }
 
@@ -185,39 +175,8 @@ export class Attempts {
 
   async #prepare(wanted: WantedAttempt, state: { cancelled: boolean }): Promise<void> {
     const folder = this.#folder(wanted.attempt);
-    const { home } = this.#options;
-    let doing = "fetch the job's scripts";
-    let child: ChildProcess | null = null;
-    let logDir: string | null = null;
     try {
-      const payload = await this.#options.fetchPayload(wanted.attempt);
-      doing = "run bash";
-      await access("/bin/bash", constants.X_OK);
-      doing = "use the user's home";
-      await access(home, constants.W_OK | constants.X_OK);
-      doing = "make the job's log folder";
-      logDir = await claimLogFolder(home, wanted);
-      const spec: AttemptSpec = { format: 1, bootId: this.#options.bootId, wanted, logDir };
-      const logs = rankFileOf(wanted, 1);
-      doing = "write the job's files";
-      await rm(folder, { recursive: true, force: true });
-      await writeAttemptFolder(spec, payload, {
-        folder,
-        home,
-        nofile: this.#options.nofile,
-        setup: wanted.setup,
-        run: wanted.hasRun,
-        setupLog: join(home, logDir, logs.setupLog),
-        runLog: join(home, logDir, logs.runLog),
-      });
-      doing = "start the job's runner";
-      child = await this.#spawn(folder, wanted.attempt);
-      const runner = runnerOf(child);
-      await writeRankFile(join(home, logDir), wanted.rank, rankFileOf(wanted, runner.pid));
-      await writeRunner(folder, runner);
-      if (state.cancelled) {
-        throw new SkyError("RequestCancelled", "It was stopped before it could start.");
-      }
+      const { spec, runner, child } = await prepareRunner(this.#options, folder, wanted, () => state.cancelled);
       const attempt: Attempt = { spec, child, watcher: null, lastSent: "", mergeDone: false };
       this.#attempts.set(wanted.attempt, attempt);
       this.#watch(attempt);
@@ -225,31 +184,8 @@ export class Attempts {
       child.once("exit", () => this.#check(attempt));
       this.#sendPrepared(spec, runner);
     } catch (error) {
-      child?.stdin?.destroy();
-      if (logDir !== null) {
-        await releaseLogFolder(join(home, logDir), wanted.rank, rankFileOf(wanted, 1));
-      }
-      await rm(folder, { recursive: true, force: true }).catch(() => undefined);
-      this.#options.send({ type: "failed", attempt: wanted.attempt, error: startFailure(error, doing) });
+      this.#options.send({ type: "failed", attempt: wanted.attempt, error: messageOf(error).slice(0, 1000) });
     }
-  }
-
-  /** A session of its own, no terminal; its only open file is the gate. */
-  async #spawn(folder: string, attempt: string): Promise<ChildProcess> {
-    const child = spawn("/bin/sh", [join(folder, attemptFiles.runnerScript)], {
-      cwd: this.#options.home,
-      detached: true,
-      env: runnerEnvironment(process.env, attempt),
-      stdio: ["pipe", "ignore", "ignore"],
-    });
-    child.stdin?.on("error", () => undefined);
-    await new Promise((resolve, reject) => {
-      child.once("spawn", resolve);
-      child.once("error", reject);
-    });
-    child.on("error", () => undefined);
-    child.unref();
-    return child;
   }
 
   /** Lets user code begin. Without effect when it has begun, was stopped, or belongs to a runner of an earlier skylet. */
@@ -421,16 +357,4 @@ export class Attempts {
       void writeMergedLog(join(this.#options.home, attempt.spec.logDir), attempt.spec.wanted.addresses.length);
     }
   }
-}
-
-/** The start time is read while the runner waits at its gate, so the pid is certainly its own. */
-function runnerOf(child: ChildProcess): Runner {
-  const stat = child.pid === undefined ? null : livingProcess(child.pid);
-  if (stat === null) {
-    throw new SkyError(
-      "InternalError",
-      "the job's runner ended at once. Ask the machine's admin to look at /bin/sh there.",
-    );
-  }
-  return { pid: stat.pid, startTime: stat.startTime };
 }

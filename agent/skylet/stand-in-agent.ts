@@ -5,7 +5,7 @@
  */
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,6 +35,22 @@ export interface Received {
   socket: Socket | null;
 }
 
+/** Made once in a test run's worker. */
+let bundle: Promise<string> | null = null;
+
+async function bundled(): Promise<string> {
+  const result = await build({
+    entryPoints: [new URL("main.ts", import.meta.url).pathname],
+    bundle: true,
+    write: false,
+    platform: "node",
+    target: "node20",
+    format: "esm",
+    logLevel: "error",
+  });
+  return result.outputFiles[0]?.text ?? "";
+}
+
 export class StandInAgent {
   readonly root = mkdtempSync(join(tmpdir(), "skylet-"));
   readonly home = join(this.root, "home");
@@ -52,15 +68,8 @@ export class StandInAgent {
   async open(): Promise<void> {
     mkdirSync(this.home);
     mkdirSync(this.dir, { recursive: true });
-    await build({
-      entryPoints: [new URL("main.ts", import.meta.url).pathname],
-      outfile: join(this.root, "skylet.mjs"),
-      bundle: true,
-      platform: "node",
-      target: "node20",
-      format: "esm",
-      logLevel: "error",
-    });
+    bundle ??= bundled();
+    writeFileSync(join(this.root, "skylet.mjs"), await bundle);
     this.listen();
   }
 

@@ -167,7 +167,7 @@ test("a background process outlives its finished script until the stop", async (
   const { pid } = await agent.prepare(wanted, { run: "sleep 1000 & exit 0" });
   agent.send({ type: "go", attempt });
   expect(await agent.state(attempt, "exited")).toMatchObject({ runExit: 0 });
-  expect(await processesOf(attempt, pid)).toHaveLength(1);
+  await until(async () => (await processesOf(attempt, pid)).length === 1, "only the background process");
   await agent.stop(attempt, 10);
   expect(await processesOf(attempt, pid)).toEqual([]);
   expect(await agent.state(attempt, "exited")).toMatchObject({ runExit: 0 });

@@ -1,0 +1,124 @@
+/**
+ * One start of a rank up to the gate: scripts fetched, home checked, log folder claimed, files written, runner started
+ * and blocked. What fails on the way is taken back, so that nothing half-done is left, and told in words for the user.
+ * It must never let user code run: that is `go`, in attempts.ts, the only caller.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { constants } from "node:fs";
+import { access, rm } from "node:fs/promises";
+import { join } from "node:path";
+import type { WantedAttempt } from "../../shared/agent-wire.ts";
+import { SkyError } from "../../shared/errors.ts";
+import type { Payload } from "../../shared/job.ts";
+import { type AttemptSpec, type Runner, startFailure, writeAttemptFolder, writeRunner } from "./attempt-folder.ts";
+import { runnerEnvironment } from "./environment.ts";
+import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
+import { livingProcess } from "./processes.ts";
+import { attemptFiles } from "./runner-script.ts";
+
+export interface PrepareOptions {
+  home: string;
+  /** As `ulimit -Sn` printed it in the user's login shell. */
+  nofile: string;
+  bootId: string;
+  fetchPayload: (attempt: string) => Promise<Payload>;
+}
+
+export interface PreparedRunner {
+  spec: AttemptSpec;
+  runner: Runner;
+  /** Its stdin is the gate. */
+  child: ChildProcess;
+}
+
+/** Throws a SkyError whose message names machine, path, cause and way out. */
+export async function prepareRunner(
+  options: PrepareOptions,
+  folder: string,
+  wanted: WantedAttempt,
+  isCancelled: () => boolean,
+): Promise<PreparedRunner> {
+  const { home } = options;
+  let doing = "fetch the job's scripts";
+  let child: ChildProcess | null = null;
+  let logDir: string | null = null;
+  try {
+    const payload = await options.fetchPayload(wanted.attempt);
+    doing = "run bash";
+    await access("/bin/bash", constants.X_OK);
+    doing = "use the user's home";
+    await access(home, constants.W_OK | constants.X_OK);
+    doing = "make the job's log folder";
+    logDir = await claimLogFolder(home, wanted);
+    doing = "write the job's files";
+    const spec = await writeFiles(options, folder, wanted, payload, logDir);
+    doing = "start the job's runner";
+    child = await spawnRunner(folder, home, wanted.attempt);
+    const runner = runnerOf(child);
+    await writeRankFile(join(home, logDir), wanted.rank, rankFileOf(wanted, runner.pid));
+    await writeRunner(folder, runner);
+    if (isCancelled()) {
+      throw new SkyError("RequestCancelled", "the job was stopped before it could start.");
+    }
+    return { spec, runner, child };
+  } catch (error) {
+    child?.stdin?.destroy();
+    if (logDir !== null) {
+      await releaseLogFolder(join(home, logDir), wanted.rank, rankFileOf(wanted, 1));
+    }
+    await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+    throw new SkyError("InternalError", startFailure(error, doing));
+  }
+}
+
+async function writeFiles(
+  options: PrepareOptions,
+  folder: string,
+  wanted: WantedAttempt,
+  payload: Payload,
+  logDir: string,
+): Promise<AttemptSpec> {
+  const { home, nofile, bootId } = options;
+  const spec: AttemptSpec = { format: 1, bootId, wanted, logDir };
+  // The pid is in the prefixes only, which the runner does not need.
+  const logs = rankFileOf(wanted, 1);
+  await rm(folder, { recursive: true, force: true });
+  await writeAttemptFolder(spec, payload, {
+    folder,
+    home,
+    nofile,
+    setup: wanted.setup,
+    run: wanted.hasRun,
+    setupLog: join(home, logDir, logs.setupLog),
+    runLog: join(home, logDir, logs.runLog),
+  });
+  return spec;
+}
+
+/** A session of its own, no terminal; its only open file is the gate. */
+async function spawnRunner(folder: string, home: string, attempt: string): Promise<ChildProcess> {
+  const child = spawn("/bin/sh", [join(folder, attemptFiles.runnerScript)], {
+    cwd: home,
+    detached: true,
+    env: runnerEnvironment(process.env, attempt),
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  child.stdin?.on("error", () => undefined);
+  await new Promise((resolve, reject) => {
+    child.once("spawn", resolve);
+    child.once("error", reject);
+  });
+  child.on("error", () => undefined);
+  child.unref();
+  return child;
+}
+
+/** The start time is read while the runner waits at its gate, so the pid is certainly its own. */
+function runnerOf(child: ChildProcess): Runner {
+  const stat = child.pid === undefined ? null : livingProcess(child.pid);
+  if (stat === null) {
+    const text = "the job's runner ended at once. Ask the machine's admin to look at /bin/sh there.";
+    throw new SkyError("InternalError", text);
+  }
+  return { pid: stat.pid, startTime: stat.startTime };
+}
