@@ -6,6 +6,7 @@ import { homedir } from "node:os";
 import type { Context } from "./commands/context.ts";
 import { commandLineOf } from "./output/command-line.ts";
 import { createScreen } from "./output/screen.ts";
+import { sshQuestions } from "./output/ssh-questions.ts";
 import { runSky } from "./program.ts";
 
 /** What shells show for a program that wrote into a closed pipe (`sky logs lab | head`). */
@@ -24,7 +25,7 @@ const context: Context = {
   now: () => Date.now() / 1000,
   async connect(cluster) {
     const { connectHead } = await import("./ssh/connect.ts");
-    return connectHead(cluster, (question) => context.screen.ask(question));
+    return connectHead(cluster, sshQuestions(context.screen));
   },
   interrupted() {
     const controller = new AbortController();

@@ -3,7 +3,7 @@
  * question is asked. Colours appear only on a terminal (NO_COLOR and FORCE_COLOR are honoured). Commands must never
  * write to process.stdout themselves, so that tests and later front ends can stand in for the terminal. Made by client/main.ts.
  */
-import type { Readable, Writable } from "node:stream";
+import { type Readable, Writable } from "node:stream";
 import pc from "picocolors";
 import { SkyError } from "../../shared/errors.ts";
 
@@ -33,8 +33,13 @@ export interface Screen {
    * Yes or no (Enter is yes). Where nobody can answer (stdin is no terminal) it throws and names `-y`.
    */
   confirm(question: string): Promise<boolean>;
-  /** A line that the person types after a question on stderr; null where nobody can answer. Rejects on Ctrl-C or Ctrl-D. */
-  ask(question: string): Promise<string | null>;
+  /**
+   * A line that the person types after a question on stderr; `hidden` shows no
+   * letter of it. Null where nobody can answer; rejects on Ctrl-C or Ctrl-D.
+   */
+  ask(question: string, options?: { hidden: boolean }): Promise<string | null>;
+  /** There is a person at a terminal. */
+  interactive: boolean;
 }
 
 function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv): boolean {
@@ -59,12 +64,18 @@ function widthOf(streams: ScreenStreams): number {
 /** The screen of one run of `sky`. */
 export function createScreen(streams: ScreenStreams): Screen {
   const { stdin, stdout, stderr, env } = streams;
-  const ask = async (question: string): Promise<string | null> => {
+  const ask = async (question: string, options?: { hidden: boolean }): Promise<string | null> => {
     if (stdin.isTTY !== true) {
       return null;
     }
     const { createInterface } = await import("node:readline/promises");
-    const lines = createInterface({ input: stdin, output: stderr });
+    const hidden = options?.hidden === true;
+    // readline echoes to its output; a hidden answer is echoed into nothing.
+    const output = hidden ? new Writable({ write: (_chunk, _encoding, done) => done() }) : stderr;
+    const lines = createInterface({ input: stdin, output, terminal: hidden || stderr.isTTY === true });
+    if (hidden) {
+      stderr.write(question);
+    }
     // Ctrl-D and Ctrl-C close the prompt without an answer; readline itself would wait for ever.
     const closed = new Promise<never>((_, reject) => {
       lines.once("close", () => reject(new SkyError("RequestCancelled", "The question was not answered; stopped here.")));
@@ -74,6 +85,9 @@ export function createScreen(streams: ScreenStreams): Screen {
     try {
       return await Promise.race([lines.question(question), closed]);
     } finally {
+      if (hidden) {
+        stderr.write("\n");
+      }
       lines.close();
     }
   };
@@ -92,6 +106,7 @@ export function createScreen(streams: ScreenStreams): Screen {
     noteColors: pc.createColors(wantsColor(stderr, env)),
     columns: widthOf(streams),
     ask,
+    interactive: stdin.isTTY === true,
     async confirm(question) {
       for (let tries = 0; tries < 3; tries += 1) {
         const answer = await ask(`${question} [Y/n]: `);

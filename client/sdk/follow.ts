@@ -21,7 +21,7 @@ async function* chunksOf(stream: AsyncIterable<Buffer>): AsyncGenerator<Buffer> 
   try {
     yield* stream;
   } catch (error) {
-    throw new LostConnection(error, true);
+    throw new LostConnection(error, "coordinator");
   }
 }
 

@@ -26,6 +26,9 @@ const replySilenceMs = 30_000;
 /** `/api/get` holds until the request is done; ending a user's jobs takes its grace time. */
 const resultSilenceMs = 300_000;
 
+/** Milliseconds that a coordinator is given to start. */
+const startLimitMs = 5_000;
+
 /** Milliseconds between two lines about the same trouble. */
 const sayEveryMs = 5_000;
 
@@ -39,18 +42,26 @@ export function callHeaders(): Record<string, string> {
 
 function isPassing(error: unknown): error is LostConnection | Unavailable | Forgotten {
   if (error instanceof LostConnection) {
-    return error.everConnected;
+    return error.reached !== "nowhere";
   }
   return error instanceof Unavailable || error instanceof Forgotten;
+}
+
+/** A coordinator that never answered may be starting; if it is not, waiting long helps nobody. */
+function limitFor(error: LostConnection | Unavailable | Forgotten, patience: Patience): number {
+  const silent = error instanceof LostConnection && error.reached === "head";
+  return silent ? Math.min(patience.limitMs, startLimitMs) : patience.limitMs;
 }
 
 /** What the person sees instead of an adapter's error. */
 export function explained(clusterName: string, error: unknown, patience: Patience, triedMs: number): unknown {
   if (error instanceof LostConnection) {
-    if (error.sky !== null) {
-      return error.sky;
+    const { sky } = error;
+    if (sky !== null) {
+      const wasCut = error.reached === "coordinator" && patience.afterGivingUp !== null;
+      return wasCut ? new SkyError(sky.type, `The connection was lost. ${sky.message}`, patience.afterGivingUp) : sky;
     }
-    if (!error.everConnected) {
+    if (error.reached === "nowhere") {
       const hint = "`sky check` says what is wrong with each of your clusters.";
       return new SkyError("ConnectionError", `Cannot connect to cluster '${clusterName}': ${error.message}.`, hint);
     }
@@ -84,7 +95,7 @@ export async function persist<T>(transport: Transport, patience: Patience, attem
       const now = performance.now();
       failedAt ??= now;
       const triedMs = now - failedAt;
-      if (!isPassing(error) || triedMs >= patience.limitMs) {
+      if (!isPassing(error) || triedMs >= limitFor(error, patience)) {
         transport.close();
         throw explained(transport.clusterName, error, patience, triedMs);
       }
@@ -93,7 +104,7 @@ export async function persist<T>(transport: Transport, patience: Patience, attem
       }
       if (now >= sayAgainAt) {
         sayAgainAt = now + sayEveryMs;
-        const left = Math.max(1, Math.ceil((patience.limitMs - triedMs) / 1000));
+        const left = Math.max(1, Math.ceil((limitFor(error, patience) - triedMs) / 1000));
         patience.say(`Cluster '${transport.clusterName}': ${error.message}; trying again (for up to ${left} s more)...`);
       }
       await delay(Math.min(100 * 2 ** tries, 2000));

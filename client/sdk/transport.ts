@@ -29,15 +29,20 @@ export interface HttpReply {
   text: string;
 }
 
+export type Reached = "nowhere" | "head" | "coordinator";
+
 /** The connection went away, or nothing came back in time: the same call may be tried again. */
 export class LostConnection extends Error {
-  /** A first connection that cannot be made is the person's to repair, at once; a later one may come back. */
-  readonly everConnected: boolean;
+  /**
+   * How far this transport ever came. `nowhere`: what is wrong is the person's to repair, at once. `head`: no coordinator
+   * has answered yet, though it may just be starting. `coordinator`: it will come back.
+   */
+  readonly reached: Reached;
   readonly sky: SkyError | null;
 
-  constructor(cause: unknown, everConnected: boolean) {
+  constructor(cause: unknown, reached: Reached) {
     super(messageOf(cause).replace(/\.$/, ""));
-    this.everConnected = everConnected;
+    this.reached = reached;
     this.sky = cause instanceof SkyError ? cause : null;
   }
 }
@@ -59,7 +64,11 @@ class StreamAgent extends Agent {
     callback?: (error: Error | null, stream: Duplex) => void,
   ): undefined {
     this.#open().then(
-      (stream) => callback?.(null, stream),
+      (stream) => {
+        // A half-open stream that the other end has closed must not be taken for the next call.
+        stream.once("end", () => stream.destroy());
+        callback?.(null, stream);
+      },
       (error: unknown) => callback?.(error instanceof Error ? error : new Error(messageOf(error)), null as never),
     );
   }
@@ -76,7 +85,7 @@ export class Transport {
   readonly #connect: () => Promise<HeadStreams>;
   #connection: Promise<HeadStreams> | null = null;
   #agent: StreamAgent | null = null;
-  #everConnected = false;
+  #reached: Reached = "nowhere";
 
   constructor(clusterName: string, connect: () => Promise<HeadStreams>) {
     this.clusterName = clusterName;
@@ -88,7 +97,7 @@ export class Transport {
     this.#connection ??= this.#connect();
     try {
       await this.#connection;
-      this.#everConnected = true;
+      this.#reached = this.#reached === "nowhere" ? "head" : this.#reached;
     } catch (error) {
       this.#connection = null;
       throw error;
@@ -130,8 +139,9 @@ export class Transport {
       };
       arm();
       message.on("close", () => clearTimeout(timer ?? undefined));
-      message.on("error", (error) => reject(new LostConnection(error, this.#everConnected)));
+      message.on("error", (error) => reject(new LostConnection(error, this.#reached)));
       message.on("response", (reply) => {
+        this.#reached = "coordinator";
         arm();
         reply.on("data", arm);
         // A listener on data would start the flow before the caller reads.
@@ -156,7 +166,7 @@ export class Transport {
         chunks.push(chunk);
       }
     } catch (error) {
-      throw error instanceof SkyError ? error : new LostConnection(error, true);
+      throw error instanceof SkyError ? error : new LostConnection(error, this.#reached);
     }
     return { status: reply.statusCode ?? 0, headers: reply.headers, text: Buffer.concat(chunks).toString("utf8") };
   }
