@@ -7,7 +7,10 @@ import { type RunChild, SystemAccounts } from "./accounts.ts";
 
 const alice = "alice:x:1001:1001:Alice,,,:/home/alice:/bin/bash\n";
 
-function scripted(answers: Record<string, { code: number; stdout: string } | Error>): { run: RunChild; calls: string[] } {
+function scripted(answers: Record<string, { code: number; stdout: string } | Error>): {
+  run: RunChild;
+  calls: string[];
+} {
   const calls: string[] = [];
   const run: RunChild = async (program, args) => {
     calls.push([program, ...args].join(" "));
@@ -30,7 +33,10 @@ test("root of this machine, and a uid that has no account", async () => {
 
 test("answers are kept for a while, absence only shortly", async () => {
   let now = 0;
-  const { run, calls } = scripted({ getent: { code: 0, stdout: alice }, id: { code: 0, stdout: "alice\0domain users\0" } });
+  const { run, calls } = scripted({
+    getent: { code: 0, stdout: alice },
+    id: { code: 0, stdout: "alice\0domain users\0" },
+  });
   const accounts = new SystemAccounts(run, () => now);
   expect(await accounts.byUid(1001)).toEqual({
     uid: 1001,

@@ -127,7 +127,12 @@ function unanswered(uid: Uid, cause: string): SkyError {
 }
 
 function runChild(program: string, args: readonly string[]): Promise<{ code: number; stdout: string }> {
-  const options = { timeout: childLimitMs, killSignal: "SIGKILL" as const, maxBuffer: 1024 * 1024, encoding: "utf8" as const };
+  const options = {
+    timeout: childLimitMs,
+    killSignal: "SIGKILL" as const,
+    maxBuffer: 1024 * 1024,
+    encoding: "utf8" as const,
+  };
   // A fixed locale and path: the answer is parsed, and the coordinator's own environment is nobody's business.
   const env = { PATH: "/usr/bin:/bin:/usr/sbin:/sbin", LC_ALL: "C.UTF-8" };
   return new Promise((resolve, reject) => {
@@ -137,7 +142,9 @@ function runChild(program: string, args: readonly string[]): Promise<{ code: num
       } else if (typeof error.code === "number") {
         resolve({ code: error.code, stdout });
       } else {
-        reject(new Error(error.killed === true ? `${program} took longer than ${childLimitMs / 1000} s` : error.message));
+        reject(
+          new Error(error.killed === true ? `${program} took longer than ${childLimitMs / 1000} s` : error.message),
+        );
       }
     });
   });

@@ -109,10 +109,7 @@ export class Effects {
       throw this.#fail(new Error(`a start of job ${uid}/${id} without an attempt`));
     }
     const { queue } = this.#owner;
-    await this.#write(`${uid}/${id}`, [
-      () => queue.update(uid, id, record),
-      () => queue.take(uid, id, attempt.number),
-    ]);
+    await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.take(uid, id, attempt.number)]);
     this.#owner.dispatch({ type: "startCommitted", uid, id, attempt: attempt.id });
   }
 
@@ -162,7 +159,7 @@ export class Effects {
     const write = earlier.then(() => this.#inTurn(steps));
     const settled = write.catch(() => {});
     this.#chains.set(chain, settled);
-    settled.then(() => {
+    void settled.then(() => {
       if (this.#chains.get(chain) === settled) {
         this.#chains.delete(chain);
       }

@@ -80,7 +80,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     loop.note({ type: "ticked" });
     log.info({ jobs: jobs.length, nodes: nodes.length }, "coordinator ready");
     const failed = Promise.race([loop.failed, fence.lost, storeLink.lost, queueLink.lost]);
-    failed.then(() => loop.stop());
+    void failed.then(() => loop.stop());
     return { parts: { loop, queue, store, fleet }, failed, close };
   } catch (error) {
     await close();

@@ -96,10 +96,25 @@ class FakeNode {
   }
 
   report(): void {
-    const inventory = { address: "127.0.0.1", cpus: 4, memoryGb: 8, accelerators: [], source: "none", mixedAllowed: false };
+    const inventory = {
+      address: "127.0.0.1",
+      cpus: 4,
+      memoryGb: 8,
+      accelerators: [],
+      source: "none",
+      mixedAllowed: false,
+    };
     const attempts = [...this.attempts.values()];
     const { stateId, epoch } = this.known;
-    const report = { type: "report" as const, stateId: stateId ?? "", epoch, seq: this.seq, inventory, attempts, warnings: [] };
+    const report = {
+      type: "report" as const,
+      stateId: stateId ?? "",
+      epoch,
+      seq: this.seq,
+      inventory,
+      attempts,
+      warnings: [],
+    };
     this.loop?.note({ type: "nodeReported", node: "n1", report });
   }
 }
@@ -202,7 +217,8 @@ test("a failure at each write of a job's life in turn", async () => {
     const node = new FakeNode();
     const first = await live(node, failAt);
     const id = await submit(first, uid);
-    const isForgotten = async (): Promise<boolean> => (await ended(first, uid, id)) !== null && node.attempts.size === 0;
+    const isForgotten = async (): Promise<boolean> =>
+      (await ended(first, uid, id)) !== null && node.attempts.size === 0;
     const failed = await Promise.race([
       first.loop.failed.then(() => true),
       until(isForgotten, "the job's end", 5_000).then(() => false),
@@ -254,7 +270,9 @@ test("a failing Redis: nothing that is not on disk is told to a node", async () 
   const taskRef = "a".repeat(64);
   await redis.kill();
   const record = waitingRecord(1001, taskRef);
-  await expect(life.loop.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record })).rejects.toBeInstanceOf(StoreUnavailable);
+  await expect(life.loop.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record })).rejects.toBeInstanceOf(
+    StoreUnavailable,
+  );
   expect(await life.loop.failed).toBeInstanceOf(StoreUnavailable);
   expect(node.starts.size).toBe(0);
   expect(node.told.some((message) => message.type === "desired" && message.wanted.length > 0)).toBe(false);

@@ -50,7 +50,7 @@ export class CoreLoop implements Loop {
       queue: parts.queue,
       store: parts.store,
       log: parts.log,
-      tell: parts.tell,
+      tell: (node, message) => parts.tell(node, message),
       dispatch: (event) => this.note(event),
       announce: (uid, id) => this.#announce(uid, id),
       wakeAt: (time) => this.#wakeAt(time),

@@ -146,7 +146,10 @@ test("it waits for Redis, outlives its kill, and a new one takes over from a kil
   expect(opened().at(-1)).toMatchObject({ state: stateId, epoch: 2 });
 
   const rival = coordinator(await configFile("rival"));
-  const refusal = await until(async () => (await health("rival")).message?.includes("another coordinator") && health("rival"), "the refusal");
+  const refusal = await until(
+    async () => (await health("rival")).message?.includes("another coordinator") && health("rival"),
+    "the refusal",
+  );
   expect(refusal.message).toContain(`process ${first.child.pid}`);
   rival.child.kill("SIGKILL");
   await rival.ended;

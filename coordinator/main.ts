@@ -82,7 +82,7 @@ async function serve(config: CoordinatorConfig): Promise<void> {
     log.info({ signal }, "coordinator stops; jobs are not touched");
     setTimeout(() => process.exit(0), stopLimitMs).unref();
     supervisor.stop();
-    Promise.all([api.close(), running]).then(() => process.exit(0));
+    void Promise.allSettled([api.close(), running]).then(() => process.exit(0));
   };
   process.once("SIGTERM", stop);
   process.once("SIGINT", stop);

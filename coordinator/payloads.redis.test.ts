@@ -31,7 +31,11 @@ beforeAll(async () => {
   redis = await startRedis();
   dir = await mkdtemp(join(tmpdir(), "sky-payloads-"));
   store = new RedisStore(await openLink(redis.socket, "test"), openSecrets(dir), log, () => now);
-  queue = new UserQueues(await openLink(redis.socket, "test"), { finishedKeptSeconds: 1000, finishedKeptPerUser: 1, log });
+  queue = new UserQueues(await openLink(redis.socket, "test"), {
+    finishedKeptSeconds: 1000,
+    finishedKeptPerUser: 1,
+    log,
+  });
 });
 afterAll(async () => {
   await store.close();

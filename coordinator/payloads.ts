@@ -33,7 +33,10 @@ export async function payloadFor(
   const read = async (ref: string): Promise<Payload> => {
     const payload = await store.getPayload(uid, ref);
     if (payload === null) {
-      throw new SkyError("InternalError", `The scripts of job ${job.id} of ${record.user} are not in the store any more.`);
+      throw new SkyError(
+        "InternalError",
+        `The scripts of job ${job.id} of ${record.user} are not in the store any more.`,
+      );
     }
     return payload;
   };

@@ -3,7 +3,7 @@
  * trips and without a script that would stop the server. Every record is checked again when it is read; a damaged one is
  * logged and left out, never a crash. It must never write. Called by coordinator/queue.ts only.
  */
-import { messageOf } from "../shared/errors.ts";
+import { assertNever, messageOf } from "../shared/errors.ts";
 import type { JobId, Uid } from "../shared/ids.ts";
 import { type JobRecord, jobRecordSchema } from "../shared/job.ts";
 import type { Log } from "./log.ts";
@@ -45,6 +45,8 @@ export function inPlace(id: JobId, record: JobRecord, found: Place | null, lock:
       return found === "active" && lock === tokenOf(id, record.attempt?.number ?? 0);
     case "ended":
       return found === "completed";
+    default:
+      return assertNever(record.phase);
   }
 }
 

@@ -78,7 +78,9 @@ async function placeOf(uid: number, id: number): Promise<string> {
   const base = `sky:sky-u${uid}`;
   const places: string[] = [];
   for (const list of ["wait", "active"]) {
-    places.push(...(await raw.lrange(`${base}:${list}`, 0, -1)).filter((entry) => entry === String(id)).map(() => list));
+    places.push(
+      ...(await raw.lrange(`${base}:${list}`, 0, -1)).filter((entry) => entry === String(id)).map(() => list),
+    );
   }
   for (const list of ["completed", "failed", "delayed", "prioritized"]) {
     if ((await raw.zscore(`${base}:${list}`, String(id))) !== null) {
@@ -163,7 +165,7 @@ describe("one job", () => {
       expect(await placeOf(uid, id)).toBe("completed");
     }
     expect(await placeOf(uid, 4)).toBe("wait");
-    expect((await queue.finished(uid, 10)).map((job) => job.id).sort()).toEqual([1, 2, 3]);
+    expect((await queue.finished(uid, 10)).map((job) => job.id).sort((a, b) => a - b)).toEqual([1, 2, 3]);
     expect(await queue.finished(uid, 2)).toHaveLength(2);
   });
 
@@ -193,7 +195,17 @@ test("a write to a job that was dropped from the history is no failure", async (
 });
 
 describe("recovery", () => {
-  const places = ["wait", "active own", "active foreign", "active lost", "completed", "failed", "delayed", "prioritized", "two"];
+  const places = [
+    "wait",
+    "active own",
+    "active foreign",
+    "active lost",
+    "completed",
+    "failed",
+    "delayed",
+    "prioritized",
+    "two",
+  ];
   const phases: Phase[] = ["waiting", "starting", "setup", "running", "ended"];
   const table = phases.flatMap((phase) => places.map((place) => [phase, place] as const));
 
@@ -227,11 +239,17 @@ describe("recovery", () => {
 
     const again = await openQueue();
     const jobs = await recovered(again, uid);
-    const wanted = { waiting: "wait", starting: "active 2.1", setup: "active 2.1", running: "active 2.1", ended: "completed" };
+    const wanted = {
+      waiting: "wait",
+      starting: "active 2.1",
+      setup: "active 2.1",
+      running: "active 2.1",
+      ended: "completed",
+    };
     expect(await placeOf(uid, 2)).toBe(wanted[phase]);
     expect(await placeOf(uid, 1)).toBe("wait");
     expect(await placeOf(uid, 3)).toBe("wait");
-    expect(jobs.map((job) => job.id).sort()).toEqual(phase === "ended" ? [1, 3] : [1, 2, 3]);
+    expect(jobs.map((job) => job.id).sort((a, b) => a - b)).toEqual(phase === "ended" ? [1, 3] : [1, 2, 3]);
     // And the job's life goes on in the ordinary way.
     await again.take(uid, 1, 1);
     await again.finish(uid, 2, phase === "waiting" ? 0 : 1);

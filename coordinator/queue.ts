@@ -16,11 +16,21 @@ import type { JobId, Uid } from "../shared/ids.ts";
 import type { Job, JobRecord } from "../shared/job.ts";
 import type { Log } from "./log.ts";
 import type { JobQueue } from "./parts.ts";
-import { failOnError, inPlace, lists, pageSize, type Place, prefix, QueueRecords, queueName, tokenOf } from "./queue-records.ts";
+import {
+  failOnError,
+  inPlace,
+  lists,
+  pageSize,
+  type Place,
+  prefix,
+  QueueRecords,
+  queueName,
+  tokenOf,
+} from "./queue-records.ts";
 import type { RedisLink } from "./redis.ts";
 
 /** The set of uids that have ever had a job; BullMQ cannot list queues. Written before a user's first job. */
-export const knownUsersKey = "sky-users";
+const knownUsersKey = "sky-users";
 /** How long the same request id means the same job, in milliseconds. */
 const deduplicationMs = 86_400_000;
 /** A lock that never runs out (95 years, a whole number): liveness is what agents report, never what a lock says. */

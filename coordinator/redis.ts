@@ -132,8 +132,8 @@ export async function checkServer(link: RedisLink, socketPath: string): Promise<
     ["appendonly", "yes"],
     ["appendfsync", "always"],
   ] as const) {
-    const reply = (await link.run("CONFIG GET", () => link.client.config("GET", key))) as string[];
-    const found = reply[1] ?? "unknown";
+    const reply: unknown = await link.run("CONFIG GET", () => link.client.config("GET", key));
+    const found = Array.isArray(reply) && typeof reply[1] === "string" ? reply[1] : "unknown";
     if (found !== wanted) {
       throw new SkyError(
         "ServerUnavailableError",
@@ -165,7 +165,7 @@ export function openPart(socketPath: string, part: string): Promise<RedisLink> {
 export async function openFence(socketPath: string): Promise<RedisLink> {
   const link = await openPart(socketPath, "fence");
   try {
-    const own = Number(await link.run("CLIENT ID", () => link.client.client("ID")));
+    const own = await link.run("CLIENT ID", () => link.client.client("ID"));
     for (let round = 1; ; round += 1) {
       const pid = otherCoordinator(String(await link.run("CLIENT LIST", () => link.client.client("LIST"))), own);
       if (pid === null) {

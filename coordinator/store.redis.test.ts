@@ -171,5 +171,7 @@ test("a server that could forget is refused, naming the line to change", async (
 });
 
 test("no server: StoreUnavailable that names the socket", async () => {
-  await expect(openLink("/nonexistent/redis.sock", "test")).rejects.toThrow(/\/nonexistent\/redis\.sock cannot be reached/);
+  await expect(openLink("/nonexistent/redis.sock", "test")).rejects.toThrow(
+    /\/nonexistent\/redis\.sock cannot be reached/,
+  );
 });
