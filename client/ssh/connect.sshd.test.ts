@@ -4,7 +4,7 @@
  * program is found through a folder of the test's own, whose config keeps known_hosts out of the caller's home.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { delimiter, join } from "node:path";
@@ -12,8 +12,9 @@ import type { Duplex } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { must } from "../../test/help/run.ts";
+import { launch, must } from "../../test/help/run.ts";
 import { freePort, type Sshd, startSshd } from "../../test/help/sshd.ts";
+import { until } from "../../test/help/until.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { readRegistration, type RegisteredCluster } from "../local/registered.ts";
 import { type Ask, connectHead, type HeadConnection } from "./connect.ts";
@@ -332,16 +333,19 @@ describe("keys", () => {
 
   test("the agent's keys", async () => {
     const agent = join(dir, "agent.sock");
-    const [line = ""] = (await must(["ssh-agent", "-s", "-a", agent])).split("\n").filter((text) => text.includes("SSH_AGENT_PID"));
-    const pid = Number(/SSH_AGENT_PID=(\d+)/.exec(line)?.[1]);
+    const running = launch(["ssh-agent", "-D", "-a", agent]);
     process.env["SSH_AUTH_SOCK"] = agent;
     try {
-      await must(["ssh-add", "-q", key]);
+      await until(() => existsSync(agent), "the agent's socket");
+      await must(["ssh-add", "-q", key], { env: { SSH_AUTH_SOCK: agent, PATH: oldPath } });
       (await connected({ auth: { ssh_private_key: null } })).close();
-      (await connected({ identity: lockedKey })).close();
+      const asked: string[] = [];
+      (await connected({ identity: lockedKey }, withPassphrase("open sesame", asked))).close();
+      expect(asked).toEqual([]);
     } finally {
       delete process.env["SSH_AUTH_SOCK"];
-      process.kill(pid);
+      running.child.kill();
+      await running.ended;
     }
   });
 });

@@ -17,9 +17,12 @@ const passphraseTries = 3;
 
 interface Offer {
   label: string;
-  /** The method to try, or a text that says why it cannot be tried. */
-  method(): Promise<AnyAuthMethod | string>;
+  /** The method to try, or a text that says why it cannot be tried. `last`: nothing else is left to try. */
+  method(last: boolean): Promise<AnyAuthMethod | string>;
 }
+
+/** An encrypted file waits until everything that asks nobody was tried: the agent may hold the same key. */
+const later = "later";
 
 export class KeyOffers {
   /** What was offered so far, and what could not be and why; for messages. */
@@ -28,6 +31,7 @@ export class KeyOffers {
   private readonly parseKey: ParseKey;
   private readonly ask: Ask;
   private readonly offers: Offer[];
+  private readonly postponed: Offer[] = [];
 
   constructor(destination: Destination, parseKey: ParseKey, ask: Ask) {
     this.destination = destination;
@@ -38,7 +42,7 @@ export class KeyOffers {
     const agentOffer: Offer[] =
       agent === null
         ? []
-        : [{ label: `the keys of the agent`, method: async () => ({ type: "agent", username: destination.user, agent }) }];
+        : [{ label: "the keys of the agent", method: async () => ({ type: "agent", username: destination.user, agent }) }];
     // A key that was named comes first: it is the right one, and servers count failed tries.
     this.offers = destination.identities.length === 1 ? [...files, ...agentOffer] : [...agentOffer, ...files];
   }
@@ -46,11 +50,15 @@ export class KeyOffers {
   /** The next method, or null when nothing is left. */
   async next(): Promise<AnyAuthMethod | null> {
     for (;;) {
-      const offer = this.offers.shift();
+      const offer = this.offers.shift() ?? this.postponed.shift();
       if (offer === undefined) {
         return null;
       }
-      const method = await offer.method();
+      const method = await offer.method(this.offers.length === 0);
+      if (method === later) {
+        this.postponed.push(offer);
+        continue;
+      }
       if (typeof method !== "string") {
         this.tried.push(offer.label);
         return method;
@@ -62,7 +70,7 @@ export class KeyOffers {
   private fileOffer(path: string): Offer {
     return {
       label: path,
-      method: async () => {
+      method: async (last) => {
         let data: Buffer;
         try {
           data = await readFile(path);
@@ -73,7 +81,7 @@ export class KeyOffers {
         if (data.length > keyBytesMax) {
           return "not a private key";
         }
-        const key = await this.open(path, data);
+        const key = await this.open(path, data, last);
         if (typeof key === "string") {
           return key;
         }
@@ -82,11 +90,14 @@ export class KeyOffers {
     };
   }
 
-  private async open(path: string, data: Buffer): Promise<ParsedKey | string> {
+  private async open(path: string, data: Buffer, last: boolean): Promise<ParsedKey | string> {
     let parsed = this.parsed(data);
     if (parsed instanceof Error && /encrypted|passphrase/i.test(parsed.message)) {
       if (!this.ask.interactive) {
         return "it has a passphrase, and nobody is there to give it; use ssh-add";
+      }
+      if (!last) {
+        return later;
       }
       for (let attempt = 0; attempt < passphraseTries && parsed instanceof Error; attempt++) {
         const passphrase = await this.ask.passphrase(path);
