@@ -9,6 +9,9 @@ export type Log = Logger;
 
 /** A log that writes lines of this level and above to stderr. */
 export function openLog(level: "debug" | "info" | "warn" | "error"): Log {
+  const lines = destination({ fd: 2, sync: true });
+  // Whoever reads the log may end before the coordinator does; lost lines are no reason to end too.
+  lines.on("error", () => {});
   return pino(
     {
       level,
@@ -16,6 +19,6 @@ export function openLog(level: "debug" | "info" | "warn" | "error"): Log {
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: (label) => ({ level: label }) },
     },
-    destination({ fd: 2, sync: true }),
+    lines,
   );
 }

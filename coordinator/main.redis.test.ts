@@ -179,3 +179,14 @@ test("a stop while Redis is frozen does not wait for it", async () => {
   redis.thaw();
   expect(result.code).toBe(0);
 });
+
+test("it goes on when nobody reads its log any more", async () => {
+  const one = coordinator(await configFile("unread"));
+  await healthy("unread");
+  one.child.stderr?.destroy();
+  await redis.kill();
+  await until(async () => (await health("unread")).status === "unhealthy", "the loss to be noticed");
+  await redis.start();
+  await healthy("unread");
+  expect(one.child.exitCode).toBeNull();
+});
