@@ -110,4 +110,3 @@ it("ends quietly when nobody reads its output any more", async () => {
   expect(await ended).toBe(141);
   expect(text.err).toBe("");
 }, 60_000);
-

@@ -30,7 +30,7 @@ beforeEach(async () => {
   });
   const submitted = { value: { job_id: 1, handle: { cluster_name: "lab" } } };
   head.results.set("/launch", (call) =>
-    String((call.body as { task: string }).task).includes("run:") ? submitted : { value: { ...submitted.value, job_id: null } },
+    (call.body as { task: string }).task.includes("run:") ? submitted : { value: { ...submitted.value, job_id: null } },
   );
   head.results.set("/exec", submitted);
   head.results.set("/queue", { value: [] });
@@ -222,7 +222,21 @@ describe("launch", () => {
     await initialize();
     writeFileSync(join(home, "vars"), "# comment\nexport A='from file'\nB=b # more\n");
     const flags = ["-d", "--gpus", "V100:2", "--cpus", "4+", "--memory", "16", "--num-nodes", "2", "-n", "mine"];
-    const words = ["launch", "-c", "lab", ...flags, "--env", "A=hello world", "--env", "C", "--env-file", "vars", "--", "echo", "$A"];
+    const words = [
+      "launch",
+      "-c",
+      "lab",
+      ...flags,
+      "--env",
+      "A=hello world",
+      "--env",
+      "C",
+      "--env-file",
+      "vars",
+      "--",
+      "echo",
+      "$A",
+    ];
     const { code } = await sky(words, { env: { C: "from caller" } });
     expect(code).toBe(0);
     const body = head.calls[0]?.body as { task: string; no_setup: boolean };
@@ -245,7 +259,11 @@ describe("launch", () => {
     [["launch", "-c", "lab", "--env", "NOT_THERE", "x"], 1, "NOT_THERE is not set in your environment"],
     [["launch", "-c", "lab", "--env", "1=2", "x"], 1, "cannot be the name of an environment variable"],
     [["launch", "-c", "lab", "--num-nodes", "0", "x"], 2, "whole number of at least 1"],
-    [["exec", "lab"], 1, "Found uninitialized local cluster lab. Run this command to initialize it locally: sky launch -c lab ''"],
+    [
+      ["exec", "lab"],
+      1,
+      "Found uninitialized local cluster lab. Run this command to initialize it locally: sky launch -c lab ''",
+    ],
     [["logs", "lab"], 1, "Found uninitialized local cluster lab."],
     [["cancel", "lab", "1", "-y"], 1, "Found uninitialized local cluster lab."],
     [["down", "lab", "-y"], 1, "Found uninitialized local cluster lab."],
@@ -372,7 +390,9 @@ describe("lists", () => {
     rmSync(join(home, ".sky", "local", "bad.yml"));
     rmSync(join(home, ".sky", "local", "gone.yml"));
     const { err } = await sky(["status"]);
-    expect(err.replaceAll("\n", " ")).toContain("Removing local cluster gone from `sky status`. No config found in ~/.sky/local.");
+    expect(err.replaceAll("\n", " ")).toContain(
+      "Removing local cluster gone from `sky status`. No config found in ~/.sky/local.",
+    );
     expect((await sky(["status", "nope"])).code).toBe(1);
   });
 
@@ -383,7 +403,9 @@ describe("lists", () => {
     expect((await sky(["show-gpus", "V100", "--infra", "local/lab"])).out).toContain("8 of 8 free");
     expect((await sky(["gpus", "list", "lab"])).out).toContain("8 of 8 free");
     expect((await sky(["gpus", "list", "H100"])).out).toContain("No H100 on this cluster.");
-    expect(JSON.parse((await sky(["gpus", "list", "-o", "json"])).out)).toMatchObject({ lab: { nodes: [{ name: "n1" }, {}] } });
+    expect(JSON.parse((await sky(["gpus", "list", "-o", "json"])).out)).toMatchObject({
+      lab: { nodes: [{ name: "n1" }, {}] },
+    });
   });
 
   it("check names what is wrong and is content with one cluster", async () => {

@@ -209,7 +209,10 @@ function addGpusOptions(command: Command, context: Context, outcome: Outcome): v
     .option("-c, --cluster <name>", "one local cluster only")
     .option("--infra <name>", "the same, as local/NAME")
     .addOption(outputOption())
-    .addHelpText("after", examples("sky gpus list", "sky gpus list H100 -c lab", "sky gpus list --infra local/lab -o json"))
+    .addHelpText(
+      "after",
+      examples("sky gpus list", "sky gpus list H100 -c lab", "sky gpus list --infra local/lab -o json"),
+    )
     .action(async (kind: string | undefined, flags) => {
       const { gpus } = await import("./commands/gpus.ts");
       outcome.code = await gpus(context, kind ?? null, flags);

@@ -41,7 +41,10 @@ async function examine(context: Context, cluster: LocalCluster): Promise<Finding
 export async function check(context: Context, names: string[]): Promise<number> {
   const { screen } = context;
   const { green, red } = screen.colors;
-  const listing = names.length === 0 ? await listLocal(context) : { clusters: names.map((name) => findLocal(context, name)), warnings: [] };
+  const listing =
+    names.length === 0
+      ? await listLocal(context)
+      : { clusters: names.map((name) => findLocal(context, name)), warnings: [] };
   const { clusters } = listing;
   for (const warning of listing.warnings) {
     screen.note(screen.noteColors.yellow(warning));

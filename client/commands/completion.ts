@@ -118,13 +118,5 @@ function fish(all: Words[]): string {
 
 /** The script for this shell, from the commands that the program really has. */
 export function completion(shell: "bash" | "zsh" | "fish", program: Command): string {
-  const all = wordsOf(program);
-  switch (shell) {
-    case "bash":
-      return bash(all);
-    case "zsh":
-      return zsh(all);
-    case "fish":
-      return fish(all);
-  }
+  return { bash, zsh, fish }[shell](wordsOf(program));
 }

@@ -21,7 +21,7 @@ export interface Context {
   /** Connects to the head as the caller; client/ssh, loaded only when needed. */
   connect(cluster: RegisteredCluster): Promise<HeadStreams>;
   /** Resolves when the person presses Ctrl-C; `done` ends the waiting and gives Ctrl-C its usual meaning back. */
-  interrupted(): { signal: AbortSignal; done(): void };
+  interrupted(): { signal: AbortSignal; done: () => void };
 }
 
 /** The command line was wrong: `sky` ends with 2. */

@@ -33,7 +33,8 @@ async function takeDown(context: Context, cluster: LocalCluster, flags: DownFlag
     try {
       await calls.down();
     } catch (error) {
-      const nothingThere = error instanceof SkyError && ["ClusterDoesNotExist", "ClusterNotUpError"].includes(error.type);
+      const nothingThere =
+        error instanceof SkyError && ["ClusterDoesNotExist", "ClusterNotUpError"].includes(error.type);
       if (!nothingThere) {
         throw error;
       }
@@ -70,7 +71,9 @@ export async function down(context: Context, names: string[], flags: DownFlags):
     } catch (error) {
       failed = true;
       showFailure(error, screen, context.env);
-      screen.note(`Cluster ${cluster.name} was not taken down. \`sky down --purge ${cluster.name}\` forgets it here only.`);
+      screen.note(
+        `Cluster ${cluster.name} was not taken down. \`sky down --purge ${cluster.name}\` forgets it here only.`,
+      );
     }
   }
   return failed ? 1 : 0;

@@ -38,7 +38,8 @@ async function readSmallFile(path: string, what: string): Promise<string> {
     return await readFile(path, "utf8");
   } catch (error) {
     const code = error instanceof Error && "code" in error ? error.code : null;
-    const cause = code === "ENOENT" ? "there is no such file" : code === "EACCES" ? "you may not read it" : messageOf(error);
+    const cause =
+      code === "ENOENT" ? "there is no such file" : code === "EACCES" ? "you may not read it" : messageOf(error);
     throw new SkyError("ValueError", `Cannot read ${what} ${path}: ${cause}.`);
   }
 }
@@ -78,7 +79,11 @@ async function envOverrides(flags: TaskFlags, context: Context): Promise<Record<
     }
     const value = at < 0 ? context.env[key] : flag.slice(at + 1);
     if (value === undefined) {
-      throw new SkyError("ValueError", `--env ${key}: ${key} is not set in your environment.`, `Write --env ${key}=VALUE.`);
+      throw new SkyError(
+        "ValueError",
+        `--env ${key}: ${key} is not set in your environment.`,
+        `Write --env ${key}=VALUE.`,
+      );
     }
     pairs.push([key, value]);
   }

@@ -3,6 +3,7 @@
  * with several jobs, with the first that is not 0.
  */
 import { exitCodes } from "../../shared/api.ts";
+import { assertNever } from "../../shared/errors.ts";
 import type { JobStatus } from "../../shared/job.ts";
 import { colorStatus } from "../output/queue-text.ts";
 import type { Calls } from "../sdk/calls.ts";
@@ -34,6 +35,8 @@ function codeOf(status: JobStatus | null): number {
     case "SETTING_UP":
     case "RUNNING":
       return exitCodes.notFinished;
+    default:
+      return assertNever(status);
   }
 }
 

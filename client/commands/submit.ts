@@ -47,7 +47,8 @@ export async function afterSubmit(
   if (jobId !== null) {
     screen.print(`${screen.colors.cyan("⚙︎")} Job submitted, ID: ${jobId}`);
   }
-  const code = jobId === null || detach ? 0 : await followJob(context, calls, cluster, { id: jobId, follow: true, tail: 0 });
+  const code =
+    jobId === null || detach ? 0 : await followJob(context, calls, cluster, { id: jobId, follow: true, tail: 0 });
   if (code !== interruptedCode) {
     screen.print(usefulCommands(cluster, jobId, screen.colors));
   }

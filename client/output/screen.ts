@@ -78,7 +78,9 @@ export function createScreen(streams: ScreenStreams): Screen {
     }
     // Ctrl-D and Ctrl-C close the prompt without an answer; readline itself would wait for ever.
     const closed = new Promise<never>((_, reject) => {
-      lines.once("close", () => reject(new SkyError("RequestCancelled", "The question was not answered; stopped here.")));
+      lines.once("close", () =>
+        reject(new SkyError("RequestCancelled", "The question was not answered; stopped here.")),
+      );
     });
     closed.catch(() => undefined);
     lines.once("SIGINT", () => lines.close());

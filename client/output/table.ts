@@ -30,7 +30,9 @@ function cut(text: string, width: number, keepEnd: boolean): string {
   if (letters.length <= width) {
     return text;
   }
-  return keepEnd ? `…${letters.slice(letters.length - width + 1).join("")}` : `${letters.slice(0, width - 1).join("")}…`;
+  return keepEnd
+    ? `…${letters.slice(letters.length - width + 1).join("")}`
+    : `${letters.slice(0, width - 1).join("")}…`;
 }
 
 function settleWidths(columns: Column[], cells: string[][], limit: number): number[] {
@@ -70,14 +72,22 @@ export function formatTable(columns: Column[], rows: string[][], limit: number, 
     });
     return text.trimEnd();
   };
-  return [line(columns.map((column) => column.title), true), ...cells.map((row) => line(row, false))].join("\n");
+  return [
+    line(
+      columns.map((column) => column.title),
+      true,
+    ),
+    ...cells.map((row) => line(row, false)),
+  ].join("\n");
 }
 
 /** Breaks text at spaces so that every line, with `indent` in front, fits `limit`. A longer word stays whole. */
 export function wrap(text: string, indent: string, limit: number): string {
   const lines: string[] = [];
   let current = "";
-  for (const word of plain(text).split(" ").filter((part) => part !== "")) {
+  for (const word of plain(text)
+    .split(" ")
+    .filter((part) => part !== "")) {
     if (current !== "" && indent.length + current.length + 1 + word.length > limit) {
       lines.push(indent + current);
       current = word;

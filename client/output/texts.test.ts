@@ -51,7 +51,13 @@ const rows = queueResultSchema.parse([
     position: 1,
   }),
   jobRow(11, { status: "RUNNING", submitted_at: now - 4000, start_at: now - 3723 }),
-  jobRow(2, { job_name: null, status: "FAILED_SETUP", submitted_at: now - 9e4, start_at: now - 9e4, end_at: now - 89_998 }),
+  jobRow(2, {
+    job_name: null,
+    status: "FAILED_SETUP",
+    submitted_at: now - 9e4,
+    start_at: now - 9e4,
+    end_at: now - 89_998,
+  }),
 ]);
 
 describe("queue", () => {
@@ -144,9 +150,31 @@ it("gpus list", () => {
     cluster: "lab",
     unknown_attempts: 0,
     nodes: [
-      { ...node, name: "n1", state: "UP", accelerators: { V100: 4 }, accelerators_free: { V100: 1 }, last_report_seconds_ago: 1 },
-      { ...node, name: "n2", state: "UNREACHABLE", accelerators: { V100: 8 }, accelerators_free: {}, last_report_seconds_ago: 90 },
-      { ...node, name: "n3", state: "UP", accelerators: {}, accelerators_free: {}, last_report_seconds_ago: 1, warnings: ["mixed"] },
+      {
+        ...node,
+        name: "n1",
+        state: "UP",
+        accelerators: { V100: 4 },
+        accelerators_free: { V100: 1 },
+        last_report_seconds_ago: 1,
+      },
+      {
+        ...node,
+        name: "n2",
+        state: "UNREACHABLE",
+        accelerators: { V100: 8 },
+        accelerators_free: {},
+        last_report_seconds_ago: 90,
+      },
+      {
+        ...node,
+        name: "n3",
+        state: "UP",
+        accelerators: {},
+        accelerators_free: {},
+        last_report_seconds_ago: 1,
+        warnings: ["mixed"],
+      },
     ],
   });
   expect(gpusText(result, null, 80, none)).toMatchInlineSnapshot(`

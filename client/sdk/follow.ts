@@ -99,9 +99,7 @@ export async function follow(
           try {
             return await once();
           } catch (error) {
-            if (signal.aborted) {
-              throw new Error("stopped");
-            }
+            signal.throwIfAborted();
             // Text that arrived is progress: the minute starts anew.
             if (received > before && error instanceof LostConnection) {
               throw new Progressed(error);

@@ -105,7 +105,9 @@ export async function persist<T>(transport: Transport, patience: Patience, attem
       if (now >= sayAgainAt) {
         sayAgainAt = now + sayEveryMs;
         const left = Math.max(1, Math.ceil((limitFor(error, patience) - triedMs) / 1000));
-        patience.say(`Cluster '${transport.clusterName}': ${error.message}; trying again (for up to ${left} s more)...`);
+        patience.say(
+          `Cluster '${transport.clusterName}': ${error.message}; trying again (for up to ${left} s more)...`,
+        );
       }
       await delay(Math.min(100 * 2 ** tries, 2000));
     }

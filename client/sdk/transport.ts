@@ -63,14 +63,21 @@ class StreamAgent extends Agent {
     _options: ClientRequestArgs,
     callback?: (error: Error | null, stream: Duplex) => void,
   ): undefined {
-    this.#open().then(
-      (stream) => {
-        // A half-open stream that the other end has closed must not be taken for the next call.
-        stream.once("end", () => stream.destroy());
-        callback?.(null, stream);
-      },
-      (error: unknown) => callback?.(error instanceof Error ? error : new Error(messageOf(error)), null as never),
-    );
+    void this.#deliver((error, stream) => callback?.(error, stream));
+  }
+
+  async #deliver(give: (error: Error | null, stream: Duplex) => void): Promise<void> {
+    let stream: Duplex;
+    try {
+      stream = await this.#open();
+    } catch (error) {
+      // Node's type asks for a stream beside an error; it looks at the error first.
+      give(error instanceof Error ? error : new Error(messageOf(error)), null as never);
+      return;
+    }
+    // A half-open stream that the other end has closed must not be taken for the next call.
+    stream.once("end", () => stream.destroy());
+    give(null, stream);
   }
 
   override keepSocketAlive(): boolean {

@@ -1,0 +1,94 @@
+/** What the person reads when a call could not be made, by how far the connection came. */
+import { describe, expect, it } from "vitest";
+import { SkyError } from "../../shared/errors.ts";
+import { failureOf, replyFailure, Unavailable } from "./replies.ts";
+import { explained, type Patience, persist } from "./requests.ts";
+import { LostConnection, Transport } from "./transport.ts";
+
+const change: Patience = { limitMs: 0, say: () => undefined, afterGivingUp: "`sky queue lab` shows it." };
+const reading: Patience = { ...change, afterGivingUp: null };
+const refused = new SkyError("ConnectionError", "Cannot connect to alice@head:22: nothing listens.", "Check sshd.");
+
+describe("explained", () => {
+  it.each([
+    ["the way itself", new LostConnection(refused, "nowhere"), change, refused.message, "Check sshd."],
+    ["no coordinator", new LostConnection(refused, "head"), reading, refused.message, "Check sshd."],
+    [
+      "a change that was cut off and cannot be repeated",
+      new LostConnection(refused, "coordinator"),
+      change,
+      `The connection was lost. ${refused.message}`,
+      "`sky queue lab` shows it.",
+    ],
+    [
+      "a cut",
+      new LostConnection(new Error("read ECONNRESET"), "coordinator"),
+      change,
+      "Lost the connection to cluster 'lab': read ECONNRESET. Gave up after 3 s.",
+      "`sky queue lab` shows it.",
+    ],
+    [
+      "a full disk",
+      new Unavailable("The coordinator's disk is nearly full.", "An admin must free space there."),
+      change,
+      "The coordinator of cluster 'lab' cannot serve now: The coordinator's disk is nearly full.",
+      "An admin must free space there.",
+    ],
+  ])("%s", (_, error, patience, message, hint) => {
+    expect(explained("lab", error, patience, 3000)).toMatchObject({ message, hint });
+  });
+});
+
+describe("persist", () => {
+  const transport = new Transport("lab", () => Promise.reject(new Error("not used")));
+
+  it("tries what may pass until the limit, and nothing else", async () => {
+    let tries = 0;
+    const said: string[] = [];
+    const patience: Patience = { ...reading, limitMs: 150, say: (text) => said.push(text) };
+    const failing = persist(transport, patience, async () => {
+      tries += 1;
+      throw new LostConnection(new Error("cut"), "coordinator");
+    });
+    await expect(failing).rejects.toThrow("Lost the connection to cluster 'lab': cut. Gave up after 0 s.");
+    expect(tries).toBeGreaterThan(1);
+    expect(said).toEqual(["Cluster 'lab': cut; trying again (for up to 1 s more)..."]);
+    tries = 0;
+    const refusing = persist(transport, patience, async () => {
+      tries += 1;
+      throw refused;
+    });
+    await expect(refusing).rejects.toBe(refused);
+    expect(tries).toBe(1);
+  });
+});
+
+describe("replies", () => {
+  it.each([
+    [
+      403,
+      '{"detail":{"type":"PermissionDeniedError","message":"Not you.","hint":"Ask."}}',
+      "PermissionDeniedError",
+      "Not you.",
+    ],
+    [400, '{"error":"version_mismatch","message":"Too old."}', "ValueError", "Too old."],
+    [422, '{"detail":"no"}', "ValueError", "no"],
+    [500, "<html>", "InternalError", "Cluster 'lab' answered with HTTP status 500"],
+    [404, '{"detail":{"type":"NewKind","message":"x"}}', "InternalError", "x"],
+  ])("%i %s", (status, text, type, message) => {
+    expect(replyFailure("lab", status, text)).toMatchObject({ type, message });
+  });
+
+  it.each([503, 429])("%i may pass", (status) => {
+    const text = '{"detail":{"type":"ServerUnavailableError","message":"Busy.","hint":"Wait."}}';
+    const error = replyFailure("lab", status, text);
+    expect(error).toBeInstanceOf(Unavailable);
+    expect(error).toMatchObject({ message: "Busy", hint: "Wait." });
+  });
+
+  it("a request that failed because the store was away may pass too", () => {
+    const text = JSON.stringify({ object: "", type: "ServerUnavailableError", message: "Redis.", hint: null });
+    expect(failureOf(text, "FAILED")).toBeInstanceOf(Unavailable);
+    expect(failureOf("null", "CANCELLED")).toMatchObject({ type: "RequestCancelled" });
+  });
+});
