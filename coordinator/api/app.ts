@@ -11,7 +11,7 @@ import type { Context } from "hono";
 import { apiBodyBytesMax, apiVersion, headers } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import { accountOf, requireJobUser } from "./identity.ts";
+import { accountOf, type Peer, requireJobUser } from "./identity.ts";
 import { errorForUser } from "./requests.ts";
 import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
@@ -21,7 +21,6 @@ import { logRoutes } from "./routes-logs.ts";
 import { onpremRoutes } from "./routes-onprem.ts";
 import { requestRoutes } from "./routes-requests.ts";
 import { submitRoutes } from "./routes-submit.ts";
-import type { Peer } from "./server.ts";
 
 type Bindings = { Bindings: HttpBindings };
 
@@ -89,7 +88,11 @@ class BodyBudget {
 
 const tooLarge = (): RouteReply =>
   errorReply(
-    new SkyError("ValueError", `The body is over ${apiBodyBytesMax / 1024 / 1024} MB.`, "Put large data into files, not into the task."),
+    new SkyError(
+      "ValueError",
+      `The body is over ${apiBodyBytesMax / 1024 / 1024} MB.`,
+      "Put large data into files, not into the task.",
+    ),
     413,
   );
 
@@ -187,10 +190,14 @@ export function buildApp(
       outgoing.shouldKeepAlive = false;
       return tooLarge();
     }
-    const release = route.bodySchema === null ? () => undefined : budget.take(peer.uid, Math.max(declaredBytes, smallBodyBytes));
+    const release =
+      route.bodySchema === null ? () => undefined : budget.take(peer.uid, Math.max(declaredBytes, smallBodyBytes));
     if (release === null) {
       outgoing.shouldKeepAlive = false;
-      return errorReply(new SkyError("ServerUnavailableError", "You have too many large bodies on the way.", "Try again."), 429);
+      return errorReply(
+        new SkyError("ServerUnavailableError", "You have too many large bodies on the way.", "Try again."),
+        429,
+      );
     }
     try {
       return await answer(route, c, await accountOf(peer.uid, context.parts.accounts), context);
@@ -198,19 +205,23 @@ export function buildApp(
       release();
     }
   };
-  const handler = (route: Route) => async (c: Context<Bindings>): Promise<Response> => {
-    try {
-      return asResponse(await call(route, c));
-    } catch (error) {
-      return asResponse(errorReply(errorForUser(error, context.log)));
-    }
-  };
+  const handler =
+    (route: Route) =>
+    async (c: Context<Bindings>): Promise<Response> => {
+      try {
+        return asResponse(await call(route, c));
+      } catch (error) {
+        return asResponse(errorReply(errorForUser(error, context.log)));
+      }
+    };
   const declared = [...routes, documentRoute(app, context)];
   for (const route of declared) {
     app.on(route.method, route.path, handler(route));
     publish(app, route);
   }
-  app.notFound((c) => asResponse(errorReply(new SkyError("NotSupportedError", `There is no ${c.req.method} ${c.req.path} here.`), 404)));
+  app.notFound((c) =>
+    asResponse(errorReply(new SkyError("NotSupportedError", `There is no ${c.req.method} ${c.req.path} here.`), 404)),
+  );
   return { app, declared };
 }
 
@@ -219,9 +230,17 @@ function refusalError(status: 403 | 429 | 503): SkyError {
     case 403:
       return new SkyError("PermissionDeniedError", "Calls from web pages (with an Origin header) are refused.");
     case 429:
-      return new SkyError("ServerUnavailableError", "You have too many open connections to the coordinator.", "Close some.");
+      return new SkyError(
+        "ServerUnavailableError",
+        "You have too many open connections to the coordinator.",
+        "Close some.",
+      );
     case 503:
-      return new SkyError("ServerUnavailableError", "The coordinator has too many open connections.", "Try again in a moment.");
+      return new SkyError(
+        "ServerUnavailableError",
+        "The coordinator has too many open connections.",
+        "Try again in a moment.",
+      );
   }
 }
 
@@ -231,7 +250,8 @@ function publish(app: OpenAPIHono<Bindings>, route: Route): void {
     method: route.method === "GET" ? "get" : "post",
     path: route.path,
     summary: route.summary,
-    description: route.identity === "jobUser" ? "The caller must be allowed to run jobs." : "Any account of the head machine.",
+    description:
+      route.identity === "jobUser" ? "The caller must be allowed to run jobs." : "Any account of the head machine.",
     ...(route.bodySchema === null
       ? {}
       : { request: { body: { content: { "application/json": { schema: route.bodySchema } } } } }),

@@ -24,7 +24,9 @@ export function handleOf(clusterName: string, nodes: number): { cluster_name: st
 function nodeText(node: NodeRow): string {
   const accelerators = Object.entries(node.accelerators).map(([kind, count]) => `${kind}:${count}`);
   const gpus = accelerators.length === 0 ? "" : `gpus=${accelerators.join("+")}, `;
-  return node.state === "NEVER_SEEN" ? "(not seen yet)" : `(${gpus}cpus=${node.cpus}, mem=${Math.floor(node.memory_gb)})`;
+  return node.state === "NEVER_SEEN"
+    ? "(not seen yet)"
+    : `(${gpus}cpus=${node.cpus}, mem=${Math.floor(node.memory_gb)})`;
 }
 
 /** `2x(gpus=V100:4, cpus=32, mem=128), 1x(cpus=8, mem=32)`: equal nodes are counted together. */

@@ -42,6 +42,12 @@ export function peerUid(socket: Socket): Uid | null {
   return uid.success ? uid.data : null;
 }
 
+/** What is known of a connection from the moment it was accepted. `refusal` is the status that all its requests get. */
+export interface Peer {
+  uid: Uid;
+  refusal: 429 | 503 | null;
+}
+
 /** The account of a uid. Throws PermissionDeniedError when there is none, ServerUnavailableError when nobody can say. */
 export async function accountOf(uid: Uid, accounts: Accounts): Promise<Account> {
   let account: Account | null;
@@ -62,7 +68,10 @@ export async function accountOf(uid: Uid, accounts: Accounts): Promise<Account> 
     );
   }
   if (account.uid !== uid) {
-    throw new SkyError("PermissionDeniedError", `The name service gave an account of uid ${account.uid} for uid ${uid}.`);
+    throw new SkyError(
+      "PermissionDeniedError",
+      `The name service gave an account of uid ${account.uid} for uid ${uid}.`,
+    );
   }
   return account;
 }

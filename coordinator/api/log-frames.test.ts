@@ -37,16 +37,21 @@ describe("LogFrameParser", () => {
       fc.integer({ min: 1, max: 4_000_000 }).map((pid) => logFrame("pid", String(pid))),
     );
     fc.assert(
-      fc.property(fc.array(frame), fc.string({ maxLength: 40 }), fc.infiniteStream(fc.nat()), (frames, fault, stream) => {
-        const bytes = Buffer.concat([...frames, logFrame("end", fault)]);
-        const cuts = [...stream.take(12)].map((cut) => cut % (bytes.length + 1));
-        const single = parse(
-          bytes,
-          Array.from({ length: bytes.length }, (_, index) => index),
-        );
-        expect(joined(parse(bytes, cuts))).toEqual(joined(parse(bytes, [])));
-        expect(joined(single)).toEqual(joined(parse(bytes, [])));
-      }),
+      fc.property(
+        fc.array(frame),
+        fc.string({ maxLength: 40 }),
+        fc.infiniteStream(fc.nat()),
+        (frames, fault, stream) => {
+          const bytes = Buffer.concat([...frames, logFrame("end", fault)]);
+          const cuts = [...stream.take(12)].map((cut) => cut % (bytes.length + 1));
+          const single = parse(
+            bytes,
+            Array.from({ length: bytes.length }, (_, index) => index),
+          );
+          expect(joined(parse(bytes, cuts))).toEqual(joined(parse(bytes, [])));
+          expect(joined(single)).toEqual(joined(parse(bytes, [])));
+        },
+      ),
     );
   });
 

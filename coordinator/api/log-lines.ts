@@ -13,8 +13,7 @@ export function waitingLine(nodes: number): string {
   return `├── Waiting for task resources on ${nodes} node${nodes === 1 ? "" : "s"}.`;
 }
 
-export const startedLine =
-  "└── Job started. Streaming logs... (Ctrl-C to exit log streaming; job will not be killed)";
+export const startedLine = "└── Job started. Streaming logs... (Ctrl-C to exit log streaming; job will not be killed)";
 
 /** What a reader sees of a rank's place: its label, its address, and whether the cluster has one node only. */
 export interface RankPlace {
@@ -70,7 +69,9 @@ function failureLines(id: JobId, record: JobRecord): string[] {
       lines.push("A return code of 139 means that a process was ended by SIGSEGV (segmentation fault).");
     }
     if (codes.includes(killedCode)) {
-      lines.push("A return code of 137 means that a process was killed, often because another node failed or memory ran out.");
+      lines.push(
+        "A return code of 137 means that a process was killed, often because another node failed or memory ran out.",
+      );
     }
     return lines;
   }
@@ -80,10 +81,9 @@ function failureLines(id: JobId, record: JobRecord): string[] {
 /** What is said after the output of a job that has ended. */
 export function endLines(id: JobId, record: JobRecord): string[] {
   const lines = failureLines(id, record);
+  // Return codes say more than the reason, which repeats them.
   if (lines.length === 0 && record.end !== "SUCCEEDED" && record.reason !== null) {
     lines.push(record.end === "CANCELLED" ? record.reason : `ERROR: Job ${id}: ${record.reason}`);
-  } else if (record.reason !== null && record.end !== "SUCCEEDED") {
-    lines.push(record.reason);
   }
   lines.push(`✓ Job finished (status: ${statusOf(record)}).`);
   return lines;

@@ -183,7 +183,9 @@ class JobReader {
   async #readRanks(attempt: AttemptRecord): Promise<void> {
     const several = attempt.ranks.length > 1;
     const faults = await Promise.all(
-      attempt.ranks.map((_, rank) => new RankReader(this.#reading, this.#id, this.#writer, attempt, rank, several).run()),
+      attempt.ranks.map((_, rank) =>
+        new RankReader(this.#reading, this.#id, this.#writer, attempt, rank, several).run(),
+      ),
     );
     for (const fault of faults) {
       if (fault !== null) {

@@ -59,7 +59,11 @@ describe("pickle", () => {
         fc.double({ noNaN: true, noDefaultInfinity: true }).filter((number) => !Object.is(number, -0)),
         fc.string({ unit: "grapheme" }),
         fc.array(tie("node"), { maxLength: 4 }),
-        fc.dictionary(fc.string({ minLength: 1 }).filter((key) => key !== "__proto__"), tie("node"), { maxKeys: 4 }),
+        fc.dictionary(
+          fc.string({ minLength: 1 }).filter((key) => key !== "__proto__"),
+          tie("node"),
+          { maxKeys: 4 },
+        ),
       ),
     })).node;
     const values = fc.sample(value, { numRuns: 200, seed: 7 });

@@ -5,7 +5,14 @@
  */
 
 /** What can be pickled. */
-export type PickleValue = string | number | boolean | null | PickleValue[] | PickleTuple | { [key: string]: PickleValue };
+export type PickleValue =
+  | string
+  | number
+  | boolean
+  | null
+  | PickleValue[]
+  | PickleTuple
+  | { [key: string]: PickleValue };
 
 /** A Python tuple; a class so that no map with a key of the same name can be mistaken for one. */
 export class PickleTuple {

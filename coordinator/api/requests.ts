@@ -149,7 +149,11 @@ export class RequestTable {
     const matches =
       idOrPrefix === "" ? [] : this.list(uid, { all: true }).filter((entry) => entry.id.startsWith(idOrPrefix));
     if (matches.length > 1) {
-      throw new SkyError("ValueError", `Request id prefix '${idOrPrefix}' is ambiguous.`, "Give more characters of it.");
+      throw new SkyError(
+        "ValueError",
+        `Request id prefix '${idOrPrefix}' is ambiguous.`,
+        "Give more characters of it.",
+      );
     }
     const match = matches[0];
     if (match === undefined) {
@@ -237,7 +241,11 @@ export class RequestTable {
       throw new SkyError("PermissionDeniedError", `Request id '${known.id}' is taken.`, "Use a new uuid.");
     }
     if (known.spec.name !== spec.name) {
-      throw new SkyError("ValueError", `Request id '${known.id}' belongs to a '${known.spec.name}' call.`, "Use a new uuid.");
+      throw new SkyError(
+        "ValueError",
+        `Request id '${known.id}' belongs to a '${known.spec.name}' call.`,
+        "Use a new uuid.",
+      );
     }
   }
 
@@ -246,7 +254,11 @@ export class RequestTable {
     const own = [...this.#entries.values()].filter((entry) => entry.spec.account.uid === uid);
     this.#drop(own, own.length - this.#limits.perUser + 1, `You have ${this.#limits.perUser} unfinished requests`);
     const all = [...this.#entries.values()];
-    this.#drop(all, all.length - this.#limits.total + 1, `The coordinator holds ${this.#limits.total} unfinished requests`);
+    this.#drop(
+      all,
+      all.length - this.#limits.total + 1,
+      `The coordinator holds ${this.#limits.total} unfinished requests`,
+    );
   }
 
   #drop(entries: RequestEntry[], count: number, complaint: string): void {
@@ -259,7 +271,11 @@ export class RequestTable {
       ...finished.filter((entry) => entry.fetchedAt === null),
     ].slice(0, count);
     if (order.length < count) {
-      throw new SkyError("ServerUnavailableError", `${complaint}.`, "Try again when some have ended (`sky api status`).");
+      throw new SkyError(
+        "ServerUnavailableError",
+        `${complaint}.`,
+        "Try again when some have ended (`sky api status`).",
+      );
     }
     for (const entry of order) {
       this.#entries.delete(entry.id);
@@ -286,9 +302,9 @@ export function requestedId(header: string | undefined): RequestId | null {
   return id.success ? id.data : null;
 }
 
-/** `user_hash` and `user_id` of SkyPilot's records: here the uid, which is what names a user. */
+/** `user_hash` and `user_id` of SkyPilot's records: eight hexadecimal digits, here of the uid, which is what names a user. */
 export function userHash(uid: Uid): string {
-  return String(uid);
+  return uid.toString(16).padStart(8, "0");
 }
 
 /** The payload of `/api/get`; `readable` gives the form of `/api/status`, in which nothing is pickled. */

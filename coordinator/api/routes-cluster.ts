@@ -5,9 +5,9 @@
 import { z } from "zod";
 import { downBodySchema, statusBodySchema } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
+import { nodeRows } from "../core/views.ts";
 import { startCall } from "./call.ts";
 import { clusterRecord, resourcesStr } from "./cluster-record.ts";
-import { nodesOf } from "./core-views.ts";
 import { liveParts, untilJob } from "./job-watch.ts";
 import { type Call, userHash } from "./requests.ts";
 import { type ApiContext, type Route, type RouteCall, route } from "./route.ts";
@@ -25,7 +25,7 @@ async function status(call: RouteCall<z.infer<typeof statusBodySchema>>): Promis
   const own = context.config.cluster;
   // A user may have registered this cluster under another name: the name asked for is the name given.
   const names = body.cluster_names ?? [own];
-  const { nodes } = nodesOf(loop.state, own, Date.now());
+  const nodes = nodeRows(loop.state, Date.now());
   return names.slice(0, 1).map((clusterName) =>
     clusterRecord({
       clusterName,
@@ -59,7 +59,7 @@ async function down(context: ApiContext, uid: number, running: Call): Promise<nu
 
 function checkText(context: ApiContext): string {
   const { loop } = liveParts(context.parts);
-  const { nodes } = nodesOf(loop.state, context.config.cluster, Date.now());
+  const nodes = nodeRows(loop.state, Date.now());
   const lines = [`  Local (${context.config.cluster}): enabled [compute]`, `    ${resourcesStr(nodes)}`];
   for (const node of nodes) {
     const complaints = node.state === "UP" ? node.warnings : [`is ${node.state}`, ...node.warnings];
@@ -72,7 +72,7 @@ function checkText(context: ApiContext): string {
 function acceleratorCounts(context: ApiContext): Record<string, number[]> {
   const { loop } = liveParts(context.parts);
   const most = new Map<string, number>();
-  for (const node of nodesOf(loop.state, context.config.cluster, Date.now()).nodes) {
+  for (const node of nodeRows(loop.state, Date.now())) {
     for (const [kind, count] of Object.entries(node.accelerators)) {
       most.set(kind, Math.max(most.get(kind) ?? 0, count));
     }

@@ -3,17 +3,12 @@
  * caller's uid, so another user's job is simply not there. A cancel is answered when it is durable.
  */
 import type { z } from "zod";
-import {
-  type QueueRow,
-  cancelBodySchema,
-  jobStatusBodySchema,
-  queueBodySchema,
-} from "../../shared/api.ts";
+import { type QueueRow, cancelBodySchema, jobStatusBodySchema, queueBodySchema } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { JobId } from "../../shared/ids.ts";
 import { type JobStatus, statusOf } from "../../shared/job.ts";
+import { jobsToCancel, queueRowOf, queueRows } from "../core/views.ts";
 import { startCall } from "./call.ts";
-import { activeRows, idsToCancel, rowOf } from "./core-views.ts";
 import { isAdmin } from "./identity.ts";
 import { latestJob, liveParts, readJob } from "./job-watch.ts";
 import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
@@ -22,21 +17,27 @@ import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): Promise<QueueRow[]> {
   const { context, account, body } = call;
   const live = liveParts(context.parts);
+  const { uid } = account;
+  const limit = context.config.limits.finished_jobs_kept_per_user;
+  const finished = body.skip_finished ? [] : await live.queue.finished(uid, limit);
+  // From here on nothing waits, so no job can move between the lists.
+  const { state } = live.loop;
   const everybody = body.all_users && isAdmin(account, context.config.admin_group);
-  const rows = activeRows(live.loop.state, everybody ? null : account.uid);
-  if (!body.skip_finished) {
-    const known = new Set(rows.filter((row) => row.user_hash === String(account.uid)).map((row) => row.job_id));
-    const limit = context.config.limits.finished_jobs_kept_per_user;
-    for (const job of await live.queue.finished(account.uid, limit)) {
-      if (!known.has(job.id)) {
-        rows.push(rowOf(job.id, job.record));
-      }
-    }
+  const rows = queueRows(state, everybody ? null : uid, Date.now());
+  const listed = new Set(finished.map((job) => job.id));
+  // A job whose end is being written is in neither list.
+  const ending = [...state.jobs.values()].filter(
+    (job) => !body.skip_finished && job.uid === uid && job.record.phase === "ended" && !listed.has(job.id),
+  );
+  for (const job of [...ending, ...finished]) {
+    rows.push(queueRowOf({ id: job.id, record: job.record }, job.record.reason, null));
   }
   return rows.sort((a, b) => b.submitted_at - a.submitted_at || b.job_id - a.job_id);
 }
 
-async function statusesFor(call: RouteCall<z.infer<typeof jobStatusBodySchema>>): Promise<Record<string, JobStatus | null>> {
+async function statusesFor(
+  call: RouteCall<z.infer<typeof jobStatusBodySchema>>,
+): Promise<Record<string, JobStatus | null>> {
   const live = liveParts(call.context.parts);
   const { uid } = call.account;
   let ids: readonly JobId[] | null = call.body.job_ids;
@@ -55,13 +56,17 @@ async function statusesFor(call: RouteCall<z.infer<typeof jobStatusBodySchema>>)
 function cancel(call: RouteCall<z.infer<typeof cancelBodySchema>>): RouteReply {
   const { context, account, body } = call;
   if (body.all_users) {
-    throw new SkyError("NotSupportedError", "Cancelling other users' jobs is not supported.", "`sky cancel -a` cancels all of yours.");
+    throw new SkyError(
+      "NotSupportedError",
+      "Cancelling other users' jobs is not supported.",
+      "`sky cancel -a` cancels all of yours.",
+    );
   }
   return startCall(call, { name: "cancel", cluster: body.cluster_name, readOnly: false }, async (running) => {
     const live = liveParts(context.parts);
     const asked = body.job_ids;
-    const wanted = body.all ? "all" : asked === null || asked.length === 0 ? "latest" : asked;
-    const ids = idsToCancel(live.loop.state, account.uid, wanted);
+    const named = asked === null || asked.length === 0 ? null : asked;
+    const ids = jobsToCancel(live.loop.state, account.uid, { ids: named, all: body.all });
     const missed = (asked ?? []).filter((id) => !body.all && !ids.includes(id));
     if (missed.length > 0) {
       running.print(`You have no unfinished job ${missed.join(", ")}.\n`);

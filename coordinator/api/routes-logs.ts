@@ -6,7 +6,7 @@
 import type { ServerResponse } from "node:http";
 import { headers, logsBodySchema } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
-import { whyWaiting } from "./core-views.ts";
+import { explain } from "../core/explain.ts";
 import { liveParts } from "./job-watch.ts";
 import { ReaderGone, type TextSink, streamLogs } from "./logs.ts";
 import { requestedId } from "./requests.ts";
@@ -95,7 +95,7 @@ async function logs(call: RouteCall<z.infer<typeof logsBodySchema>>): Promise<Ro
         sink,
         signal: running.signal,
         notices: context.notices,
-        why: (state, reader, id) => whyWaiting(state, reader.uid, id),
+        why: (state, reader, id) => explain(state, reader.uid, id, Date.now()).reason,
         times: context.logTimes,
       });
     },

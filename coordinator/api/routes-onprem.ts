@@ -5,7 +5,7 @@
 import type { NodesResult, whoamiResultSchema } from "../../shared/api.ts";
 import { refusalOf } from "../../shared/users-policy.ts";
 import type { z } from "zod";
-import { nodesOf } from "./core-views.ts";
+import { nodeRows, unknownAttempts } from "../core/views.ts";
 import { liveParts } from "./job-watch.ts";
 import { type Route, json, plainRoute } from "./route.ts";
 
@@ -17,7 +17,11 @@ export const onpremRoutes: Route[] = [
     summary: "The cluster's nodes with what they have and what is free.",
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
-      const result: NodesResult = nodesOf(loop.state, context.config.cluster, Date.now());
+      const result: NodesResult = {
+        cluster: context.config.cluster,
+        unknown_attempts: unknownAttempts(loop.state),
+        nodes: nodeRows(loop.state, Date.now()),
+      };
       return json(result);
     },
   }),

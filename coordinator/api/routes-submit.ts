@@ -12,9 +12,10 @@ import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
 import type { Account } from "../../shared/users-policy.ts";
+import { neverFits } from "../core/explain.ts";
+import type { State } from "../core/state.ts";
 import { startCall } from "./call.ts";
 import { handleOf } from "./cluster-record.ts";
-import { countWaiting, neverFitsText } from "./core-views.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
 import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
 
@@ -32,28 +33,12 @@ interface Submission {
   noSetup: boolean;
 }
 
-/**
- * The one task in the text. SkyPilot's client sends a header document with the name before it; its lines become empty
- * ones, so that faults keep their line numbers.
- */
-export function taskOf(text: string): Task {
-  const documents = text.split(/^---[ \t]*$/m);
-  const filled = documents.filter((document) => document.trim() !== "");
-  if (filled.length > 2) {
-    throw new SkyError("NotSupportedError", "A task file with several tasks is not supported yet.", "Submit them one by one.");
-  }
-  const [header, body] = filled;
-  if (header === undefined || body === undefined) {
-    return readTask(text, { file: "task" });
-  }
-  if (!/^\s*name:[^\n]*\s*$/.test(header)) {
-    throw new SkyError("NotSupportedError", "A task file with several tasks is not supported yet.", "Submit them one by one.");
-  }
-  const linesBefore = text.slice(0, text.indexOf(body)).split("\n").length - 1;
-  return readTask("\n".repeat(linesBefore) + body, { file: "task" });
+/** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
+function taskOf(text: string): Task {
+  return readTask(text.trim() === "" ? "{}" : text, { file: "task" });
 }
 
-export function shapeOf(task: Task): Shape {
+function shapeOf(task: Task): Shape {
   return {
     nodes: task.numNodes,
     accelerators: task.resources.accelerators,
@@ -63,7 +48,7 @@ export function shapeOf(task: Task): Shape {
 }
 
 /** The RESOURCES column: `2x[V100:4]`, `1x[CPU:0.5]`, `1x[CPU:4, mem=16]`. */
-export function resourcesTextOf(shape: Shape): string {
+function resourcesTextOf(shape: Shape): string {
   const { accelerators, cpus, memoryGb } = shape;
   const main = accelerators === null ? `CPU:${cpus}` : `${accelerators.kind}:${accelerators.count}`;
   return `${shape.nodes}x[${main}${memoryGb > 0 ? `, mem=${memoryGb}` : ""}]`.slice(0, 200);
@@ -84,6 +69,14 @@ async function requireDisk(context: ApiContext): Promise<void> {
       "Running and queued jobs go on. An admin must free space there.",
     );
   }
+}
+
+function countWaiting(state: State, uid: number): number {
+  let count = 0;
+  for (const job of state.jobs.values()) {
+    count += job.uid === uid && job.record.phase === "waiting" ? 1 : 0;
+  }
+  return count;
 }
 
 function requireRoom(context: ApiContext, live: LiveParts, account: Account): void {
@@ -142,7 +135,7 @@ async function submitTask(
   const takesSetup = submission.kind === "launch" && !submission.noSetup;
   const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
   const live = liveParts(context.parts);
-  const never = neverFitsText(live.loop.state, shapeOf(task));
+  const never = neverFits(live.loop.state, shapeOf(task));
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
   }
@@ -201,7 +194,6 @@ function submit(call: RouteCall<unknown>, submission: Submission): RouteReply {
     },
   );
 }
-
 
 export const submitRoutes: Route[] = [
   route({

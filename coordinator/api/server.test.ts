@@ -44,7 +44,15 @@ describe("routes", () => {
     cluster = await startTestCluster();
     const log = openLog("error");
     const requests = new RequestTable(log);
-    const context = { parts: noParts, config: cluster.config, build, requests, notices: new WaitingNotices(), logTimes, log };
+    const context = {
+      parts: noParts,
+      config: cluster.config,
+      build,
+      requests,
+      notices: new WaitingNotices(),
+      logTimes,
+      log,
+    };
     const { app, declared } = buildApp(context, () => null);
     const routed = app.routes.map((one) => `${one.method} ${one.path}`).sort();
     expect(routed).toEqual(declared.map((one) => `${one.method} ${one.path}`).sort());
@@ -100,7 +108,9 @@ describe.skipIf(!isRoot)("identity", () => {
     const reply = await cluster.call("POST", "/launch", { task: "run: 'true'", cluster_name: "lab" });
     expect(reply.status).toBe(403);
     expect(reply.text).toContain("it is a system account");
-    expect((await cluster.call("GET", "/onprem/whoami")).json).toMatchObject({ refused: expect.stringContaining("system account") });
+    expect((await cluster.call("GET", "/onprem/whoami")).json).toMatchObject({
+      refused: expect.stringContaining("system account"),
+    });
   });
 });
 
@@ -115,7 +125,8 @@ describe("every reply", () => {
 
   it("refuses clients that are too old and headers that are no number, and serves newer ones", async () => {
     cluster = await startTestCluster();
-    const ask = (version: string) => cluster?.call("GET", "/api/health", undefined, { "X-SkyPilot-API-Version": version });
+    const ask = (version: string) =>
+      cluster?.call("GET", "/api/health", undefined, { "X-SkyPilot-API-Version": version });
     expect(await ask("23")).toMatchObject({ status: 400, json: { error: "version_mismatch" } });
     expect(await ask("x")).toMatchObject({ status: 400, json: { error: "version_mismatch" } });
     expect(await ask("24")).toMatchObject({ status: 200 });
@@ -141,7 +152,9 @@ describe("every reply", () => {
   it("refuses a body over the limit, whether its length is declared or not", async () => {
     cluster = await startTestCluster();
     const big = JSON.stringify({ cluster_name: "x".repeat(apiBodyBytesMax) });
-    const declared = await cluster.call("POST", "/queue", undefined, { "Content-Length": String(big.length) }).catch(() => null);
+    const declared = await cluster
+      .call("POST", "/queue", undefined, { "Content-Length": String(big.length) })
+      .catch(() => null);
     expect(declared === null || declared.status === 413).toBe(true);
     const chunked = await cluster.call("POST", "/queue", big, { "Transfer-Encoding": "chunked" }).catch(() => null);
     expect(chunked === null || chunked.status === 413).toBe(true);
@@ -151,11 +164,16 @@ describe("every reply", () => {
   it("names the cause while the store is away, and health still answers", async () => {
     cluster = await startTestCluster();
     cluster.unavailable.cause = "Redis does not answer";
-    expect((await cluster.call("GET", "/api/health")).json).toMatchObject({ status: "unhealthy", message: "Redis does not answer" });
+    expect((await cluster.call("GET", "/api/health")).json).toMatchObject({
+      status: "unhealthy",
+      message: "Redis does not answer",
+    });
     const reply = await cluster.call("POST", "/queue", { cluster_name: "lab" });
     expect(reply.status).toBe(503);
     expect(reply.headers["retry-after"]).toBe("1");
-    expect(reply.json).toMatchObject({ detail: { type: "ServerUnavailableError", message: expect.stringContaining("Redis does not answer") } });
+    expect(reply.json).toMatchObject({
+      detail: { type: "ServerUnavailableError", message: expect.stringContaining("Redis does not answer") },
+    });
   });
 });
 
@@ -174,7 +192,9 @@ describe("the socket", () => {
     cluster = await startTestCluster();
     const config = { ...cluster.config, socket: join(folder, "api.sock") };
     try {
-      await expect(startApi(noParts, { ...config, socket: cluster.socket }, build)).rejects.toThrow("another coordinator");
+      await expect(startApi(noParts, { ...config, socket: cluster.socket }, build)).rejects.toThrow(
+        "another coordinator",
+      );
       writeFileSync(config.socket, "precious");
       await expect(startApi(noParts, config, build)).rejects.toThrow("is no socket");
       rmSync(config.socket);
@@ -182,7 +202,9 @@ describe("the socket", () => {
       const api = await startApi(noParts, config, build, openLog("error"));
       await api.close();
       await expect(startApi(noParts, { ...config, socket: `/${"x".repeat(100)}` }, build)).rejects.toThrow("101 bytes");
-      await expect(startApi(noParts, { ...config, socket: join(folder, "no/api.sock") }, build)).rejects.toThrow("does not exist");
+      await expect(startApi(noParts, { ...config, socket: join(folder, "no/api.sock") }, build)).rejects.toThrow(
+        "does not exist",
+      );
     } finally {
       rmSync(folder, { recursive: true, force: true });
     }
@@ -201,9 +223,13 @@ describe("too many connections", () => {
     cluster = await startTestCluster();
     const path = cluster.socket;
     const held = await Promise.all(
-      Array.from({ length: 200 }, () => new Promise<Socket>((resolve) => {
-        const socket = connect(path, () => resolve(socket));
-      })),
+      Array.from(
+        { length: 200 },
+        () =>
+          new Promise<Socket>((resolve) => {
+            const socket = connect(path, () => resolve(socket));
+          }),
+      ),
     );
     const reply = await cluster.call("GET", "/api/health");
     expect(reply.status).toBe(429);

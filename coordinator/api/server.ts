@@ -14,7 +14,7 @@ import type { CoordinatorConfig } from "../config.ts";
 import { type Log, openLog } from "../log.ts";
 import type { ApiParts } from "../parts.ts";
 import { buildApp } from "./app.ts";
-import { peerUid } from "./identity.ts";
+import { type Peer, peerUid } from "./identity.ts";
 import { WaitingNotices, logTimes } from "./logs.ts";
 import { RequestTable } from "./requests.ts";
 import type { ApiContext, BuildVersion } from "./route.ts";
@@ -32,12 +32,6 @@ const headersTimeoutMs = 10_000;
 /** A body of 20 MB over a slow line. */
 const requestTimeoutMs = 300_000;
 const keepAliveTimeoutMs = 120_000;
-
-/** What is known of a connection from the moment it was accepted. `refusal` is the status that all its requests get. */
-export interface Peer {
-  uid: Uid;
-  refusal: 429 | 503 | null;
-}
 
 /** Keeps count of connections, in all and per user, and who is at the other end of each. */
 class Peers {
@@ -95,7 +89,9 @@ async function clearSocketPath(path: string): Promise<void> {
   }
   const folder = lstatSync(dirname(path), { throwIfNoEntry: false });
   if (folder === undefined) {
-    throw new Error(`config: socket: folder '${dirname(path)}' does not exist; make it, owned by the coordinator's account`);
+    throw new Error(
+      `config: socket: folder '${dirname(path)}' does not exist; make it, owned by the coordinator's account`,
+    );
   }
   const present = lstatSync(path, { throwIfNoEntry: false });
   if (present === undefined) {
@@ -134,14 +130,17 @@ export async function startApi(
   const peers = new Peers();
   const { app } = buildApp(context, (incoming) => peers.of(incoming));
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
-  const server = createServer({ headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs }, (incoming, outgoing) => {
-    outgoing.setHeader(headers.apiVersion, String(apiVersion));
-    outgoing.setHeader(headers.version, build.version);
-    listener(incoming, outgoing).catch((error: unknown) => {
-      log.error({ err: error }, "a reply could not be written");
-      outgoing.destroy();
-    });
-  });
+  const server = createServer(
+    { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
+    (incoming, outgoing) => {
+      outgoing.setHeader(headers.apiVersion, String(apiVersion));
+      outgoing.setHeader(headers.version, build.version);
+      listener(incoming, outgoing).catch((error: unknown) => {
+        log.error({ err: error }, "a reply could not be written");
+        outgoing.destroy();
+      });
+    },
+  );
   server.keepAliveTimeout = keepAliveTimeoutMs;
   server.maxConnections = connectionsHardMax;
   server.on("connection", (socket) => peers.accept(socket));

@@ -177,8 +177,10 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
     accounts: { byUid: async (uid) => accounts.get(uid) ?? null },
   };
   const api = await startApi(parts, config, { version: "1.2.3", commit: "abc" }, log);
-  const open: TestCluster["open"] = (method, path, body, headers) => openCall(config.socket, method, path, body, headers);
-  const call: TestCluster["call"] = async (method, path, body, headers) => readReply(await open(method, path, body, headers));
+  const open: TestCluster["open"] = (method, path, body, headers) =>
+    openCall(config.socket, method, path, body, headers);
+  const call: TestCluster["call"] = async (method, path, body, headers) =>
+    readReply(await open(method, path, body, headers));
   const cluster: TestCluster = {
     config,
     socket: config.socket,
