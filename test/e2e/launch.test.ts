@@ -2,7 +2,7 @@
  * What a person sees from registering a cluster to the end of a first job: texts in their order, exit codes, refusals.
  */
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
 import { checkout } from "../../scripts/cluster/layout.ts";
 import { sky, skyOk } from "../help/sky.ts";
 import { clusterName, jobLines, plain, type Site, startSite, submit, untilStatus } from "../help/site.ts";
@@ -43,30 +43,10 @@ test("an unregistered, then an uninitialized, then an initialized cluster", asyn
   expect(status).toContain("[{'V100': 4}, {'V100': 4}, (no GPUs)]");
 });
 
-test("the text of a launch, line after line", async () => {
-  const result = await sky(user, ["launch", "-c", clusterName, "-y", example("minimal.yaml")]);
-  expect(result.code).toBe(0);
-  const { lines, find } = linesOf(result.stdout);
-  expect(lines[find("Launching on") + 1]).toContain("is up.");
-  const submitted = lines.slice(find("Setup detached."), find("Setup detached.") + 6);
-  expect(submitted.some((line) => line.includes("Job submitted"))).toBe(true);
-  expect(lines[find("Job submitted, ID: 1") + 1]).toContain("Waiting for task resources on ");
-  const started = find("Job started. Streaming logs...");
-  expect(started).toBeGreaterThan(0);
-  expect(lines[started + 1]).toMatch(/^\(setup pid=\d+\) running setup/);
-  expect(
-    lines.some((line, at) => line.startsWith("(setup pid=") && /^\(min, pid=\d+\)/.test(lines[at + 1] ?? "")),
-  ).toBe(true);
-  expect(lines[find("task run finish") + 1]).toContain("Job finished (status: SUCCEEDED)");
-  const tail = lines.slice(find("Job finished"), find("Job finished") + 6).join("\n");
-  expect(tail).toContain("Job ID:");
-  expect(tail).toContain("Useful Commands");
-});
-
 test("exec runs a command line, without setup", async () => {
-  const result = await sky(user, ["exec", clusterName, "--", "echo", "it's $HOME", "done"]);
+  const result = await sky(user, ["exec", clusterName, "--", "echo", '"it is $HOME"', "done"]);
   expect(result.code).toBe(0);
-  expect(jobLines(result.stdout).join("\n")).toContain("done");
+  expect(jobLines(result.stdout)).toEqual([`it is ${user.home} done`]);
 });
 
 test("exit codes: 0, 100, 101, 102, 103", async () => {
@@ -120,4 +100,27 @@ test("start, stop and autostop refuse and go on", async () => {
 test("check and gpus list", async () => {
   expect(plain(await skyOk(user, ["check"]))).toContain(clusterName);
   expect(plain(await skyOk(user, ["gpus", "list"]))).toMatch(/V100.*8 of 8 free/);
+});
+
+test("the text of a first launch on a cluster of one node, line after line", async () => {
+  const single = await startSite({ accelerators: "-", initialized: false });
+  onTestFinished(single.stop);
+  const newcomer = single.users[0] as TestUser;
+  const result = await sky(newcomer, ["launch", "-c", clusterName, "-y", example("minimal.yaml")]);
+  expect(result.code).toBe(0);
+  const { lines, find } = linesOf(result.stdout);
+  expect(lines[find("Launching on") + 1]).toContain("is up.");
+  const submitted = lines.slice(find("Setup detached."), find("Setup detached.") + 6);
+  expect(submitted.some((line) => line.includes("Job submitted"))).toBe(true);
+  expect(lines[find("Job submitted, ID: 1") + 1]).toContain("Waiting for task resources on ");
+  const started = find("Job started. Streaming logs...");
+  expect(started).toBeGreaterThan(0);
+  expect(lines[started + 1]).toMatch(/^\(setup pid=\d+\) running setup/);
+  expect(
+    lines.some((line, at) => line.startsWith("(setup pid=") && /^\(min, pid=\d+\)/.test(lines[at + 1] ?? "")),
+  ).toBe(true);
+  expect(lines[find("task run finish") + 1]).toContain("Job finished (status: SUCCEEDED)");
+  const tail = lines.slice(find("Job finished"), find("Job finished") + 6).join("\n");
+  expect(tail).toContain("Job ID:");
+  expect(tail).toContain("Useful Commands");
 });
