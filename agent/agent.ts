@@ -106,6 +106,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     log,
     dispatch: (event) => loop.dispatch(event),
     entry: (attempt) => state.attempts.get(attempt)?.entry,
+    mayReturn: contents.entries.filter((entry) => entry.bootId === bootId).map((entry) => entry.wanted.uid),
     hasAttempts: (uid) => [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid),
   });
   const link: Link = new Link(config, keys, linkOwner({ config, ledger, loop, skylets, version: installed.version, log }), log);

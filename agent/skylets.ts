@@ -34,6 +34,8 @@ export interface SkyletsOptions {
   log: Logger;
   dispatch(event: AgentEvent): void;
   entry(attempt: AttemptId): LedgerEntry | undefined;
+  /** Users whose skylet may have outlived the agent's last life: the ledger held an attempt of theirs from this boot. */
+  mayReturn: Iterable<Uid>;
   /** The ledger holds an attempt of this user. */
   hasAttempts(uid: Uid): boolean;
 }
@@ -59,13 +61,14 @@ export class Skylets implements ControlOwner {
   private readonly slots = new Map<Uid, Slot>();
   private readonly greeting = new Map<Uid, number>();
   private readonly sockets = new Set<Socket>();
-  private readonly startedAt = performance.now();
+  private readonly mayReturn: Set<Uid>;
   private server: Server | null = null;
   private warned = { since: 0, count: 0 };
 
   constructor(options: SkyletsOptions) {
     this.options = options;
     this.log = options.log;
+    this.mayReturn = new Set(options.mayReturn);
   }
 
   /** Opens the socket for every user. Throws when another agent answers on it. */
@@ -257,15 +260,17 @@ export class Skylets implements ControlOwner {
     }
     const ready = new Promise<void>((resolve) => slot.onReady.push(resolve));
     this.log.info({ uid, user }, "starting a user's skylet");
+    // The traits of the session before it must not be taken for those of the one that is being opened.
+    slot.traits = null;
     slot.traits = await this.options.starts.start(uid, user, ready);
   }
 
   /** Waits a moment for a skylet that is alive, or that may have been when this agent began. */
   private async cameBack(uid: Uid, slot: Slot): Promise<boolean> {
-    const young = performance.now() - this.startedAt < returnLimitMs && slot.lastPid === null;
+    const mayReturn = this.mayReturn.delete(uid) && slot.lastPid === null;
     const alive = slot.lastPid !== null && (await readProcess(slot.lastPid))?.uids[0] === uid;
-    if (!alive && !(young && this.options.hasAttempts(uid))) {
-      return false;
+    if (slot.ready !== null || !(alive || mayReturn)) {
+      return slot.ready !== null;
     }
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, returnLimitMs);

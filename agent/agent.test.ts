@@ -1,0 +1,362 @@
+/**
+ * The whole agent against the coordinator's real fleet on loopback: real users, sudo, login, skylets and runners. Only
+ * the coordinator's decisions are written by hand here.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { chmod, cp, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { connect } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+import { pino } from "pino";
+import ssh2 from "ssh2";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { coordinatorConfigSchema } from "../coordinator/config.ts";
+import type { CoreEvent } from "../coordinator/core/state.ts";
+import { startFleet } from "../coordinator/fleet.ts";
+import type { AttemptReport, Report, WantedAttempt } from "../shared/agent-wire.ts";
+import type { Payload } from "../shared/job.ts";
+import { must } from "../test/help/run.ts";
+import { until } from "../test/help/until.ts";
+import { makeUser, processesOf, removeUser, type TestUser } from "../test/help/users.ts";
+import { type Agent, prepareFolders, startAgent } from "./agent.ts";
+import { type AgentConfig, agentConfigSchema } from "./config.ts";
+import { Ledger } from "./ledger.ts";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const canSwitchUser = process.getuid?.() === 0 && existsSync("/usr/bin/sudo");
+const log = pino({ level: process.env["SKY_TEST_LOG"] ?? "silent" });
+const keys = { host: ssh2.utils.generateKeyPairSync("ed25519"), node: ssh2.utils.generateKeyPairSync("ed25519") };
+
+let installed = "";
+let alice: TestUser;
+let bob: TestUser;
+let dir = "";
+let fleet: Awaited<ReturnType<typeof startFleet>>;
+let agent: Agent | null = null;
+let config: AgentConfig;
+let seq = 0;
+let stateId = "s".repeat(16);
+const events: CoreEvent[] = [];
+const payloads = new Map<string, Payload>();
+
+beforeAll(async () => {
+  if (!canSwitchUser) {
+    return;
+  }
+  installed = await mkdtemp(join(tmpdir(), "sky-installed-"));
+  await chmod(installed, 0o755);
+  const bundle = join(installed, "skylet.mjs");
+  await build({
+    entryPoints: [join(here, "skylet/main.ts")],
+    outfile: bundle,
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    logLevel: "error",
+  });
+  await cp(join(here, "start-skylet.sh"), join(installed, "start-skylet.sh"));
+  [alice, bob] = [await makeUser(), await makeUser()];
+});
+
+afterAll(async () => {
+  if (canSwitchUser) {
+    await removeUser(alice);
+    await removeUser(bob);
+    await rm(installed, { recursive: true });
+  }
+});
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), "sky-agent-"));
+  await chmod(dir, 0o755);
+  await writeFile(join(dir, "host_key"), keys.host.private, { mode: 0o600 });
+  await writeFile(join(dir, "node_key"), keys.node.private, { mode: 0o600 });
+  events.length = 0;
+  payloads.clear();
+  seq = 0;
+  stateId = "s".repeat(16);
+  const coordinator = coordinatorConfigSchema.parse({
+    cluster: "t",
+    host_key: join(dir, "host_key"),
+    state_dir: dir,
+    redis: { socket: join(dir, "none") },
+    listen: { port: 0 },
+    nodes: [{ name: "n1", key: keys.node.public }],
+  });
+  const owner = {
+    dispatch: (event: CoreEvent) => {
+      events.push(event);
+      if (event.type === "nodeConnected") {
+        fleet.tell("n1", { type: "welcome", protocol: 1, version: "t", node: "n1", stateId, epoch: 1 });
+      }
+    },
+    payloadFor: async (_node: string, attempt: string) => payloads.get(attempt) ?? null,
+  };
+  fleet = await startFleet(coordinator, owner, log);
+  config = agentConfigSchema.parse({
+    node: "n1",
+    coordinator: { address: "127.0.0.1", port: fleet.port, host_key: keys.host.public },
+    key: join(dir, "node_key"),
+    runtime_dir: join(dir, "run"),
+    state_dir: join(dir, "state"),
+    accelerators: "-",
+  });
+});
+
+afterEach(async () => {
+  await agent?.stop();
+  agent = null;
+  await fleet.close();
+  for (const user of canSwitchUser ? [alice, bob] : []) {
+    await until(() => {
+      for (const pid of processesOf(user.uid)) {
+        try {
+          process.kill(pid, "SIGKILL");
+        } catch {
+          // It ended by itself.
+        }
+      }
+      return processesOf(user.uid).length === 0;
+    });
+  }
+  await rm(dir, { recursive: true });
+});
+
+async function start(): Promise<void> {
+  const files = { script: join(installed, "start-skylet.sh"), node: process.execPath, bundle: join(installed, "skylet.mjs") };
+  agent = await startAgent(config, { ...files, version: "0.0.0-test" }, log);
+  await until(() => lastReport() !== undefined, "a report");
+}
+
+function lastReport(): Report | undefined {
+  const last = events.filter((event) => event.type === "nodeReported").at(-1);
+  return last?.type === "nodeReported" ? last.report : undefined;
+}
+
+const reported = (attempt: string): AttemptReport | undefined =>
+  lastReport()?.attempts.find((one) => one.attempt === attempt);
+
+const newId = (): string => `${randomBytes(4).toString("hex")}-1`;
+
+function wantedFor(user: { uid: number; name: string }, script: string): WantedAttempt {
+  const attempt = newId();
+  payloads.set(attempt, { setup: null, run: script, envs: {} });
+  return {
+    attempt,
+    uid: user.uid,
+    user: user.name,
+    jobId: 1,
+    jobName: null,
+    cluster: "t",
+    rank: 0,
+    grant: { node: "n1", devices: [], share: 1, cpus: 1, memoryGb: 1 },
+    acceleratorKind: null,
+    setup: false,
+    hasRun: true,
+    mayRun: true,
+    started: false,
+    addresses: ["127.0.0.1"],
+    nodeLabel: "head",
+    singleNodeCluster: true,
+    graceSeconds: 5,
+    submittedAt: Date.now(),
+  } as WantedAttempt;
+}
+
+function want(wanted: WantedAttempt[], ended: string[] = []): void {
+  seq += 1;
+  fleet.tell("n1", { type: "desired", stateId, epoch: 1, seq, wanted, ended });
+}
+
+describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, () => {
+  it("runs an attempt as its user, reports its end, and forgets it when told", async () => {
+    await start();
+    const one = wantedFor(alice, "id -un; exit 3");
+    want([one]);
+    const end = await until(() => (reported(one.attempt)?.state === "exited" ? reported(one.attempt) : null), "the end");
+    expect(end).toMatchObject({ runExit: 3, fault: null, uid: alice.uid });
+    expect(await readFile(join(alice.home, end.logDir ?? "", "tasks/run.log"), "utf8")).toContain(alice.name);
+    const folder = await stat(join(dir, "run", String(alice.uid)));
+    expect([folder.uid, folder.gid, folder.mode & 0o777]).toEqual([alice.uid, alice.gid, 0o700]);
+    want([], [one.attempt]);
+    await until(() => lastReport()?.attempts.length === 0, "the attempt to be forgotten");
+    expect((await new Ledger(join(dir, "state")).read()).entries).toEqual([]);
+  });
+
+  it("keeps jobs running over a restart of the agent and takes them over again, whole and stoppable", async () => {
+    await start();
+    const one = wantedFor(alice, "sleep 1000 & setsid sleep 1000 & sleep 1000");
+    want([one]);
+    await until(() => reported(one.attempt)?.state === "running", "it to run");
+    const { pid } = reported(one.attempt) ?? {};
+    await agent?.stop();
+    expect((await new Ledger(join(dir, "state")).read()).entries).toMatchObject([{ phase: "go", pid }]);
+    events.length = 0;
+    await start();
+    await until(() => reported(one.attempt)?.state === "running", "it to be taken over");
+    expect(reported(one.attempt)?.pid).toBe(pid);
+    want([], [one.attempt]);
+    await until(() => lastReport()?.attempts.length === 0, "it to be gone");
+    const left = await Promise.all(processesOf(alice.uid).map((one) => readFile(`/proc/${one}/cmdline`, "utf8").catch(() => "")));
+    expect(left.filter((line) => line.startsWith("sleep"))).toEqual([]);
+  });
+
+  it("brings a log stream from the user's skylet, also when it must be started for it", async () => {
+    await start();
+    const one = wantedFor(alice, "echo hello from the job");
+    want([one]);
+    await until(() => reported(one.attempt)?.state === "exited", "the end");
+    const logDir = reported(one.attempt)?.logDir ?? null;
+    want([], [one.attempt]);
+    await until(() => lastReport()?.attempts.length === 0, "it to be forgotten");
+    fleet.tell("n1", { type: "retireSkylet", uid: alice.uid });
+    await until(() => processesOf(alice.uid).length === 0, "the skylet's end");
+    const request = { attempt: one.attempt, logDir, rank: 0, follow: false, setupOffset: 0, runOffset: 0 };
+    const stream = await fleet.openLogStream("n1", alice.uid, alice.name, { kind: "logs", ...request, tailLines: null });
+    const parts: Buffer[] = [];
+    for await (const part of stream) {
+      parts.push(part as Buffer);
+    }
+    expect(Buffer.concat(parts).toString("latin1")).toMatch(/hello from the job[\s\S]*E\0\0\0\0$/);
+  });
+
+  it("refuses users that this node must not run, whatever the coordinator says, with a text for them", async () => {
+    await start();
+    const cases: [{ uid: number; name: string }, string][] = [
+      [{ uid: 0, name: "root" }, "system account"],
+      [{ uid: 1, name: "daemon" }, "system account"],
+      [{ uid: alice.uid, name: "nobodyhere" }, "has no account on node n1"],
+      [{ uid: bob.uid, name: alice.name }, `but uid ${alice.uid} on node n1`],
+      [{ uid: 65534, name: "nobody" }, "account of nobody"],
+    ];
+    for (const [user, text] of cases) {
+      const one = wantedFor(user, `touch ${join(dir, "ran")}`);
+      want([one]);
+      await until(() => reported(one.attempt)?.state === "exited", user.name);
+      expect(reported(one.attempt)?.fault).toContain(text);
+    }
+    expect(existsSync(join(dir, "ran"))).toBe(false);
+    expect(processesOf(bob.uid)).toEqual([]);
+  });
+
+  it("says why a login does not come up", async () => {
+    await must(["usermod", "--shell", "/usr/sbin/nologin", bob.name]);
+    await start();
+    const one = wantedFor(bob, "true");
+    want([one]);
+    await until(() => reported(one.attempt)?.state === "exited");
+    expect(reported(one.attempt)?.fault).toContain("may not log in on node n1: the shell is /usr/sbin/nologin");
+    await writeFile(join(dir, "closed"), "#!/bin/sh\nexit 7\n", { mode: 0o755 });
+    await must(["usermod", "--shell", join(dir, "closed"), bob.name]);
+    const two = wantedFor(bob, "true");
+    want([two]);
+    await until(() => reported(two.attempt)?.state === "exited");
+    expect(reported(two.attempt)?.fault).toMatch(/session of user '\w+' could not be started on node n1: .*exit code 7/);
+    await must(["usermod", "--shell", "/bin/bash", bob.name]);
+  });
+
+  it("believes no skylet about attempts of others, processes of others, or other users' streams and payloads", async () => {
+    await start();
+    const victim = wantedFor(alice, "sleep 1000");
+    const own = wantedFor(bob, "sleep 1000");
+    want([victim, own]);
+    await until(() => [victim, own].every((one) => reported(one.attempt)?.state === "running"), "both to run");
+    const path = join(dir, "run/agent.sock");
+    const speak = async (frames: unknown[]): Promise<string> => {
+      const code = `const s=require('net').connect(process.argv[1]);let t='';s.on('data',d=>t+=d);s.on('close',()=>console.log(t));
+        s.on('error',()=>{});s.write(process.argv[2]);setTimeout(()=>s.destroy(),500)`;
+      const text = frames.map((frame) => `${JSON.stringify(frame)}\n`).join("");
+      const uid = ["--reuid", String(bob.uid), "--regid", String(bob.gid), "--clear-groups"];
+      return await must(["setpriv", ...uid, process.execPath, "-e", code, path, text]);
+    };
+    const hello = { type: "hello", role: "control", version: "x", pid: 1 };
+    const exited = {
+      attempt: victim.attempt,
+      state: "exited",
+      pid: null,
+      startTime: null,
+      setupExit: null,
+      runExit: 0,
+      logDir: null,
+      fault: null,
+    };
+    await speak([hello, { type: "ready", attempts: [exited] }, { type: "changed", attempt: exited }, { type: "gone", attempt: victim.attempt }]);
+    expect(await speak([{ type: "hello", role: "payload", attempt: victim.attempt }])).not.toContain("sleep");
+    await speak([{ ...hello, uid: 0 }]);
+    await speak([hello, { type: "prepared", attempt: own.attempt, pid: process.pid, startTime: "1", logDir: "x", gid: 0 }]);
+    want([victim, own]);
+    await until(() => lastReport()?.seq === seq);
+    expect(reported(victim.attempt)).toMatchObject({ state: "running", runExit: null });
+    expect(agent?.state.attempts.size).toBe(2);
+  });
+
+  it("does not listen to users that it expects nothing of", async () => {
+    await start();
+    const socket = connect(join(dir, "run/agent.sock"));
+    await new Promise((resolve) => socket.on("error", () => undefined).on("close", resolve).resume());
+  });
+
+  it("opens a new session when the user's groups have changed", async () => {
+    const group = `skytestg${randomBytes(3).toString("hex")}`;
+    await start();
+    const one = wantedFor(alice, "id -Gn");
+    want([one]);
+    await until(() => reported(one.attempt)?.state === "exited", "the first end");
+    await must(["groupadd", group]);
+    try {
+      await must(["usermod", "-aG", group, alice.name]);
+      await until(async () => {
+        const two = wantedFor(alice, "id -Gn");
+        want([two]);
+        await until(() => reported(two.attempt)?.state === "exited", "another end");
+        const text = await readFile(join(alice.home, reported(two.attempt)?.logDir ?? "", "tasks/run.log"), "utf8");
+        return text.split(/\s+/).includes(group);
+      }, "a job with the new group");
+    } finally {
+      await must(["gpasswd", "-d", alice.name, group]);
+      await must(["groupdel", group]);
+    }
+  });
+
+  it("obeys another state only after an admin has confirmed it, and loses nothing meanwhile", async () => {
+    await start();
+    const one = wantedFor(alice, "sleep 1000");
+    want([one]);
+    await until(() => reported(one.attempt)?.state === "running");
+    stateId = "z".repeat(16);
+    agent?.reconnect();
+    await until(() => events.some((event) => event.type === "nodeRefused"), "the refusal");
+    want([], [one.attempt]);
+    await new Ledger(join(dir, "state")).saveIdentity({ stateId, epoch: 0 });
+    events.length = 0;
+    agent?.reconnect();
+    await until(() => lastReport()?.stateId === stateId, "a report for the new state");
+    expect(reported(one.attempt)?.state).toBe("running");
+  });
+});
+
+describe.runIf(process.getuid?.() === 0)("folders", () => {
+  it("refuses folders that others could write, own or redirect, and sockets with too long a path", async () => {
+    const folder = join(dir, "run");
+    await mkdir(folder, { mode: 0o755 });
+    await chmod(folder, 0o777);
+    await expect(prepareFolders(config)).rejects.toThrow("can be written by others");
+    await chmod(folder, 0o755);
+    await must(["chown", "1", folder]);
+    await expect(prepareFolders(config)).rejects.toThrow("belongs to uid 1");
+    await must(["chown", "0", folder]);
+    await prepareFolders(config);
+    await chmod(dir, 0o777);
+    await expect(prepareFolders(config)).rejects.toThrow(`${dir} can be written by others`);
+    await chmod(dir, 0o1777);
+    await prepareFolders(config);
+    await chmod(dir, 0o755);
+    await symlink(folder, join(dir, "link"));
+    expect((await prepareFolders({ ...config, runtime_dir: join(dir, "link") })).runtime_dir).toBe(folder);
+    await expect(prepareFolders({ ...config, runtime_dir: join(dir, "x".repeat(100)) })).rejects.toThrow("too long");
+  });
+});
