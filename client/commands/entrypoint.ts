@@ -45,7 +45,7 @@ async function readSmallFile(path: string, what: string): Promise<string> {
 }
 
 /** `KEY=value` lines; `#` comments, `export ` in front and matching quotes around the value are understood. */
-export function parseEnvFile(text: string, file: string): [string, string][] {
+function parseEnvFile(text: string, file: string): [string, string][] {
   const found: [string, string][] = [];
   text.split(/\r?\n/).forEach((raw, index) => {
     const line = raw.trim().replace(/^export\s+/, "");

@@ -33,7 +33,7 @@ function number(value: number): string {
 }
 
 /** Whether a node has this kind; null: any kind will do. Upper and lower case are the same. */
-export function matchingKinds(node: NodeRow, wanted: string | null): string[] {
+function matchingKinds(node: NodeRow, wanted: string | null): string[] {
   return Object.keys(node.accelerators).filter(
     (kind) => wanted === null || kind.toLowerCase() === wanted.toLowerCase(),
   );

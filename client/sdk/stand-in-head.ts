@@ -77,7 +77,7 @@ function header(message: IncomingMessage, name: string): string | null {
 }
 
 /** Streams over one unix socket, as client/ssh gives them over one SSH connection. */
-export function streamsTo(socketPath: string): HeadStreams {
+function streamsTo(socketPath: string): HeadStreams {
   const open = new Set<Socket>();
   return {
     openStream: () =>
