@@ -113,7 +113,12 @@ export function onRunnerPrepared(
   event: { attempt: AttemptId; pid: number; startTime: string; logDir: string },
 ): void {
   const attempt = ownAttempt(context, uid, event.attempt);
-  if (attempt === null || attempt.ended || attempt.entry.phase === "exited" || attempt.report.state !== "starting") {
+  if (attempt === null) {
+    // Its end overtook its start. A runner that is prepared is blocked: none of its user's code has begun.
+    context.effects.push({ type: "sendSkylet", uid, message: { type: "stop", attempt: event.attempt, graceSeconds: 0 } });
+    return;
+  }
+  if (attempt.ended || attempt.entry.phase === "exited" || attempt.report.state !== "starting") {
     return;
   }
   const { pid, startTime, logDir } = event;
@@ -143,5 +148,7 @@ export function onAttemptGone(context: Context, uid: Uid, id: AttemptId): void {
   if (attempt?.ended === true) {
     attempt.gone = true;
     advance(context, attempt);
+  } else if (!context.state.attempts.has(id)) {
+    context.effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: id } });
   }
 }

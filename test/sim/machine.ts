@@ -92,6 +92,15 @@ export class Machine {
     }
   }
 
+  /** Somebody kills the runner of this rank by hand while it waits for the other ranks' setup. */
+  killWaitingRunner(id: AttemptId): void {
+    const folder = this.folders.get(id);
+    if (folder?.state === "setupDone") {
+      folder.runExit = 143;
+      this.#change(folder, "exited");
+    }
+  }
+
   /** No device of this machine is used by living runners above one in sum. */
   check(): void {
     const used = new Map<number, number>();
@@ -209,7 +218,7 @@ export class Machine {
 
   #stop(uid: Uid, id: AttemptId): void {
     const before = this.folders.get(id);
-    if (before !== undefined && before.state !== "exited") {
+    if (before?.started === true && before.state !== "exited") {
       this.#truth.stopped(id);
     }
     this.#later(uid, 1, 2000, () => {
