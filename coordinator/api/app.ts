@@ -226,22 +226,14 @@ export function buildApp(
 }
 
 function refusalError(status: 403 | 429 | 503): SkyError {
-  switch (status) {
-    case 403:
-      return new SkyError("PermissionDeniedError", "Calls from web pages (with an Origin header) are refused.");
-    case 429:
-      return new SkyError(
-        "ServerUnavailableError",
-        "You have too many open connections to the coordinator.",
-        "Close some.",
-      );
-    case 503:
-      return new SkyError(
-        "ServerUnavailableError",
-        "The coordinator has too many open connections.",
-        "Try again in a moment.",
-      );
+  if (status === 403) {
+    return new SkyError("PermissionDeniedError", "Calls from web pages (with an Origin header) are refused.");
   }
+  const text =
+    status === 429
+      ? "You have too many open connections to the coordinator."
+      : "The coordinator has too many open connections.";
+  return new SkyError("ServerUnavailableError", text, "Close some, or try again in a moment.");
 }
 
 /** Adds the route to the published document. */

@@ -94,12 +94,8 @@ export function exitCodeOf(record: JobRecord): number {
   if (record.phase !== "ended") {
     return exitCodes.notFinished;
   }
-  switch (record.end) {
-    case "SUCCEEDED":
-      return exitCodes.succeeded;
-    case "CANCELLED":
-      return exitCodes.cancelled;
-    default:
-      return exitCodes.failed;
+  if (record.end === "SUCCEEDED") {
+    return exitCodes.succeeded;
   }
+  return record.end === "CANCELLED" ? exitCodes.cancelled : exitCodes.failed;
 }

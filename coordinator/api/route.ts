@@ -4,7 +4,7 @@
  * It must never be possible to add a route without saying who may call it. Used by server.ts and every routes-*.ts.
  */
 import type { ServerResponse } from "node:http";
-import { z } from "zod";
+import type { z } from "zod";
 import type { RequestTable } from "./requests.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import type { Log } from "../log.ts";
@@ -39,7 +39,7 @@ export interface RouteCall<Body> {
   body: Body;
   query: URLSearchParams;
   /** A header by its lower-case name. */
-  header(name: string): string | undefined;
+  header: (name: string) => string | undefined;
   /** For routes that write their reply themselves. */
   outgoing: ServerResponse;
 }
@@ -56,14 +56,14 @@ export interface Route {
   summary: string;
   /** SkyPilot's routes drop unknown keys (newer clients add fields); ours refuse them. */
   bodySchema: z.ZodObject | null;
-  handle(call: RouteCall<unknown>): Promise<RouteReply>;
+  handle: (call: RouteCall<unknown>) => Promise<RouteReply>;
 }
 
 /** Declares a route; the handler's body has the type of its schema. */
 export function route<Schema extends z.ZodObject>(
   definition: Omit<Route, "bodySchema" | "handle"> & {
     body: Schema;
-    handle(call: RouteCall<z.infer<Schema>>): Promise<RouteReply>;
+    handle: (call: RouteCall<z.infer<Schema>>) => Promise<RouteReply>;
   },
 ): Route {
   const { body, handle, ...rest } = definition;
@@ -72,7 +72,7 @@ export function route<Schema extends z.ZodObject>(
 
 /** Declares a route without a body. */
 export function plainRoute(
-  definition: Omit<Route, "bodySchema" | "handle"> & { handle(call: RouteCall<null>): Promise<RouteReply> },
+  definition: Omit<Route, "bodySchema" | "handle"> & { handle: (call: RouteCall<null>) => Promise<RouteReply> },
 ): Route {
   const { handle, ...rest } = definition;
   return { ...rest, bodySchema: null, handle: (call) => handle(call as RouteCall<null>) };

@@ -32,7 +32,7 @@ export function logFrame(kind: keyof typeof logFrameKinds, payload: Uint8Array |
 }
 
 /** A queue that keeps its promises in memory. */
-export class MemoryQueue implements JobQueue {
+class MemoryQueue implements JobQueue {
   readonly records = new Map<string, JobRecord>();
   readonly #ids = new Map<string, JobId>();
 
@@ -268,7 +268,7 @@ function openCall(
   });
 }
 
-export async function readReply(incoming: IncomingMessage): Promise<Reply> {
+async function readReply(incoming: IncomingMessage): Promise<Reply> {
   const chunks: Buffer[] = [];
   for await (const chunk of incoming) {
     chunks.push(chunk as Buffer);
