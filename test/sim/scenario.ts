@@ -1,0 +1,182 @@
+/**
+ * A coordinator's core driven by hand: nodes, jobs and reports in a few words, so that tests of decisions read like
+ * sentences. Commits are answered at once unless a test holds them. Used by the tests beside coordinator/core.
+ */
+import { initialState } from "../../coordinator/core/initial.ts";
+import { reduce } from "../../coordinator/core/reduce.ts";
+import { violationsOf } from "../../coordinator/core/sanity.ts";
+import { type ActiveJob, type CoreEffect, type CoreEvent, jobKey, type SetupState, type State } from "../../coordinator/core/state.ts";
+import type { AttemptReport, Desired, Inventory } from "../../shared/agent-wire.ts";
+import type { Job, JobRecord, Shape } from "../../shared/job.ts";
+
+export interface NodeWords {
+  /** `V100:4`, `V100:2,H100:2` or `-`. */
+  accelerators?: string;
+  cpus?: number;
+  memoryGb?: number;
+}
+
+export interface JobWords {
+  uid?: number;
+  /** `V100:2`, `V100:0.5`; default none. */
+  accelerators?: string;
+  nodes?: number;
+  cpus?: number;
+  memoryGb?: number;
+  kind?: "launch" | "exec";
+  setup?: boolean;
+  run?: boolean;
+  taskRef?: string;
+}
+
+export function inventoryOf(words: NodeWords): Inventory {
+  const accelerators: Inventory["accelerators"] = [];
+  for (const part of (words.accelerators ?? "-").split(",").filter((one) => one !== "-")) {
+    const [kind = "", count] = part.split(":");
+    for (let left = Number(count); left > 0; left -= 1) {
+      accelerators.push({ index: accelerators.length, kind, memoryMb: null });
+    }
+  }
+  const { cpus = 8, memoryGb = 64 } = words;
+  return { address: "10.0.0.1", cpus, memoryGb, accelerators, source: "test", mixedAllowed: false };
+}
+
+export function shapeOf(words: JobWords): Shape {
+  const [kind = "", count] = (words.accelerators ?? "").split(":");
+  const accelerators = words.accelerators === undefined ? null : { kind, count: Number(count) };
+  return { nodes: words.nodes ?? 1, accelerators, cpus: words.cpus ?? 0.5, memoryGb: words.memoryGb ?? 0 };
+}
+
+export class Scenario {
+  state: State;
+  now = 1_000_000;
+  /** Commits are kept here, unanswered, while it is not null. */
+  held: CoreEffect[] | null = null;
+  effects: CoreEffect[] = [];
+  readonly #inventories: Map<string, Inventory>;
+  #ids = new Map<number, number>();
+
+  constructor(nodes: Record<string, NodeWords>, recovered: { jobs?: Job[]; setups?: SetupState[]; epoch?: number } = {}) {
+    this.#inventories = new Map(Object.entries(nodes).map(([name, words]) => [name, inventoryOf(words)]));
+    const config = { nodes: Object.keys(nodes).map((name) => ({ name, address: null })), graceSeconds: 5 };
+    const { jobs = [], setups = [], epoch = 3 } = recovered;
+    this.state = initialState(config, { stateId: "a".repeat(16), epoch, nonce: "noncenon", jobs, setups });
+  }
+
+  dispatch(event: CoreEvent): void {
+    const effects = reduce(this.state, event, this.now);
+    const violations = violationsOf(this.state);
+    if (violations.length > 0) {
+      throw new Error(violations.join("; "));
+    }
+    this.effects.push(...effects);
+    for (const effect of effects) {
+      if (effect.type === "commitStart" || effect.type === "commitEnd") {
+        if (this.held === null) {
+          this.answer(effect);
+        } else {
+          this.held.push(effect);
+        }
+      }
+    }
+  }
+
+  /** The commit is on disk. */
+  answer(effect: CoreEffect): void {
+    if (effect.type === "commitStart") {
+      const { uid, id, record } = effect;
+      this.dispatch({ type: "startCommitted", uid, id, attempt: record.attempt?.id ?? "" });
+    } else if (effect.type === "commitEnd") {
+      this.dispatch({ type: "endCommitted", uid: effect.uid, id: effect.id });
+    }
+  }
+
+  connect(node: string, hello: { stateId?: string | null; epoch?: number } = {}): this {
+    const { stateId = this.state.stateId, epoch = 0 } = hello;
+    const frame = { type: "hello", protocol: 1, version: "0", node, stateId, epoch, bootId: "b" } as const;
+    this.dispatch({ type: "nodeConnected", node, hello: frame });
+    return this;
+  }
+
+  /** The node takes the last picture into account (or `seq`) and has exactly these attempts. */
+  report(node: string, attempts: AttemptReport[] = [], seq = this.state.nodes.get(node)?.desiredSeq ?? 0): this {
+    const inventory = this.#inventories.get(node) ?? inventoryOf({});
+    const { stateId, epoch } = this.state;
+    this.dispatch({ type: "nodeReported", node, report: { type: "report", stateId, epoch, seq, inventory, attempts, warnings: [] } });
+    return this;
+  }
+
+  /** Every node is connected and has reported that it is empty. */
+  up(): this {
+    for (const name of this.state.nodes.keys()) {
+      this.connect(name).report(name, [], 0);
+    }
+    return this;
+  }
+
+  submit(words: JobWords = {}): number {
+    const uid = words.uid ?? 1001;
+    const id = (this.#ids.get(uid) ?? 0) + 1;
+    this.#ids.set(uid, id);
+    this.now += 1;
+    this.dispatch({ type: "jobSubmitted", uid, id, record: recordOf(words, this.now) });
+    return id;
+  }
+
+  job(id: number, uid = 1001): ActiveJob {
+    const job = this.state.jobs.get(jobKey(uid, id));
+    if (job === undefined) {
+      throw new Error(`there is no job ${uid}/${id}`);
+    }
+    return job;
+  }
+
+  /** Whether the job is waiting or on which nodes it is. */
+  place(id: number, uid = 1001): string {
+    const { record } = this.job(id, uid);
+    return record.phase === "waiting" ? "waiting" : (record.attempt?.ranks.map((rank) => rank.grant.node).join() ?? "");
+  }
+
+  /** How a node reports a rank of this job. */
+  rank(id: number, node: string, parts: Partial<AttemptReport> & Pick<AttemptReport, "state">, uid = 1001): AttemptReport {
+    const { attempt, name } = this.job(id, uid).record;
+    const rank = attempt?.ranks.findIndex((one) => one.grant.node === node) ?? -1;
+    const grant = attempt?.ranks[rank]?.grant;
+    if (attempt === null || attempt === undefined || grant === undefined) {
+      throw new Error(`job ${uid}/${id} has no rank on ${node}`);
+    }
+    const nothing = { pid: null, setupExit: null, runExit: null, logDir: null, fault: null };
+    return { attempt: attempt.id, uid, user: "alice", jobId: id, jobName: name, rank, grant, ...nothing, ...parts };
+  }
+
+  /** The last picture that this node was sent; null when there was none. */
+  told(node: string): Desired | null {
+    const messages = this.effects.flatMap((one) => (one.type === "tellNode" && one.node === node ? [one.message] : []));
+    return messages.findLast((message): message is Desired => message.type === "desired") ?? null;
+  }
+}
+
+export function recordOf(words: JobWords, submittedAt: number): JobRecord {
+  return {
+    format: 1,
+    uid: words.uid ?? 1001,
+    user: "alice",
+    requestId: "00000000-0000-4000-8000-000000000000",
+    kind: words.kind ?? "launch",
+    name: null,
+    cluster: "local",
+    taskRef: words.taskRef ?? "t".repeat(16),
+    shape: shapeOf(words),
+    resourcesText: "",
+    hasSetup: words.setup ?? false,
+    hasRun: words.run ?? true,
+    submittedAt,
+    phase: "waiting",
+    attempt: null,
+    startedAt: null,
+    cancelRequestedAt: null,
+    endedAt: null,
+    end: null,
+    reason: null,
+  };
+}
