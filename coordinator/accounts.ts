@@ -7,6 +7,7 @@ import { execFile } from "node:child_process";
 import { SkyError } from "../shared/errors.ts";
 import { type Uid, userNameSchema } from "../shared/ids.ts";
 import type { Account } from "../shared/users-policy.ts";
+import { Gate } from "./gate.ts";
 import type { Accounts } from "./parts.ts";
 
 /** Milliseconds that one child may take. */
@@ -31,8 +32,7 @@ export class SystemAccounts implements Accounts {
   readonly #run: RunChild;
   readonly #now: () => number;
   readonly #entries = new Map<Uid, Entry>();
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #children = new Gate(childrenMax);
 
   /** `run` and `now` (any milliseconds that only grow) are for tests. */
   constructor(run: RunChild = runChild, now: () => number = () => performance.now()) {
@@ -46,10 +46,14 @@ export class SystemAccounts implements Accounts {
     if (kept !== undefined && kept.until > this.#now()) {
       return kept.answer;
     }
+    if (this.#children.waiting >= waitingMax) {
+      const text = "Too many callers wait for the name service of the head machine.";
+      return Promise.reject(new SkyError("ServerUnavailableError", text, "Try again in a moment."));
+    }
     if (this.#entries.size >= entriesMax) {
       this.#entries.clear();
     }
-    const entry: Entry = { answer: this.#limited(() => this.#look(uid)), until: Number.POSITIVE_INFINITY };
+    const entry: Entry = { answer: this.#children.run(() => this.#look(uid)), until: Number.POSITIVE_INFINITY };
     this.#entries.set(uid, entry);
     entry.answer.then(
       (account) => {
@@ -93,27 +97,6 @@ export class SystemAccounts implements Accounts {
       return await this.#run(program, args);
     } catch (error) {
       throw unanswered(uid, error instanceof Error ? error.message : String(error));
-    }
-  }
-
-  async #limited<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#running >= childrenMax) {
-      if (this.#waiting.length >= waitingMax) {
-        throw new SkyError("ServerUnavailableError", "Too many callers wait for the name service of the head machine.");
-      }
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else {
-      this.#running += 1;
-    }
-    try {
-      return await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) {
-        this.#running -= 1;
-      } else {
-        next();
-      }
     }
   }
 }

@@ -8,6 +8,7 @@ import type { CoreEffect, CoreEvent } from "./core/state.ts";
 import { assertNever } from "../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../shared/ids.ts";
 import type { ToAgent } from "../shared/agent-wire.ts";
+import { Gate } from "./gate.ts";
 import type { Log } from "./log.ts";
 import { type JobQueue, type Store, StoreUnavailable } from "./parts.ts";
 
@@ -31,8 +32,7 @@ export class Effects {
   readonly #owner: EffectsOwner;
   /** The last write of each job or user that has one under way; it never rejects. */
   readonly #chains = new Map<string, Promise<void>>();
-  readonly #waiting: (() => void)[] = [];
-  #running = 0;
+  readonly #gate = new Gate(writesAtOnce);
   /** Messages that must not leave before a new epoch is stored. */
   #held: (() => void)[] = [];
   #epochWrites = 0;
@@ -46,9 +46,6 @@ export class Effects {
   stop(cause: Error): void {
     this.#stopped ??= cause;
     this.#held = [];
-    for (const start of this.#waiting.splice(0)) {
-      start();
-    }
   }
 
   /** Starts the effects in order; resolves when every write among them is durable, rejects when one failed. */
@@ -156,7 +153,7 @@ export class Effects {
   /** Runs the steps one after another, after all earlier writes of the same chain. */
   #write(chain: string, steps: (() => Promise<void>)[]): Promise<void> {
     const earlier = this.#chains.get(chain) ?? Promise.resolve();
-    const write = earlier.then(() => this.#inTurn(steps));
+    const write = earlier.then(() => this.#gate.run(() => this.#inTurn(steps)));
     const settled = write.catch(() => {});
     this.#chains.set(chain, settled);
     void settled.then(() => {
@@ -168,11 +165,6 @@ export class Effects {
   }
 
   async #inTurn(steps: (() => Promise<void>)[]): Promise<void> {
-    if (this.#running >= writesAtOnce) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    } else {
-      this.#running += 1;
-    }
     try {
       for (const step of steps) {
         if (this.#stopped !== null) {
@@ -185,13 +177,6 @@ export class Effects {
       }
     } catch (error) {
       throw this.#fail(error instanceof Error ? error : new Error(String(error)));
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) {
-        this.#running -= 1;
-      } else {
-        next();
-      }
     }
   }
 

@@ -8,12 +8,15 @@
 import { Redis } from "ioredis";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, SkyError } from "../shared/errors.ts";
+import { Gate } from "./gate.ts";
 import { StoreUnavailable } from "./parts.ts";
 
 /** Milliseconds for connecting, a server that is reading its files included. */
 const connectLimitMs = 10_000;
 /** Milliseconds for one command, and for one call that may need several. */
 const defaultCommandLimitMs = 10_000;
+/** Pieces of work at once on one link; more wait here, not in the server, where their time would already run. */
+const workAtOnce = 256;
 /** The oldest server with all that BullMQ's scripts use. */
 const oldestVersion = [6, 2] as const;
 
@@ -23,7 +26,8 @@ export interface RedisLink {
   readonly lost: Promise<StoreUnavailable>;
   /**
    * Runs work against the server. Anything it throws that is no SkyError ends the link and comes out as
-   * StoreUnavailable: a command without an answer may have had its effect, so nothing may go on from here.
+   * StoreUnavailable: a command without an answer may have had its effect, so nothing may go on from here. Work must not
+   * call run() itself.
    */
   run<T>(what: string, work: () => Promise<T>): Promise<T>;
   close(): void;
@@ -68,6 +72,7 @@ class Link implements RedisLink {
   readonly lost: Promise<StoreUnavailable>;
   readonly #socketPath: string;
   readonly #limitMs: number;
+  readonly #gate = new Gate(workAtOnce);
   #lose: (cause: StoreUnavailable) => void = () => {};
   #cause: StoreUnavailable | null = null;
 
@@ -82,7 +87,11 @@ class Link implements RedisLink {
     client.on("end", () => this.#fail("the connection was closed"));
   }
 
-  async run<T>(what: string, work: () => Promise<T>): Promise<T> {
+  run<T>(what: string, work: () => Promise<T>): Promise<T> {
+    return this.#gate.run(() => this.#attempt(what, work));
+  }
+
+  async #attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
     if (this.#cause !== null) {
       throw this.#cause;
     }
