@@ -157,7 +157,8 @@ const causes: Record<string, string> = {
   EPERM: "not permitted. Give the user write permission there",
   EROFS: "the file system is read-only. Ask the machine's admin",
   ENOENT: "it does not exist. Ask the machine's admin whether the home is made and mounted there",
-  ENOTDIR: "a part of the path is not a folder. Move the file away that stands in its place",
+  ENOTDIR: "a file stands where a folder is needed. Move it away and launch again",
+  EEXIST: "a file stands where a folder is needed. Move it away and launch again",
   ESTALE: "the file server has lost it (stale handle). Ask the machine's admin to mount it again",
   EIO: "input/output error. Ask the machine's admin to look at the disk",
   EAGAIN: "the user's limit of processes is reached. End some and launch again",
@@ -170,6 +171,6 @@ export function startFailure(thrown: unknown, doing: string): string {
   if (thrown instanceof SkyError || error.code === undefined) {
     return `machine '${hostname()}': ${messageOf(thrown)}`.slice(0, 1000);
   }
-  const path = error.path ?? error.syscall ?? "";
-  return `machine '${hostname()}': cannot ${doing} (${path}): ${causes[error.code] ?? error.message}.`.slice(0, 1000);
+  const path = error.path === undefined || doing.includes(error.path) ? "" : ` (${error.path})`;
+  return `machine '${hostname()}': cannot ${doing}${path}: ${causes[error.code] ?? error.message}.`.slice(0, 1000);
 }

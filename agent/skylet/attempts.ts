@@ -80,22 +80,22 @@ export class Attempts {
 
   /** Reads every attempt back from its folder. A runner that was just let go gets a moment to say so. */
   async recover(): Promise<void> {
-    for (const name of readdirSync(this.#options.dir)) {
-      if (!attemptIdSchema.safeParse(name).success) {
-        continue;
-      }
-      const spec = readSpec(this.#folder(name));
-      if (spec === null || spec.wanted.attempt !== name || readRunner(this.#folder(name)) === null) {
-        // The skylet died while it wrote the folder: its runner, if any, saw its gate close.
-        rmSync(this.#folder(name), { recursive: true, force: true });
-        continue;
-      }
-      const attempt: Attempt = { spec, child: null, watcher: null, lastSent: "", mergeDone: false };
-      await this.#waitAtGate(attempt);
-      attempt.mergeDone = existsSync(join(this.#options.home, spec.logDir, "run.log"));
-      this.#attempts.set(name, attempt);
-      this.#watch(attempt);
+    const names = readdirSync(this.#options.dir).filter((name) => attemptIdSchema.safeParse(name).success);
+    await Promise.all(names.map((name) => this.#adopt(name)));
+  }
+
+  async #adopt(name: string): Promise<void> {
+    const spec = readSpec(this.#folder(name));
+    if (spec === null || spec.wanted.attempt !== name || readRunner(this.#folder(name)) === null) {
+      // The skylet died while it wrote the folder: its runner, if any, saw its gate close.
+      rmSync(this.#folder(name), { recursive: true, force: true });
+      return;
     }
+    const attempt: Attempt = { spec, child: null, watcher: null, lastSent: "", mergeDone: false };
+    await this.#waitAtGate(attempt);
+    attempt.mergeDone = existsSync(join(this.#options.home, spec.logDir, "run.log"));
+    this.#attempts.set(name, attempt);
+    this.#watch(attempt);
   }
 
   /** An adopted runner without `started` is about to read either `go` or the end of its gate; both are quick. */

@@ -44,13 +44,13 @@ export async function prepareRunner(
   let logDir: string | null = null;
   try {
     const payload = await options.fetchPayload(wanted.attempt);
-    doing = "run bash";
+    doing = "run /bin/bash";
     await access("/bin/bash", constants.X_OK);
-    doing = "use the user's home";
+    doing = `use the home ${home}`;
     await access(home, constants.W_OK | constants.X_OK);
-    doing = "make the job's log folder";
+    doing = `make the job's log folder in ${join(home, "sky_logs")}`;
     logDir = await claimLogFolder(home, wanted);
-    doing = "write the job's files";
+    doing = `write the job's files in ${folder}`;
     const spec = await writeFiles(options, folder, wanted, payload, logDir);
     doing = "start the job's runner";
     child = await spawnRunner(folder, home, wanted.attempt);

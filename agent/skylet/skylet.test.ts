@@ -206,7 +206,7 @@ test("a home that cannot be used fails with machine, path, cause and way out, an
   agent.send({ type: "start", wanted });
   const failed = await until(() => agent.messages.find((each) => each.type === "failed"), "failed");
   expect(failed.type === "failed" && failed.error).toMatch(
-    /machine '.+': cannot make the job's log folder \(.+sky_logs/,
+    /machine '.+': cannot make the job's log folder in .+sky_logs: a file stands .+ Move it away and launch again\.$/,
   );
   expect(existsSync(join(agent.dir, wanted.attempt))).toBe(false);
   expect(await processesOf(wanted.attempt, null)).toEqual([]);
@@ -221,6 +221,58 @@ test("an agent that is gone is dialled again; frames that are not understood clo
   agent.send({ type: "retire" });
   await until(() => agent.skylet?.exitCode === 0, "the skylet's end");
 });
+
+test("killed again and again at any moment: every job runs exactly once and its exit code arrives", async () => {
+  const all = Array.from({ length: 6 }, () => agent.wanted({ setup: true }));
+  const run = (jobId: number): string => `echo ${jobId} >>${agent.root}/ran; sleep 0.2; exit ${jobId}`;
+  for (const each of all) {
+    agent.payloads.set(each.attempt, { setup: "sleep 0.1", run: run(each.jobId), envs: {} });
+  }
+  const seen = new Map<string, number | null>();
+  let handled = 0;
+  // As the agent does: what is absent or certainly not begun is started, what is prepared is let go.
+  const react = (): void => {
+    for (; handled < agent.messages.length; handled += 1) {
+      const message = agent.messages[handled];
+      const views = message?.type === "ready" ? message.attempts : message?.type === "changed" ? [message.attempt] : [];
+      for (const view of views) {
+        if (view.state === "exited") {
+          seen.set(view.attempt, view.runExit);
+        }
+      }
+      if (message?.type === "prepared") {
+        agent.send({ type: "go", attempt: message.attempt });
+      } else if (message?.type === "ready") {
+        const begun = new Set(message.attempts.filter((view) => view.state !== "starting").map((view) => view.attempt));
+        for (const wanted of all.filter((each) => !begun.has(each.attempt))) {
+          agent.send({ type: "start", wanted });
+        }
+      }
+    }
+  };
+  const timer = setInterval(react, 1);
+  try {
+    for (let round = 0; round < 12; round += 1) {
+      await agent.start();
+      const end = performance.now() + round * 7;
+      await until(() => performance.now() > end, "the moment of the kill");
+      await agent.killSkylet();
+    }
+    await agent.start();
+    await until(() => seen.size === all.length, "all ends");
+  } finally {
+    clearInterval(timer);
+  }
+  expect([...seen.values()].map(Number).sort((a, b) => a - b)).toEqual(all.map((each) => each.jobId));
+  expect(
+    agent
+      .read(agent.root, "ran")
+      .trim()
+      .split("\n")
+      .map(Number)
+      .sort((a, b) => a - b),
+  ).toEqual(all.map((each) => each.jobId));
+}, 60_000);
 
 test("a waiting runner whose folder has vanished ends by itself", async () => {
   await agent.start();
