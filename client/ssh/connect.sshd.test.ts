@@ -265,7 +265,7 @@ describe("host keys by known_hosts", () => {
     const fault = await faultOf(connected({ hostKey: null }));
     expect(fault.message).toContain(`127.0.0.1:${open.port} is not known: ssh-ed25519`);
     expect(fault.message).toMatch(fingerprint);
-    expect(fault.hint).toContain(`ssh-keyscan -p ${open.port} 127.0.0.1 >> ${knownHosts}`);
+    expect(fault.hint).toContain(`echo '[127.0.0.1]:${open.port} ${open.hostKey}' >> ${knownHosts}`);
   });
 
   test("unknown: asked once, kept in a private file, known from then on", async () => {

@@ -97,11 +97,10 @@ export class HostKeyCheck {
   private async unknown(where: string, type: string, key: string, fingerprint: string): Promise<SkyError | null> {
     const [file] = this.destination.userKnownHosts;
     if (!this.ask.interactive) {
-      const port = this.destination.port === 22 ? "" : `-p ${this.destination.port} `;
       return new SkyError(
         "ConnectionError",
         `The host key of ${where} is not known: ${type} ${fingerprint}. Nobody is there to confirm it.`,
-        `Compare the fingerprint with the admin's, then: ssh-keyscan ${port}${this.destination.host} >> ${file ?? "~/.ssh/known_hosts"}`,
+        `Compare the fingerprint with the admin's, then: echo '${this.name} ${type} ${key}' >> ${file ?? "~/.ssh/known_hosts"}`,
       );
     }
     if (!(await this.ask.confirmHostKey(where, type, fingerprint))) {

@@ -43,13 +43,14 @@ export async function connectBySsh2(cluster: RegisteredCluster, ask: Ask): Promi
     jumps: cluster.jumpHost === null ? null : parseJumps(cluster.jumpHost),
     pinnedKey: cluster.hostKey,
   });
-  // While `ssh -G` runs in its own process, the library is loaded in this one.
-  const loading = import("ssh2");
   resolving.catch(() => undefined);
-  const ssh2 = ((await loading) as unknown as { default: Ssh2 }).default;
-  const head = await resolving;
+  const guess: Place = { host: cluster.headIp, port: cluster.port ?? 22, user: cluster.user };
+  const early = cluster.jumpHost === null ? new EarlySocket(guess) : null;
   const clients: Client[] = [];
   try {
+    // Loading takes as long as the rest: meanwhile `ssh -G` runs, and sshd starts its process for us.
+    const ssh2 = ((await import("ssh2")) as unknown as { default: Ssh2 }).default;
+    const head = await resolving;
     let previous: Client | null = null;
     for (const jump of head.jumps) {
       const hop = await resolveDestination({ ...jump, identity: null, jumps: [], pinnedKey: null });
@@ -59,12 +60,15 @@ export async function connectBySsh2(cluster: RegisteredCluster, ask: Ask): Promi
       previous = await connectClient(ssh2, hop, await reach(hop, previous), ask);
       clients.push(previous);
     }
-    const client = await connectClient(ssh2, head, await reach(head, previous), ask);
+    const sock = previous === null ? early?.take(head) : undefined;
+    const client = await connectClient(ssh2, head, await (sock ?? reach(head, previous)), ask);
     clients.push(client);
     return new Ssh2Head(cluster, head, clients);
   } catch (error) {
     endAll(clients);
     throw error;
+  } finally {
+    early?.drop();
   }
 }
 
@@ -74,30 +78,67 @@ function endAll(clients: readonly Client[]): void {
   }
 }
 
+/** A connection that is begun before it is certain where to: almost always the file's own address is right. */
+class EarlySocket {
+  private readonly guess: Place;
+  private socket: Promise<Socket> | null;
+
+  constructor(guess: Place) {
+    this.guess = guess;
+    this.socket = dial(guess);
+    this.socket.catch(() => undefined);
+  }
+
+  /** The connection, when it leads where it should. */
+  take(destination: Destination): Promise<Socket> | undefined {
+    const { socket } = this;
+    if (socket === null || destination.host !== this.guess.host || destination.port !== this.guess.port) {
+      return undefined;
+    }
+    this.socket = null;
+    return socket;
+  }
+
+  /** Ends it when nobody took it. */
+  drop(): void {
+    this.socket?.then(
+      (socket) => socket.destroy(),
+      () => undefined,
+    );
+    this.socket = null;
+  }
+}
+
 /** A byte stream to a server's sshd: TCP, or a channel of the hop before it. */
 async function reach(destination: Destination, through: Client | null): Promise<Socket | ClientChannel> {
-  if (through !== null) {
-    return new Promise((resolve, reject) => {
-      through.forwardOut("127.0.0.1", 0, destination.host, destination.port, (error, channel) => {
-        if (error === undefined) {
-          resolve(channel);
-        } else {
-          reject(broken(destination, new Error(`the jump host cannot reach it: ${error.message}`)));
-        }
-      });
-    });
+  if (through === null) {
+    return dial(destination);
   }
   return new Promise((resolve, reject) => {
-    const socket = connectTcp({ host: destination.host, port: destination.port, noDelay: true, autoSelectFamily: true });
+    through.forwardOut("127.0.0.1", 0, destination.host, destination.port, (error, channel) => {
+      if (error === undefined) {
+        resolve(channel);
+      } else {
+        reject(broken(destination, new Error(`the jump host cannot reach it: ${error.message}`)));
+      }
+    });
+  });
+}
+
+function dial(place: Place): Promise<Socket> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTcp({ host: place.host, port: place.port, noDelay: true, autoSelectFamily: true });
     const limit = setTimeout(() => socket.destroy(Object.assign(new Error("timed out"), { code: "ETIMEDOUT" })), connectLimitMs);
     const onError = (error: Error): void => {
       clearTimeout(limit);
-      reject(unreachable(destination, innermost(error)));
+      reject(unreachable(place, innermost(error)));
     };
     socket.once("error", onError);
     socket.once("connect", () => {
       clearTimeout(limit);
       socket.off("error", onError);
+      // Nobody may be listening yet when an early connection breaks; its taker sees that it is closed.
+      socket.on("error", () => undefined);
       resolve(socket);
     });
   });
