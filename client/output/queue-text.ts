@@ -42,12 +42,17 @@ function columnsFor(withUser: boolean): Column[] {
     { title: "DURATION" },
     { title: "RESOURCES", min: 10, cutOrder: 3 },
     { title: "STATUS", color: colorStatus },
-    { title: "LOG", min: 8, cutOrder: 1, keepEnd: true },
+    { title: "LOG", min: 5, cutOrder: 1, keepEnd: true },
   ];
 }
 
+/** A job that failed by its own doing says why in its log; one that waits or was lost does not. */
+function needsReason(status: JobStatus): boolean {
+  return !["SUCCEEDED", "FAILED", "FAILED_SETUP", "CANCELLED"].includes(status);
+}
+
 function reasonsText(rows: QueueRow[], limit: number): string[] {
-  const told = rows.filter((row) => row.reason !== null && row.reason !== "");
+  const told = rows.filter((row) => row.reason !== null && row.reason !== "" && needsReason(row.status));
   if (told.length === 0) {
     return [];
   }

@@ -65,10 +65,10 @@ describe("queue", () => {
     const text = queueText("lab", rows, { allUsers: false, now, limit: 80 }, none);
     expect(text).toMatchInlineSnapshot(`
       "Job queue of current user on cluster lab
-      ID  NAME     SUBMITTED    STARTED   DURATION  RESOURCES   STATUS        LOG
-      12  a-quit…  12 mins ago  -         -         2x[A100-8…  PENDING       …f-a-job
-      11  train    1 hr ago     1 hr ago  1h 2m 3s  1x[V100:4]  RUNNING       …1-train
-      2   -        1 day ago    1 day a…  2s        1x[V100:4]  FAILED_SETUP  …2-train
+      ID  NAME     SUBMITTED    STARTED    DURATION  RESOURCES     STATUS        LOG
+      12  a-quit…  12 mins ago  -          -         2x[A100-80G…  PENDING       …-job
+      11  train    1 hr ago     1 hr ago   1h 2m 3s  1x[V100:4]    RUNNING       …rain
+      2   -        1 day ago    1 day ago  2s        1x[V100:4]    FAILED_SETUP  …rain
 
       Reasons:
         Job 12 (PENDING, 1 in line): Needs 8 free A100-80GB on 2 nodes; node2 has 3

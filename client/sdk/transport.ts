@@ -31,6 +31,9 @@ export interface HttpReply {
 
 export type Reached = "nowhere" | "head" | "coordinator";
 
+/** What Node says of a connection that ended in the middle. */
+const cutMessages = new Set(["aborted", "socket hang up"]);
+
 /** The connection went away, or nothing came back in time: the same call may be tried again. */
 export class LostConnection extends Error {
   /**
@@ -41,7 +44,7 @@ export class LostConnection extends Error {
   readonly sky: SkyError | null;
 
   constructor(cause: unknown, reached: Reached) {
-    super(messageOf(cause).replace(/\.$/, ""));
+    super(cutMessages.has(messageOf(cause)) ? "the connection was cut" : messageOf(cause).replace(/\.$/, ""));
     this.reached = reached;
     this.sky = cause instanceof SkyError ? cause : null;
   }
