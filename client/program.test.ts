@@ -495,6 +495,9 @@ describe("the command line", () => {
     expect(option.code).toBe(2);
     expect(option.err).toContain("Did you mean --skip-finished?");
     expect((await sky(["logs", "lab", "x1"])).code).toBe(2);
+    const bare = await sky(["exec", "lab", "nvidia-smi", "-L"]);
+    expect(bare.code).toBe(2);
+    expect(bare.err).toContain("goes after --");
     expect((await sky(["queue", "-o", "yaml"])).code).toBe(2);
   });
 

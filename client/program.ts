@@ -58,7 +58,8 @@ function withTaskOptions(command: Command): Command {
     .option("--cpus <count>", "CPUs per node, e.g. 4 or 4+")
     .option("--memory <size>", "memory per node in GiB, e.g. 16 or 16+")
     .addOption(new Option("--cloud <name>").hideHelp())
-    .option("--dryrun", "ask whether the cluster would take the task, submit nothing");
+    .option("--dryrun", "ask whether the cluster would take the task, submit nothing")
+    .showHelpAfterError("A command with options of its own goes after --, e.g. sky exec lab -- nvidia-smi -L");
 }
 
 /** `--accelerators` is `--gpus`. */
