@@ -67,6 +67,8 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const contents = await ledger.read();
   const { inventory, warnings } = await readInventory(config);
   const cgroups = config.single_user ? Cgroups.none() : await Cgroups.open(config.node);
+  const known = new Set<string>(contents.entries.map((entry) => entry.wanted.attempt));
+  await cgroups.sweep((attempt) => known.has(attempt));
   const bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
   const allWarnings = [...contents.warnings, ...warnings, ...(await unreachable(config, installed))];
   for (const warning of allWarnings) {

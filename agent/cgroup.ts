@@ -3,13 +3,14 @@
  * runner is put into it before any user code runs, and nothing of the attempt can leave it, so "no process is left" can
  * be verified and enforced. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
  */
-import { mkdir, readFile, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import type { AttemptId, NodeName } from "../shared/ids.ts";
+import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
 
 const killLimitMs = 10_000;
 const pollMs = 20;
+const placeTries = 3;
 
 /** The mount point of the first cgroup v2 hierarchy in the text of /proc/self/mounts. */
 export function cgroup2Mount(mounts: string): string | null {
@@ -30,7 +31,7 @@ export class Cgroups {
     this.folder = folder;
   }
 
-  /** Looks for the hierarchy and makes this node's group in it. */
+  /** Looks for the hierarchy and tries whether a group can be made in it. Groups are made when needed and leave nothing behind. */
   static async open(node: NodeName): Promise<Cgroups> {
     const mount = cgroup2Mount(await readFile("/proc/self/mounts", "utf8").catch(() => ""));
     if (mount === null) {
@@ -40,6 +41,7 @@ export class Cgroups {
     try {
       await mkdir(folder, { mode: 0o755 }).catch(ignoreExisting);
       await readFile(join(folder, "cgroup.procs"), "utf8");
+      await rmdir(folder).catch(() => undefined);
       return new Cgroups(folder);
     } catch {
       return new Cgroups(null);
@@ -57,8 +59,31 @@ export class Cgroups {
       return;
     }
     const group = join(this.folder, attempt);
-    await mkdir(group, { mode: 0o755 }).catch(ignoreExisting);
-    await writeFile(join(group, "cgroup.procs"), String(pid));
+    for (let left = placeTries; ; left -= 1) {
+      try {
+        await mkdir(group, { recursive: true, mode: 0o755 });
+        return await writeFile(join(group, "cgroup.procs"), String(pid));
+      } catch (error) {
+        // The last group of the folder was removed, and the folder with it, in the same instant.
+        if ((error as NodeJS.ErrnoException).code !== "ENOENT" || left <= 1) {
+          throw error;
+        }
+      }
+    }
+  }
+
+  /** Removes groups without processes that no attempt of the ledger needs; called at start. */
+  async sweep(isKnown: (attempt: string) => boolean): Promise<void> {
+    if (this.folder === null) {
+      return;
+    }
+    const names = await readdir(this.folder, { withFileTypes: true }).catch(() => []);
+    for (const name of names) {
+      if (name.isDirectory() && attemptIdSchema.safeParse(name.name).success && !isKnown(name.name)) {
+        await rmdir(join(this.folder, name.name)).catch(() => undefined);
+      }
+    }
+    await rmdir(this.folder).catch(() => undefined);
   }
 
   /** Kills what is left of the attempt, waits until it is gone, and removes the group. False: something is still there after ten seconds. */
@@ -71,6 +96,7 @@ export class Cgroups {
     for (;;) {
       const pids = await readPids(group);
       if (pids.length === 0 && (await removed(group))) {
+        await rmdir(this.folder).catch(() => undefined);
         return true;
       }
       if (performance.now() > end) {

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
+import { mkdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { until } from "../test/help/until.ts";
@@ -72,13 +73,18 @@ describe("cgroups", () => {
     children.push(child);
     await groups.place("aaaaaaaa-1", child.pid ?? 0);
     child.stdin?.write("go\n");
-    const { readFile, rmdir } = await import("node:fs/promises");
     const procs = async (): Promise<string[]> =>
       (await readFile(join(folder, "aaaaaaaa-1", "cgroup.procs"), "utf8")).trim().split("\n");
     await until(async () => (await procs()).length === 3);
     expect(await groups.clear("aaaaaaaa-1")).toBe(true);
     expect(existsSync(join(folder, "aaaaaaaa-1"))).toBe(false);
+    expect(existsSync(folder)).toBe(false);
     expect(await groups.clear("aaaaaaaa-1")).toBe(true);
-    await rmdir(folder);
+    await mkdir(join(folder, "bbbbbbbb-1"), { recursive: true });
+    await mkdir(join(folder, "bbbbbbbb-2"));
+    await groups.sweep((attempt) => attempt === "bbbbbbbb-2");
+    expect([existsSync(join(folder, "bbbbbbbb-1")), existsSync(join(folder, "bbbbbbbb-2"))]).toEqual([false, true]);
+    await groups.sweep(() => false);
+    expect(existsSync(folder)).toBe(false);
   });
 });

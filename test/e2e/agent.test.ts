@@ -22,6 +22,7 @@ import { must } from "../help/run.ts";
 import { until } from "../help/until.ts";
 import { makeUser, processesOf, removeUser, type TestUser } from "../help/users.ts";
 import { type Agent, prepareFolders, startAgent } from "../../agent/agent.ts";
+import { Cgroups } from "../../agent/cgroup.ts";
 import { type AgentConfig, agentConfigSchema } from "../../agent/config.ts";
 import { Ledger } from "../../agent/ledger.ts";
 
@@ -123,6 +124,8 @@ afterEach(async () => {
       return processesOf(user.uid).length === 0;
     });
   }
+  // Jobs that were killed above were never named as ended, so their groups are still there.
+  await (await Cgroups.open("n1")).sweep(() => false);
   await rm(dir, { recursive: true });
 });
 
