@@ -11,7 +11,8 @@ import type { Log } from "../log.ts";
 import type { ApiParts } from "../parts.ts";
 import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import type { LogTimes, WaitingNotices } from "./logs.ts";
+import type { LogTimes } from "./log-rank.ts";
+import type { WaitingNotices } from "./logs.ts";
 
 /** `account`: any account of the head machine. `jobUser`: an account whose jobs the users policy allows. */
 export type RouteIdentity = "account" | "jobUser";

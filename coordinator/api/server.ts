@@ -15,7 +15,8 @@ import { type Log, openLog } from "../log.ts";
 import type { ApiParts } from "../parts.ts";
 import { buildApp } from "./app.ts";
 import { type Peer, peerUid } from "./identity.ts";
-import { WaitingNotices, logTimes } from "./logs.ts";
+import { logTimes } from "./log-rank.ts";
+import { WaitingNotices } from "./logs.ts";
 import { RequestTable } from "./requests.ts";
 import type { ApiContext, BuildVersion } from "./route.ts";
 
