@@ -9,6 +9,8 @@ interface Words {
   description: string;
   options: { flags: string[]; description: string }[];
   takesClusters: boolean;
+  /** `list` of `gpus list`. */
+  subcommands: string[];
 }
 
 function wordsOf(program: Command): Words[] {
@@ -23,6 +25,10 @@ function wordsOf(program: Command): Words[] {
         flags: [option.short, option.long].filter((flag) => flag !== undefined),
         description: option.description,
       })),
+      subcommands: help
+        .visibleCommands(command)
+        .map((inner) => inner.name())
+        .filter((name) => name !== "help"),
       takesClusters: command.registeredArguments.some((argument) => /^clusters?$/.test(argument.name())),
     }));
 }
@@ -31,7 +37,7 @@ function bash(all: Words[]): string {
   const cases = all.map(
     (words) =>
       `    ${words.name}) options="${words.options.flatMap((option) => option.flags).join(" ")}"; ` +
-      `clusters=${words.takesClusters ? 1 : 0} ;;`,
+      `clusters=${words.takesClusters ? 1 : 0}; inner="${words.subcommands.join(" ")}" ;;`,
   );
   return `# bash completion for sky
 _sky_clusters() {
@@ -41,7 +47,7 @@ _sky_clusters() {
   done
 }
 _sky() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" options="" clusters=0
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" options="" inner="" clusters=0
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "${all.map((words) => words.name).join(" ")}" -- "$current"))
@@ -54,6 +60,7 @@ ${cases.join("\n")}
   case "$current" in
     -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
     *)
+      [ "$COMP_CWORD" -eq 2 ] && [ -n "$inner" ] && { COMPREPLY=($(compgen -W "$inner" -- "$current")); return; }
       [ "$clusters" = 1 ] && COMPREPLY=($(compgen -W "$(_sky_clusters)" -- "$current"))
       [ "\${#COMPREPLY[@]}" -eq 0 ] && COMPREPLY=($(compgen -f -- "$current"))
       ;;
@@ -71,8 +78,9 @@ function zsh(all: Words[]): string {
     const options = words.options.flatMap((option) =>
       option.flags.map((flag) => `'${flag}[${quoted(option.description)}]'`),
     );
+    const inner = words.subcommands.length > 0 ? [`'1:command:(${words.subcommands.join(" ")})'`] : [];
     const rest = words.takesClusters ? "'*:cluster:_sky_clusters'" : "'*:file:_files'";
-    return `    ${words.name}) _arguments ${[...options, rest].join(" ")} ;;`;
+    return `    ${words.name}) _arguments ${[...options, ...inner, rest].join(" ")} ;;`;
   });
   return `#compdef sky
 _sky_clusters() {
@@ -106,6 +114,9 @@ function fish(all: Words[]): string {
     for (const option of words.options) {
       const flags = option.flags.map((flag) => (flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
       lines.push(`complete -c sky ${when} ${flags.join(" ")} -d '${quoted(option.description)}'`);
+    }
+    if (words.subcommands.length > 0) {
+      lines.push(`complete -c sky -f ${when} -a "${words.subcommands.join(" ")}"`);
     }
     if (words.takesClusters) {
       lines.push(
