@@ -37,6 +37,10 @@ export async function prepareFolders(config: AgentConfig): Promise<AgentConfig> 
     const hint = "Start it as root, or set single_user: true to run your own jobs only.";
     throw new SkyError("PermissionDeniedError", "The agent must be root to start jobs as their users.", hint);
   }
+  if (config.single_user && uid === 0) {
+    const hint = "Start it as that user, or remove single_user and name root in users.allow.";
+    throw new SkyError("PermissionDeniedError", "single_user is for an agent that an ordinary user starts, not root.", hint);
+  }
   checkSocketPath(config.runtime_dir);
   const stateDir = await secureFolder(config.state_dir, uid, 0o700);
   const runtimeDir = await secureFolder(config.runtime_dir, uid, 0o755);

@@ -46,8 +46,17 @@ export class AgentLoop {
   /** Takes the event after all that came before it. Never throws. */
   dispatch(event: AgentEvent): void {
     this.events.push(event);
-    this.running ??= this.run().finally(() => {
+    this.wake();
+  }
+
+  private wake(): void {
+    // Begun in a turn of its own: an effect may dispatch before `running` is set.
+    this.running ??= Promise.resolve().then(() => this.run()).finally(() => {
       this.running = null;
+      // An event may have come after the last look at the queue and before this.
+      if (this.events.length > 0) {
+        this.wake();
+      }
     });
   }
 
