@@ -384,3 +384,24 @@ test("on the head itself the socket is opened without SSH", async () => {
 test("a file that is not filled in is refused before anything is dialled", async () => {
   expect((await faultOf(connectHead({ ...cluster(), user: "PLACEHOLDER" }, nobody))).message).toContain("Please fill");
 });
+
+test("more streams at once than emitters like listeners, and a server that goes away", async () => {
+  const warnings: string[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning.message);
+  process.on("warning", onWarning);
+  const head = await connected();
+  const streams = await Promise.all(Array.from({ length: 8 }, () => head.openStream()));
+  const answers = await Promise.all(streams.map((stream, index) => echo(stream, Buffer.from(`${index}`))));
+  expect(answers.map(String)).toEqual(["0", "1", "2", "3", "4", "5", "6", "7"]);
+
+  const last = await head.openStream();
+  last.on("error", () => undefined);
+  const ended = new Promise<void>((resolve) => last.once("close", () => resolve()));
+  last.resume();
+  head.close();
+  await ended;
+  expect((await faultOf(head.openStream())).type).toBe("ConnectionError");
+  head.close();
+  process.off("warning", onWarning);
+  expect(warnings).toEqual([]);
+});

@@ -249,6 +249,7 @@ class Ssh2Head implements HeadConnection {
   /** sshd refused to forward once; it will not change its mind on this connection. */
   private forwardingRefused = false;
   private closed = false;
+  private readonly acknowledge: (channel: ClientChannel) => void;
 
   constructor(cluster: RegisteredCluster, place: Place, clients: readonly Client[]) {
     this.cluster = cluster;
@@ -256,6 +257,7 @@ class Ssh2Head implements HeadConnection {
     this.clients = clients;
     this.client = clients.at(-1) as Client;
     this.how = `ssh ${placeText(place)}`;
+    this.acknowledge = acknowledgeAtOnce(this.client);
     this.client.once("close", () => {
       this.closed = true;
     });
@@ -264,7 +266,11 @@ class Ssh2Head implements HeadConnection {
   async openStream(): Promise<Duplex> {
     if (!this.forwardingRefused) {
       try {
-        return await this.channel((done) => this.client.openssh_forwardOutStreamLocal(this.cluster.socket, done));
+        const channel = await this.channel((done) =>
+          this.client.openssh_forwardOutStreamLocal(this.cluster.socket, done),
+        );
+        this.acknowledge(channel);
+        return channel;
       } catch (error) {
         // sshd says the same for "forbidden" and for "nobody listens": the gate tells them apart.
         if (this.closed || error instanceof SkyError) {
@@ -338,6 +344,37 @@ class Ssh2Head implements HeadConnection {
       }
     });
   }
+}
+
+/** Larger pieces are bulk: they fill packets, and those are acknowledged at once anyway. */
+const smallPieceBytes = 1200;
+
+/**
+ * sshd leaves Nagle's algorithm on while a connection carries no session: it holds a small packet back until the one
+ * before is acknowledged, and the kernel here delays that by 40 ms, at every answer. Sending anything acknowledges at
+ * once; a window that grows by nothing is the smallest thing to send. It reaches into ssh2, whose version is pinned;
+ * without that method answers are late, not wrong.
+ */
+function acknowledgeAtOnce(client: Client): (channel: ClientChannel) => void {
+  const inner = client as unknown as {
+    _sock?: Duplex;
+    _protocol?: { channelWindowAdjust?(id: number, bytes: number): void };
+  };
+  const channels = new Set<{ outgoing?: { id: number; state: string } }>();
+  inner._sock?.on("data", (piece: Buffer) => {
+    if (piece.length <= smallPieceBytes) {
+      const open = [...channels].find((channel) => channel.outgoing?.state === "open");
+      if (open?.outgoing !== undefined) {
+        inner._protocol?.channelWindowAdjust?.(open.outgoing.id, 0);
+      }
+    }
+  });
+  return (channel) => {
+    const { outgoing } = channel as unknown as { outgoing?: { id: number; state: string } };
+    const entry = outgoing === undefined ? {} : { outgoing };
+    channels.add(entry);
+    channel.once("close", () => channels.delete(entry));
+  };
 }
 
 /** The exit code of a remote command, null when it was killed or the connection went away. */
