@@ -1,0 +1,144 @@
+/** The reasons that users read, and that they are true: what they say is missing is what starts the job. */
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { type JobWords, type NodeWords, Scenario, shapeOf } from "../../test/sim/scenario.ts";
+import { explain, neverFits } from "./explain.ts";
+import { jobsToCancel, nodeRows, queueRows, unknownAttempts } from "./views.ts";
+
+function reason(scenario: Scenario, id: number, uid = 1001): string | null {
+  return explain(scenario.state, uid, id, scenario.now).reason;
+}
+
+test("who holds what, one's own jobs by number, others' not", () => {
+  const scenario = new Scenario({ n1: { accelerators: "V100:4" }, n2: {} }).up();
+  scenario.submit({ accelerators: "V100:2" });
+  scenario.submit({ accelerators: "V100:1", uid: 1002 });
+  const id = scenario.submit({ accelerators: "V100:4", cpus: 0 });
+  expect(reason(scenario, id)).toBe(
+    "needs 4 x V100 on 1 node: n1 has 1 of 4 V100 free (2 held by your job 1, 1 held by other users' jobs), n2 has no V100",
+  );
+});
+
+test.each<[string, Record<string, NodeWords>, JobWords, string]>([
+  [
+    "CPUs",
+    { n1: { cpus: 2 } },
+    { cpus: 2 },
+    "needs 2 CPUs on 1 node: n1 has 1.5 of 2 CPUs free (in use by your job 1)",
+  ],
+  [
+    "memory",
+    { n1: { memoryGb: 8 } },
+    { cpus: 0, memoryGb: 9 },
+    "needs 9 GiB on 1 node: n1 has 8 of 8 GiB free",
+  ],
+  [
+    "one node of two",
+    { n1: {}, n2: { cpus: 0.25 } },
+    { nodes: 2 },
+    "needs 0.5 CPUs on each of 2 nodes: n1 has room, n2 has 0.25 of 0.25 CPUs free",
+  ],
+  [
+    "mixed kinds",
+    { n1: { accelerators: "V100:1,H100:1" } },
+    { accelerators: "V100:1", cpus: 0 },
+    "needs 1 x V100 on 1 node: n1 has accelerators of several kinds and so takes no accelerator jobs",
+  ],
+])("what is missing: %s", (_, nodes, words, expected) => {
+  const scenario = new Scenario(nodes).up();
+  scenario.submit();
+  expect(reason(scenario, scenario.submit(words))).toBe(expected);
+});
+
+test("nodes that are silent, refuse or were never seen are named as such", () => {
+  const scenario = new Scenario({ n1: {}, n2: {}, n3: {} });
+  const id = scenario.submit();
+  expect(reason(scenario, id)).toBe("no node has reported yet");
+  scenario.connect("n1").report("n1");
+  expect(scenario.place(id)).toBe("n1");
+  scenario.dispatch({ type: "nodeDisconnected", node: "n1" });
+  scenario.connect("n2");
+  scenario.dispatch({ type: "nodeRefused", node: "n2", reason: "another state" });
+  scenario.now += 42_000;
+  const next = scenario.submit();
+  expect(reason(scenario, next)).toBe(
+    "needs 0.5 CPUs on 1 node: n1 is unreachable (last report 42 s ago), " +
+      "n2 refuses this coordinator until an admin confirms it, n3 has not reported yet",
+  );
+  expect(reason(scenario, id)).toBe("n1 is unreachable (last report 42 s ago); what the job does there is not known");
+  expect(nodeRows(scenario.state, scenario.now).map((row) => row.state)).toEqual(["UNREACHABLE", "REFUSED", "NEVER_SEEN"]);
+});
+
+test("what can never fit is said with what there is, also while nodes are unreachable", () => {
+  const scenario = new Scenario({ n1: { accelerators: "V100:4" }, n2: {} });
+  const shape = shapeOf({ accelerators: "V100:8", cpus: 0 });
+  expect(neverFits(scenario.state, shape)).toBeNull();
+  scenario.connect("n1").report("n1");
+  expect(neverFits(scenario.state, shape)).toBeNull();
+  scenario.connect("n2").report("n2");
+  scenario.dispatch({ type: "nodeDisconnected", node: "n1" });
+  expect(neverFits(scenario.state, shapeOf({ accelerators: "v100:4" }))).toBeNull();
+  expect(neverFits(scenario.state, shape)).toBe(
+    "Requested resources do not match the existing cluster.\n" +
+      "  Requested:\t8 x V100 on 1 node\n" +
+      "  Existing:\tn1: 4 x V100, 8 CPUs, 64 GiB\n\t\tn2: 8 CPUs, 64 GiB",
+  );
+  expect(neverFits(scenario.state, shapeOf({ nodes: 3 }))).toContain("on each of 3 nodes");
+});
+
+test("rows of the queue have positions per user, and a cancel without ids means the latest running job", () => {
+  const scenario = new Scenario({ n1: { accelerators: "V100:1" } }).up();
+  const running = scenario.submit({ accelerators: "V100:1" });
+  scenario.report("n1", [scenario.rank(running, "n1", { state: "running", pid: 1 })]);
+  scenario.submit({ accelerators: "V100:1", uid: 1002 });
+  scenario.submit({ accelerators: "V100:1" });
+  scenario.submit({ accelerators: "V100:1" });
+  const rows = queueRows(scenario.state, 1001, scenario.now).map((row) => [row.job_id, row.status, row.position]);
+  expect(rows).toEqual([
+    [3, "PENDING", 2],
+    [2, "PENDING", 1],
+    [1, "RUNNING", null],
+  ]);
+  expect(queueRows(scenario.state, null, scenario.now)).toHaveLength(4);
+  expect(jobsToCancel(scenario.state, 1001, { ids: null, all: false })).toEqual([1]);
+  expect(jobsToCancel(scenario.state, 1001, { ids: [3, 9], all: false })).toEqual([3]);
+  expect(jobsToCancel(scenario.state, 1001, { ids: null, all: true })).toEqual([1, 2, 3]);
+  expect(jobsToCancel(scenario.state, 1002, { ids: null, all: false })).toEqual([1]);
+  expect(nodeRows(scenario.state, scenario.now)[0]).toMatchObject({ accelerators: { V100: 1 }, accelerators_free: { V100: 0 } });
+});
+
+test("unknown attempts are counted once, and hold back a waiting job of the same number", () => {
+  const source = new Scenario({ n1: {}, n2: {} }).up();
+  const id = source.submit({ nodes: 2 });
+  const scenario = new Scenario({ n1: {}, n2: {} });
+  for (const node of ["n1", "n2"]) {
+    scenario.connect(node).report(node, [source.rank(id, node, { state: "running", pid: 1 })], 0);
+  }
+  expect(unknownAttempts(scenario.state)).toBe(1);
+  const twin = scenario.submit();
+  expect(scenario.place(twin)).toBe("waiting");
+  expect(reason(scenario, twin)).toContain("does not know runs on n1");
+});
+
+test("a reason that names devices as missing is true: free exactly those and the job starts", () => {
+  const share = fc.constantFrom(0.25, 0.5, 1, 2, 3, 4);
+  fc.assert(
+    fc.property(fc.array(share, { maxLength: 8 }), share, fc.integer({ min: 1, max: 4 }), (others, wanted, devices) => {
+      const scenario = new Scenario({ n1: { accelerators: `V100:${devices}`, cpus: 100 } }).up();
+      const ids = others.map((count) => scenario.submit({ accelerators: `V100:${count}` }));
+      const job = scenario.submit({ accelerators: `V100:${wanted}`, uid: 1002 });
+      const never = neverFits(scenario.state, shapeOf({ accelerators: `V100:${wanted}` }));
+      expect(never !== null).toBe(wanted > devices);
+      if (scenario.place(job, 1002) !== "waiting") {
+        expect(reason(scenario, job, 1002)).toBeNull();
+        return;
+      }
+      const free = Number(/n1 has (\d+) of \d+ V100 free/.exec(reason(scenario, job, 1002) ?? "")?.[1]);
+      expect(wanted >= 1 ? free < wanted : free === 0).toBe(true);
+      scenario.dispatch({ type: "cancelRequested", uid: 1001, ids });
+      scenario.report("n1", []);
+      expect(scenario.place(job, 1002)).toBe(never === null ? "n1" : "waiting");
+    }),
+    { numRuns: 150 },
+  );
+});
