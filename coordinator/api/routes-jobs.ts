@@ -18,12 +18,15 @@ async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): P
   const { context, account, body } = call;
   const live = liveParts(context.parts);
   const { uid } = account;
+  if (body.all_users && !isAdmin(account, context.config.admin_group)) {
+    const text = `Jobs of all users are shown to members of the group '${context.config.admin_group}' only.`;
+    throw new SkyError("PermissionDeniedError", text, "Your own: sky queue");
+  }
   const limit = context.config.limits.finished_jobs_kept_per_user;
   const finished = body.skip_finished ? [] : await live.queue.finished(uid, limit);
   // From here on nothing waits, so no job can move between the lists.
   const { state } = live.loop;
-  const everybody = body.all_users && isAdmin(account, context.config.admin_group);
-  const rows = queueRows(state, everybody ? null : uid, Date.now());
+  const rows = queueRows(state, body.all_users ? null : uid, Date.now());
   const listed = new Set(finished.map((job) => job.id));
   // A job whose end is being written is in neither list.
   const ending = [...state.jobs.values()].filter(

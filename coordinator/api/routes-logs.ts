@@ -105,14 +105,12 @@ async function logs(call: RouteCall<z.infer<typeof logsBodySchema>>): Promise<Ro
   outgoing.once("close", hangUp);
   await entry.done;
   outgoing.off("close", hangUp);
-  if (entry.status === "CANCELLED") {
-    // The server is closing or the request was cancelled: a broken reply tells the client that this is not the end.
+  // The error itself is the request's result; text after the output would count as output when the client resumes.
+  const isUnfinished = entry.status === "CANCELLED" || entry.error?.type === "ServerUnavailableError";
+  if (isUnfinished) {
+    // Closing, cancelled or without Redis: a broken reply tells the client that this is not the end.
     outgoing.destroy();
   } else {
-    if (entry.error !== null) {
-      const hint = entry.error.hint === null ? "" : `\n${entry.error.hint}`;
-      outgoing.write(`\nERROR: ${entry.error.message}${hint}\n`);
-    }
     outgoing.end();
   }
   return { kind: "streamed" };
