@@ -18,7 +18,7 @@ import type { CoreEvent } from "../../coordinator/core/state.ts";
 import { startFleet } from "../../coordinator/fleet.ts";
 import type { AttemptReport, Report, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Payload } from "../../shared/job.ts";
-import { must } from "../help/run.ts";
+import { launch, must } from "../help/run.ts";
 import { until } from "../help/until.ts";
 import { makeUser, processesOf, removeUser, type TestUser } from "../help/users.ts";
 import { type Agent, prepareFolders, startAgent } from "../../agent/agent.ts";
@@ -342,6 +342,68 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
   });
 });
 
+describe.runIf(canSwitchUser)("single_user, as an ordinary user", { timeout: 60_000 }, () => {
+  it("runs that user's own jobs and refuses everybody else's", async () => {
+    await buildAgent();
+    const own = join(dir, "own");
+    await mkdir(own);
+    await writeFile(join(own, "key"), keys.node.private, { mode: 0o600 });
+    const text = {
+      ...config,
+      key: join(own, "key"),
+      runtime_dir: join(own, "run"),
+      state_dir: join(own, "state"),
+      users: { allow: [alice.name] },
+      single_user: true,
+    };
+    await writeFile(join(own, "agent.yaml"), JSON.stringify(text));
+    await must(["chown", "-R", `${alice.uid}:${alice.gid}`, own]);
+    const ids = ["--reuid", String(alice.uid), "--regid", String(alice.gid), "--clear-groups"];
+    const program = [process.execPath, join(installed, "agent.mjs"), "--config", join(own, "agent.yaml")];
+    const running = launch(["setpriv", ...ids, ...program], { limitMs: 50_000 });
+    try {
+      await until(() => lastReport() !== undefined, `a report (${running.stderr()})`);
+      const mine = wantedFor(alice, "id -u");
+      const other = wantedFor(bob, "id -u");
+      want([mine, other]);
+      await until(() => [mine, other].every((one) => reported(one.attempt)?.state === "exited"), "both ends");
+      expect(reported(mine.attempt)).toMatchObject({ runExit: 0, fault: null });
+      expect(reported(other.attempt)?.fault).toContain(`runs jobs of uid ${alice.uid} only`);
+      expect(await readFile(join(alice.home, reported(mine.attempt)?.logDir ?? "", "tasks/run.log"), "utf8")).toContain(
+        String(alice.uid),
+      );
+    } finally {
+      running.child.kill("SIGTERM");
+      await running.ended;
+    }
+  });
+});
+
+/** The agent as it is installed: a bundle with koffi beside it. */
+async function buildAgent(): Promise<void> {
+  const modules = join(here, "../node_modules");
+  await build({
+    entryPoints: [join(here, "main.ts")],
+    outfile: join(installed, "agent.mjs"),
+    bundle: true,
+    platform: "node",
+    format: "esm",
+    target: "node20",
+    logLevel: "error",
+    external: ["koffi", "cpu-features"],
+    loader: { ".node": "empty" },
+    banner: {
+      js: [
+        'import { createRequire } from "node:module"; const require = createRequire(import.meta.url);',
+        "const __dirname = import.meta.dirname; const __filename = import.meta.filename;",
+      ].join("\n"),
+    },
+  });
+  for (const name of ["koffi", "@koromix"]) {
+    await cp(join(modules, name), join(installed, "node_modules", name), { recursive: true });
+  }
+}
+
 describe.runIf(process.getuid?.() === 0)("folders", () => {
   it("refuses folders that others could write, own or redirect, and sockets with too long a path", async () => {
     const folder = join(dir, "run");
@@ -353,6 +415,7 @@ describe.runIf(process.getuid?.() === 0)("folders", () => {
     await expect(prepareFolders(config)).rejects.toThrow("belongs to uid 1");
     await must(["chown", "0", folder]);
     await prepareFolders(config);
+    await expect(prepareFolders({ ...config, single_user: true })).rejects.toThrow("not root");
     await chmod(dir, 0o777);
     await expect(prepareFolders(config)).rejects.toThrow(`${dir} can be written by others`);
     await chmod(dir, 0o1777);
