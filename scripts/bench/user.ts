@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { run } from "../../test/help/run.ts";
 import { runAs, sky, startSky } from "../../test/help/sky.ts";
-import { clusterName, type Site, startSite } from "../../test/help/site.ts";
+import { clusterName, plain, type Site, startSite } from "../../test/help/site.ts";
 import { until } from "../../test/help/until.ts";
 import { processesOf, type TestUser } from "../../test/help/users.ts";
 
@@ -34,7 +34,7 @@ async function firstByte(user: TestUser): Promise<number> {
   const { stdout } = running.child;
   const seen = await new Promise<number>((resolve, reject) => {
     stdout?.on("data", () => {
-      if (/\) first-byte/.test(running.stdout())) {
+      if (/\) first-byte/.test(plain(running.stdout()))) {
         resolve(performance.now() - start);
       }
     });

@@ -43,20 +43,6 @@ test("while it waits", async () => {
   expect(existsSync(join(user.home, "must-not-exist"))).toBe(false);
 });
 
-test("while it is set up", async () => {
-  const id = await submit(user, [join(checkout, "test/e2e/tasks/long_setup.yaml")], "launch");
-  await untilStatus(user, id, "SETTING_UP");
-  await until(
-    async () => (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout.includes("setup begins"),
-    "setup to begin",
-  );
-  await skyOk(user, ["cancel", clusterName, String(id), "-y"]);
-  await untilStatus(user, id, "CANCELLED");
-  await until(() => carrying("10000").length === 0, "the setup's processes to end");
-  const text = (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout;
-  expect(text).not.toContain("MUST NOT APPEAR");
-});
-
 test("while it runs: children, detached children and those in sessions of their own", async () => {
   const file = writeHomeFile(
     user,
@@ -119,7 +105,7 @@ test("without ids the latest running job, with -a all", async () => {
 
 test("following a job that is cancelled ends with 103", async () => {
   const running = startSky(user, ["exec", clusterName, "--", "echo begun; sleep 1000"]);
-  await until(() => running.stdout().includes(") begun"), "the job's first line");
+  await until(() => plain(running.stdout()).includes(") begun"), "the job's first line");
   const id = /ID: (\d+)/.exec(plain(running.stdout()))?.[1] ?? "";
   await skyOk(user, ["cancel", clusterName, id, "-y"]);
   expect((await running.ended).code).toBe(103);
@@ -127,7 +113,7 @@ test("following a job that is cancelled ends with 103", async () => {
 
 test("Ctrl-C ends the watching, never the job, and says how to come back", async () => {
   const running = startSky(user, ["exec", clusterName, "--", "echo begun; sleep 3; echo finished"]);
-  await until(() => running.stdout().includes(") begun"), "the job's first line");
+  await until(() => plain(running.stdout()).includes(") begun"), "the job's first line");
   const id = Number(/ID: (\d+)/.exec(plain(running.stdout()))?.[1]);
   running.child.kill("SIGINT");
   const result = await running.ended;
@@ -136,4 +122,21 @@ test("Ctrl-C ends the watching, never the job, and says how to come back", async
   const back = await sky(user, ["logs", clusterName, String(id)]);
   expect(back.code).toBe(0);
   expect(jobLines(back.stdout)).toEqual(["begun", "finished"]);
+});
+
+test("while it is set up", async () => {
+  const id = await submit(user, [join(checkout, "test/e2e/tasks/long_setup.yaml")], "launch");
+  await untilStatus(user, id, "SETTING_UP");
+  await until(
+    async () => (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout.includes("setup begins"),
+    "setup to begin",
+  );
+  await skyOk(user, ["cancel", clusterName, String(id), "-y"]);
+  await untilStatus(user, id, "CANCELLED");
+  await until(() => carrying("10000").length === 0, "the setup's processes to end");
+  const text = (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout;
+  expect(text).not.toContain("MUST NOT APPEAR");
+
+  // A setup that was cancelled is not the one that a later exec needs: it must not begin to run again.
+  expect((await sky(user, ["exec", clusterName, "--", "true"], { limitMs: 20_000 })).code).toBe(0);
 });

@@ -25,6 +25,9 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+/** Node raises its soft limit of open files to the hard one, and sshd would hand that on; a service gets 1024. */
+const serviceLimits = ["prlimit", "--nofile=1024:", "--"];
+
 /** Starts sshd; `lines` are added to its config, before everything else, where the first word counts. */
 export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
   const dir = mkdtempSync(join(tmpdir(), "sky-sshd-"));
@@ -49,7 +52,7 @@ export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
     "Subsystem sftp internal-sftp",
   ];
   writeFileSync(config, `${text.join("\n")}\n`);
-  const running: Running = launch(["/usr/sbin/sshd", "-D", "-e", "-f", config], { limitMs: 3_600_000 });
+  const running: Running = launch([...serviceLimits, "/usr/sbin/sshd", "-D", "-e", "-f", config], { limitMs: 3_600_000 });
   const stop = async (): Promise<void> => {
     running.child.kill("SIGTERM");
     await running.ended;
