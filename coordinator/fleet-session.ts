@@ -114,6 +114,8 @@ export class NodeSession {
         used = true;
         const channel = accept();
         channel.on("error", () => channel.destroy());
+        // The node has said all of it: closing our side too frees the channel, whatever the reader does.
+        channel.on("end", () => channel.end());
         return channel;
       };
       if (!this.greeted) {
