@@ -5,6 +5,7 @@
  */
 import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { AttemptId, NodeName } from "../../shared/ids.ts";
+import type { RankGrant, Shape } from "../../shared/job.ts";
 import { type Context, isWanted } from "./jobs.ts";
 import { mayRun } from "./progress.ts";
 import type { ActiveJob, NodeState, State } from "./state.ts";
@@ -18,6 +19,12 @@ function addressOf(state: State, node: NodeName): string {
 /** `head` for the first configured node, `workerN` for the others. */
 export function nodeLabel(index: number): string {
   return index === 0 ? "head" : `worker${index}`;
+}
+
+/** What the granted devices are, as the node spells it; null without devices. */
+function kindOf(node: NodeState, grant: RankGrant, shape: Shape): string | null {
+  const device = node.inventory?.accelerators.find((one) => one.index === grant.devices[0]);
+  return grant.devices.length === 0 ? null : (device?.kind ?? shape.accelerators?.kind ?? null);
 }
 
 function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt | null {
@@ -36,6 +43,7 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
     cluster: record.cluster,
     rank,
     grant: own.grant,
+    acceleratorKind: kindOf(node, own.grant, record.shape),
     setup: own.setup,
     hasRun: record.hasRun,
     mayRun: mayRun(record),
