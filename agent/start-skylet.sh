@@ -2,6 +2,7 @@
 # Runs as the user, in the user's login session, started by the agent (agent/spawn.ts). It copies the skylet's bundle to
 # the user's ~/.sky when it is missing there or different, and becomes the skylet. It prints nothing, touches nothing
 # outside ~/.sky/skylet, and where the home is full or not writable the installed bundle is run instead.
+# A small young generation keeps an idle skylet under 60 MB.
 # Arguments: NODE BUNDLE VERSION SOCKET DIR IDLE_SECONDS AGENT_UID
 exec </dev/null >/dev/null 2>&1
 node=$1
@@ -29,5 +30,5 @@ case $HOME in
   fi
   ;;
 esac
-exec "$node" "$run" --socket "$socket" --dir "$dir" --version "$version" --nofile "$nofile" \
+exec "$node" --max-semi-space-size=1 "$run" --socket "$socket" --dir "$dir" --version "$version" --nofile "$nofile" \
   --idle "$idle" --agent-uid "$agent_uid"
