@@ -57,7 +57,9 @@ function describe(issue: z.core.$ZodIssue, tree: YamlNode, schema: z.core.$ZodTy
   }
   if (issue.code === "invalid_union") {
     // Of the alternatives, the one whose type fits is what was meant; its own faults say more than "invalid input".
-    const meant = issue.errors.find((branch) => branch.every((inner) => inner.path.length > 0 || inner.code === "unrecognized_keys"));
+    const meant = issue.errors.find((branch) =>
+      branch.every((inner) => inner.path.length > 0 || inner.code === "unrecognized_keys"),
+    );
     if (meant !== undefined) {
       return meant.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, tree, schema));
     }
@@ -73,7 +75,9 @@ function describe(issue: z.core.$ZodIssue, tree: YamlNode, schema: z.core.$ZodTy
 }
 
 function pathText(path: readonly PropertyKey[]): string {
-  return path.map((step, index) => (typeof step === "number" ? `[${step}]` : `${index > 0 ? "." : ""}${String(step)}`)).join("");
+  return path
+    .map((step, index) => (typeof step === "number" ? `[${step}]` : `${index > 0 ? "." : ""}${String(step)}`))
+    .join("");
 }
 
 /** The keys that a schema knows at a path, looking through defaults, options and unions. */
@@ -86,22 +90,15 @@ function keysAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): string[]
 }
 
 function schemasAt(schema: z.core.$ZodType, path: readonly PropertyKey[]): z.core.$ZodType[] {
-  const def = (schema as z.core.$ZodTypes)._zod.def;
-  switch (def.type) {
-    case "default":
-    case "prefault":
-    case "optional":
-    case "nullable":
-    case "nonoptional":
-    case "readonly":
-    case "catch":
-      return schemasAt(def.innerType, path);
-    case "pipe":
-      return schemasAt(def.in, path);
-    case "union":
-      return def.options.flatMap((option) => schemasAt(option, path));
-    default:
-      break;
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  if ("innerType" in def) {
+    return schemasAt(def.innerType, path);
+  }
+  if (def.type === "pipe") {
+    return schemasAt(def.in, path);
+  }
+  if (def.type === "union") {
+    return def.options.flatMap((option) => schemasAt(option, path));
   }
   const [step, ...rest] = path;
   if (step === undefined) {

@@ -62,7 +62,10 @@ describe("readTask", () => {
 
   test.each([
     ["run:\nsetup: ''\nresources:\nenvs:\nname: x\n", { ...empty, name: "x" }],
-    ["resources: {infra: local, accelerators: {V100: 1}}\n", { ...empty, resources: { ...empty.resources, accelerators: { kind: "V100", count: 1 } } }],
+    [
+      "resources: {infra: local, accelerators: {V100: 1}}\n",
+      { ...empty, resources: { ...empty.resources, accelerators: { kind: "V100", count: 1 } } },
+    ],
     ["name: dag\n---\nname: task\nrun: a\n", { ...empty, name: "task", run: "a" }],
     ["name: dag\n---\nrun: a\n", { ...empty, name: "dag", run: "a" }],
     ["---\nrun: a\n---\n", { ...empty, run: "a" }],
@@ -72,7 +75,12 @@ describe("readTask", () => {
   });
 
   test("overrides win, give values to nulls and add names", () => {
-    expect(read("envs: {A: 1, B: , C: 3}\n", { A: "x", B: "y", D: "z" }).envs).toEqual({ A: "x", B: "y", C: "3", D: "z" });
+    expect(read("envs: {A: 1, B: , C: 3}\n", { A: "x", B: "y", D: "z" }).envs).toEqual({
+      A: "x",
+      B: "y",
+      C: "3",
+      D: "z",
+    });
   });
 
   test("a script of 200,000 lines", () => {
@@ -87,11 +95,23 @@ describe("refused", () => {
     ["", "t.yaml is empty or contains no task definition. Add at least a `run:` (or `setup:`) field."],
     ["# nothing\n---\n", "t.yaml is empty or contains no task definition. Add at least a `run:` (or `setup:`) field."],
     ["- run\n", "Invalid task YAML: t.yaml:1: the task must be a mapping of fields to values."],
-    ["run: a\nworkdir: .\n", "Invalid task YAML: t.yaml:2: 'workdir' is not supported yet. Remove it to run the task here."],
-    ["resources:\n  image_id: docker:x\n", "Invalid task YAML: t.yaml:2: 'resources.image_id' is not supported yet. Remove it to run the task here."],
+    [
+      "run: a\nworkdir: .\n",
+      "Invalid task YAML: t.yaml:2: 'workdir' is not supported yet. Remove it to run the task here.",
+    ],
+    [
+      "resources:\n  image_id: docker:x\n",
+      "Invalid task YAML: t.yaml:2: 'resources.image_id' is not supported yet. Remove it to run the task here.",
+    ],
     ["run: a\nrunn: b\n", "Invalid task YAML: t.yaml:2: unknown field 'runn'. Did you mean 'run'?"],
-    ["resources:\n  acelerators: V100\n", "Invalid task YAML: t.yaml:2: unknown field 'resources.acelerators'. Did you mean 'accelerators'?"],
-    ["zzzzzz: 1\n", "Invalid task YAML: t.yaml:1: unknown field 'zzzzzz'. Known fields: name, num_nodes, resources, envs, setup, run."],
+    [
+      "resources:\n  acelerators: V100\n",
+      "Invalid task YAML: t.yaml:2: unknown field 'resources.acelerators'. Did you mean 'accelerators'?",
+    ],
+    [
+      "zzzzzz: 1\n",
+      "Invalid task YAML: t.yaml:1: unknown field 'zzzzzz'. Known fields: name, num_nodes, resources, envs, setup, run.",
+    ],
     ["name: -x-\n", "Invalid task YAML: t.yaml:1: Invalid name '-x-': "],
     ["name: 010\n", "Invalid task YAML: t.yaml:1: 'name' must be text; YAML reads this as 8. Put it in quotes."],
     ["num_nodes: 0\n", "Invalid task YAML: t.yaml:1: 'num_nodes' must be a whole number from 1 to 10000."],
@@ -99,17 +119,38 @@ describe("refused", () => {
     ["run: [a]\n", "Invalid task YAML: t.yaml:1: 'run' must be text."],
     ["run: on\n", "Invalid task YAML: t.yaml:1: 'run' must be text; YAML reads this as True. Put it in quotes."],
     ['run: "a\\0b"\n', "Invalid task YAML: t.yaml:1: 'run' contains a NUL character"],
-    ["resources:\n  cpus: many\n", 'Invalid task YAML: t.yaml:2: The "cpus" field should be either a number or a string "<number>+". Found: \'many\''],
-    ["resources:\n  gpus: V100\n  accelerators: V100\n", "Invalid task YAML: t.yaml:2: Cannot specify both `accelerators` and its alias `gpus`."],
-    ["resources: {cloud: aws}\n", "Invalid task YAML: t.yaml:1: 'cloud: aws' names no place that exists here. Must specify `cloud: local` or no cloud in YAML or CLI args."],
-    ["resources: {cloud: local, infra: local}\n", "Invalid task YAML: t.yaml:1: Cannot specify both `infra` and `cloud`."],
+    [
+      "resources:\n  cpus: many\n",
+      'Invalid task YAML: t.yaml:2: The "cpus" field should be either a number or a string "<number>+". Found: \'many\'',
+    ],
+    [
+      "resources:\n  gpus: V100\n  accelerators: V100\n",
+      "Invalid task YAML: t.yaml:2: Cannot specify both `accelerators` and its alias `gpus`.",
+    ],
+    [
+      "resources: {cloud: aws}\n",
+      "Invalid task YAML: t.yaml:1: 'cloud: aws' names no place that exists here. Must specify `cloud: local` or no cloud in YAML or CLI args.",
+    ],
+    [
+      "resources: {cloud: local, infra: local}\n",
+      "Invalid task YAML: t.yaml:1: Cannot specify both `infra` and `cloud`.",
+    ],
     ["envs: [A]\n", "Invalid task YAML: t.yaml:1: 'envs' must be a mapping of names to values."],
-    ["envs:\n  A: 1\n  B:\n", "Invalid task YAML: t.yaml:3: Environment variable 'B' is None. Please set a value for it in task YAML or with --env flag."],
+    [
+      "envs:\n  A: 1\n  B:\n",
+      "Invalid task YAML: t.yaml:3: Environment variable 'B' is None. Please set a value for it in task YAML or with --env flag.",
+    ],
     ["envs:\n  1A: x\n", "Invalid task YAML: t.yaml:2: Environment variable '1A' has an invalid name"],
     ["envs:\n  A: [1]\n", "Invalid task YAML: t.yaml:2: Environment variable 'A' must have one value, not a list."],
     ['envs: {A: "\\0"}\n', "Invalid task YAML: t.yaml:1: Environment variable 'A' contains a NUL character"],
-    ['envs: {A: "\\ud800"}\n', "Invalid task YAML: t.yaml:1: Environment variable 'A' contains half of a Unicode character"],
-    [`envs: {A: ${"x".repeat(131_072)}}\n`, "Invalid task YAML: t.yaml:1: Environment variable 'A' is larger than 127 KiB"],
+    [
+      'envs: {A: "\\ud800"}\n',
+      "Invalid task YAML: t.yaml:1: Environment variable 'A' contains half of a Unicode character",
+    ],
+    [
+      `envs: {A: ${"x".repeat(131_072)}}\n`,
+      "Invalid task YAML: t.yaml:1: Environment variable 'A' is larger than 127 KiB",
+    ],
     [`run: ${"x".repeat(8 * 1024 * 1024 + 1)}\n`, "Invalid task YAML: t.yaml:1: 'run' is larger than 8 MB."],
     ["run: a\n---\nrun: b\n", "YAML specifies a DAG which is only supported by `sky jobs launch`."],
     ["name: p\n---\nrun: a\n---\nrun: b\n", "YAML specifies a DAG which is only supported by `sky jobs launch`."],
@@ -145,12 +186,59 @@ const hostileText = fc
   .oneof(
     fc.string({ unit: "binary", maxLength: 40 }),
     fc.string({ unit: "grapheme", maxLength: 40 }),
-    fc.array(fc.constantFrom(" ", "\n", "\t", "\r", "#", ":", "-", "'", '"', "\\", "é", "😀", "\u2028", "\u0085", "\ufeff", "yes", "010", "---", "..."), { maxLength: 12 }).map((parts) => parts.join("")),
-    fc.constantFrom("yes", "010", "1e3", "~", "null", "2024-01-01", "[a]", "{a: b}", "*x", "&x", "!x", "|", ">", "%", "@", "`", "---\n", "- a\n"),
+    fc
+      .array(
+        fc.constantFrom(
+          " ",
+          "\n",
+          "\t",
+          "\r",
+          "#",
+          ":",
+          "-",
+          "'",
+          '"',
+          "\\",
+          "é",
+          "😀",
+          "\u2028",
+          "\u0085",
+          "\ufeff",
+          "yes",
+          "010",
+          "---",
+          "...",
+        ),
+        { maxLength: 12 },
+      )
+      .map((parts) => parts.join("")),
+    fc.constantFrom(
+      "yes",
+      "010",
+      "1e3",
+      "~",
+      "null",
+      "2024-01-01",
+      "[a]",
+      "{a: b}",
+      "*x",
+      "&x",
+      "!x",
+      "|",
+      ">",
+      "%",
+      "@",
+      "`",
+      "---\n",
+      "- a\n",
+    ),
   )
   .filter((text) => !text.includes("\0") && !/\p{Surrogate}/u.test(text));
 const amount = fc.record({ value: fc.double({ min: 1e-9, max: 1e9, noNaN: true }), exact: fc.boolean() });
-const script = fc.option(hostileText.filter((text) => text !== ""), { nil: null });
+const script = fc.option(
+  hostileText.filter((text) => text !== ""),
+  { nil: null },
+);
 const task: fc.Arbitrary<Task> = fc.record({
   name: fc.option(fc.stringMatching(/^[A-Za-z0-9]([A-Za-z0-9_.-]{0,10}[A-Za-z0-9])?$/), { nil: null }),
   numNodes: fc.integer({ min: 1, max: 10_000 }),
@@ -165,7 +253,11 @@ const task: fc.Arbitrary<Task> = fc.record({
     cpus: fc.option(amount, { nil: null }),
     memoryGb: fc.option(amount, { nil: null }),
   }),
-  envs: fc.dictionary(fc.oneof(fc.stringMatching(/^[a-zA-Z_][a-zA-Z0-9_]{0,8}$/), fc.constantFrom("yes", "on", "null", "__proto__")), hostileText, { noNullPrototype: true }),
+  envs: fc.dictionary(
+    fc.oneof(fc.stringMatching(/^[a-zA-Z_][a-zA-Z0-9_]{0,8}$/), fc.constantFrom("yes", "on", "null", "__proto__")),
+    hostileText,
+    { noNullPrototype: true },
+  ),
   setup: script,
   run: script,
 });

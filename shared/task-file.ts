@@ -22,13 +22,17 @@ const faultsShown = 20;
 const taskFields = ["name", "num_nodes", "resources", "envs", "setup", "run"];
 /** Valid in SkyPilot's task YAML, but not honoured here yet. */
 const laterTaskFields = [
-  ..."workdir secrets managed_secrets file_mounts volumes config service pool api_server_access event_callback".split(" "),
+  ..."workdir secrets managed_secrets file_mounts volumes config service pool api_server_access event_callback".split(
+    " ",
+  ),
   ..."inputs outputs file_mounts_mapping volume_mounts experimental _metadata".split(" "),
 ];
 const resourceFields = ["accelerators", "gpus", "cpus", "memory", "cloud", "infra"];
 const laterResourceFields = [
   ..."region zone accelerator_args instance_type use_spot job_recovery spot_recovery disk_size disk_tier".split(" "),
-  ..."network_tier local_disk max_hourly_cost ports labels image_id autostop priority priority_class volumes".split(" "),
+  ..."network_tier local_disk max_hourly_cost ports labels image_id autostop priority priority_class volumes".split(
+    " ",
+  ),
   ..."any_of ordered _cluster_config_overrides _docker_login_config _is_image_managed _requires_fuse".split(" "),
 ];
 
@@ -246,7 +250,10 @@ class TaskReader {
     if (problem !== null) {
       this.fault(entry, `'${entry.key}' ${problem}`);
     } else if (byteLength(script) > scriptBytesMax) {
-      this.fault(entry, `'${entry.key}' is larger than ${scriptBytesMax / 1024 / 1024} MB. Put it in a file on the machines.`);
+      this.fault(
+        entry,
+        `'${entry.key}' is larger than ${scriptBytesMax / 1024 / 1024} MB. Put it in a file on the machines.`,
+      );
     }
     return script;
   }

@@ -14,9 +14,14 @@ describe("cpus", () => {
     expect(readCpus(source)).toEqual(amount);
   });
 
-  test.each([[0], [-1], ["x"], ["4x"], ["++"], [""], [null], [true], [["4"]], [Number.NaN], ["1e99"]])("refuses %j", (source) => {
-    expect(() => readCpus(source)).toThrow(/^The "cpus" field should be either a number or a string "<number>\+"\. Found: /);
-  });
+  test.each([[0], [-1], ["x"], ["4x"], ["++"], [""], [null], [true], [["4"]], [Number.NaN], ["1e99"]])(
+    "refuses %j",
+    (source) => {
+      expect(() => readCpus(source)).toThrow(
+        /^The "cpus" field should be either a number or a string "<number>\+"\. Found: /,
+      );
+    },
+  );
 });
 
 describe("memory in GiB", () => {

@@ -73,11 +73,19 @@ export function readAccelerators(value: unknown): TaskResources["accelerators"] 
 function readAcceleratorText(text: string): { kind: string; count: number } {
   const trimmed = text.trim();
   if (deviceMemoryPattern.test(trimmed)) {
-    throw new SkyError("ValueError", `Accelerators by device memory are not supported yet; name a kind. Found: '${trimmed}'`);
+    throw new SkyError(
+      "ValueError",
+      `Accelerators by device memory are not supported yet; name a kind. Found: '${trimmed}'`,
+    );
   }
   const [kind = "", countText = "1", ...rest] = trimmed.split(":").map((part) => part.trim());
   const count = Number(countText);
-  if (rest.length > 0 || !kindPattern.test(kind) || !cpusPattern.test(countText) || !(count > 0 && count <= amountMax)) {
+  if (
+    rest.length > 0 ||
+    !kindPattern.test(kind) ||
+    !cpusPattern.test(countText) ||
+    !(count > 0 && count <= amountMax)
+  ) {
     throw acceleratorFault(text);
   }
   if (count > 1 && !Number.isInteger(count)) {
@@ -98,7 +106,8 @@ function acceleratorFault(found: unknown): SkyError {
 
 /** As Python would quote it, cut when long. */
 function shown(value: unknown): string {
-  const text = typeof value === "string" ? `'${value}'` : String(JSON.stringify(value) ?? value);
+  const text =
+    typeof value === "string" ? `'${value}'` : ((JSON.stringify(value) as string | undefined) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 

@@ -169,7 +169,13 @@ function resolveDate(source: string): YamlScalarValue | null {
   }
   const [, year, month, dayOfMonth, hour, minute, second, fraction, zulu, zoneSign, zoneHour, zoneMinute] = time;
   checkDay(source, Number(year), Number(month), Number(dayOfMonth));
-  if (Number(hour) > 23 || Number(minute) > 59 || Number(second) > 59 || Number(zoneHour ?? 0) > 23 || Number(zoneMinute ?? 0) > 59) {
+  if (
+    Number(hour) > 23 ||
+    Number(minute) > 59 ||
+    Number(second) > 59 ||
+    Number(zoneHour ?? 0) > 23 ||
+    Number(zoneMinute ?? 0) > 59
+  ) {
     throw new Error(`'${source}' looks like a time but is none; put it in quotes`);
   }
   const micros = (fraction ?? "").slice(0, 6).padEnd(6, "0");

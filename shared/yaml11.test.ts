@@ -103,7 +103,10 @@ describe("scalars as PyYAML's safe loader prints them", () => {
   });
 
   test("blocks are text and keep every line", () => {
-    expect(plainValue(only("run: |\n  echo 1\n\n  echo 2\nsetup: |-\n  010\n"))).toEqual({ run: "echo 1\n\necho 2\n", setup: "010" });
+    expect(plainValue(only("run: |\n  echo 1\n\n  echo 2\nsetup: |-\n  010\n"))).toEqual({
+      run: "echo 1\n\necho 2\n",
+      setup: "010",
+    });
   });
 });
 
@@ -162,10 +165,13 @@ describe("lines", () => {
 describe("refused with file and line", () => {
   test.each([
     ["a: 1\nb: 2\na: 3\n", "f.yaml:3: duplicate key 'a' (first in line 1)"],
-    ["{\"a\": 1,\n \"a\": 2}", "f.yaml:2: duplicate key 'a' (first in line 1)"],
+    ['{"a": 1,\n "a": 2}', "f.yaml:2: duplicate key 'a' (first in line 1)"],
     ["a: 1\nb: *x\n", "f.yaml:2: alias '*x' has no anchor"],
     ["a: &x\n  b: *x\n", "f.yaml:2: alias '*x' stands inside its own anchor"],
-    ["a: 1\nb: !!python/object:os.system x\n", "f.yaml:2: tag 'tag:yaml.org,2002:python/object:os.system' is not supported"],
+    [
+      "a: 1\nb: !!python/object:os.system x\n",
+      "f.yaml:2: tag 'tag:yaml.org,2002:python/object:os.system' is not supported",
+    ],
     ["a: !include x\n", "f.yaml:1: tag '!include' is not supported"],
     ["x: 1\nd: 2024-02-30\n", "f.yaml:2: '2024-02-30' looks like a date but is none; put it in quotes"],
     ["? [a]\n: 1\n", "f.yaml:1: a list or mapping cannot be a key"],
@@ -183,7 +189,11 @@ describe("refused with file and line", () => {
   test("an expansion of aliases stops at the limit", () => {
     const lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"];
     for (let level = 1; level < 12; level++) {
-      lines.push(`a${level}: &a${level} [${Array(10).fill(`*a${level - 1}`).join(", ")}]`);
+      lines.push(
+        `a${level}: &a${level} [${Array(10)
+          .fill(`*a${level - 1}`)
+          .join(", ")}]`,
+      );
     }
     expect(faultOf(lines.join("\n"))).toContain("more than 200000 values");
   });

@@ -4,7 +4,19 @@
  * no rule here may cost more than linear time. Called by shared/task-file.ts and shared/config-file.ts; it must never
  * know what a key means.
  */
-import { Composer, isAlias, isMap, isScalar, isSeq, LineCounter, Lexer, type Node, Parser, Scalar, type YAMLMap } from "yaml";
+import {
+  Composer,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  Lexer,
+  type Node,
+  Parser,
+  Scalar,
+  type YAMLMap,
+} from "yaml";
 import { messageOf, SkyError } from "./errors.ts";
 import { resolvePlain, resolveTagged, type YamlScalarValue } from "./yaml11-scalar.ts";
 
@@ -142,7 +154,10 @@ class TreeBuilder {
   private alias(name: string, offset: number): YamlNode {
     const target = this.anchors.get(name);
     if (target === undefined || target === null) {
-      throw new YamlFault(`alias '*${name}' ${target === null ? "stands inside its own anchor" : "has no anchor"}`, offset);
+      throw new YamlFault(
+        `alias '*${name}' ${target === null ? "stands inside its own anchor" : "has no anchor"}`,
+        offset,
+      );
     }
     return this.build(target);
   }
@@ -159,7 +174,8 @@ class TreeBuilder {
     }
     if (isScalar(node)) {
       const quoted = node.type !== undefined && node.type !== Scalar.PLAIN;
-      return { kind: "scalar", line, quoted, ...this.scalar(String(node.value ?? ""), quoted, node.tag, offset) };
+      const source = typeof node.value === "string" ? node.value : "";
+      return { kind: "scalar", line, quoted, ...this.scalar(source, quoted, node.tag, offset) };
     }
     return { kind: "scalar", line, quoted: false, value: null, text: "None" };
   }
@@ -267,12 +283,11 @@ export function lineAt(root: YamlNode, path: readonly PropertyKey[]): number {
 
 /** Plain JavaScript values for a schema to check. Dates stay YamlDate objects, so that no schema takes them for text. */
 export function plainValue(node: YamlNode): unknown {
-  switch (node.kind) {
-    case "scalar":
-      return node.value;
-    case "list":
-      return node.items.map(plainValue);
-    case "map":
-      return Object.fromEntries([...node.entries.values()].map((entry) => [entry.key, plainValue(entry.node)]));
+  if (node.kind === "scalar") {
+    return node.value;
   }
+  if (node.kind === "list") {
+    return node.items.map(plainValue);
+  }
+  return Object.fromEntries([...node.entries.values()].map((entry) => [entry.key, plainValue(entry.node)]));
 }

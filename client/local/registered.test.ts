@@ -74,23 +74,47 @@ describe("one file", () => {
   });
 
   test.each([
-    ["cluster: {name: a, ips: [h], color: x}\nauth: {ssh_user: u}\n", "Invalid cluster YAML: f.yml:1: unknown key 'cluster.color'."],
-    ["cluster: {name: a, ips: [h]}\nauth:\n  ssh_user: u\n  prt: 1\n", "Invalid cluster YAML: f.yml:4: unknown key 'auth.prt'. Did you mean 'port'?"],
+    [
+      "cluster: {name: a, ips: [h], color: x}\nauth: {ssh_user: u}\n",
+      "Invalid cluster YAML: f.yml:1: unknown key 'cluster.color'.",
+    ],
+    [
+      "cluster: {name: a, ips: [h]}\nauth:\n  ssh_user: u\n  prt: 1\n",
+      "Invalid cluster YAML: f.yml:4: unknown key 'auth.prt'. Did you mean 'port'?",
+    ],
     ["cluster: {name: a}\nauth: {ssh_user: u}\n", "Invalid cluster YAML: f.yml:1: key 'cluster.ips' is missing."],
     ["cluster: {name: a, ips: []}\nauth: {ssh_user: u}\n", "Invalid cluster YAML: f.yml:1: key 'cluster.ips'"],
-    ["cluster: {name: a, ips: ['-oProxyCommand=x']}\nauth: {ssh_user: u}\n", "Invalid cluster YAML: f.yml:1: key 'cluster.ips"],
-    ["cluster: {name: a, ips: [h]}\nauth: {ssh_user: '-x'}\n", "Invalid cluster YAML: f.yml:2: key 'auth.ssh_user': is not a user name."],
+    [
+      "cluster: {name: a, ips: ['-oProxyCommand=x']}\nauth: {ssh_user: u}\n",
+      "Invalid cluster YAML: f.yml:1: key 'cluster.ips",
+    ],
+    [
+      "cluster: {name: a, ips: [h]}\nauth: {ssh_user: '-x'}\n",
+      "Invalid cluster YAML: f.yml:2: key 'auth.ssh_user': is not a user name.",
+    ],
     ["cluster: {name: ../a, ips: [h]}\nauth: {ssh_user: u}\n", "Invalid cluster YAML: f.yml:1: key 'cluster.name'"],
-    ["cluster: {name: a, ips: [h]}\nauth: {ssh_user: u, jump_host: 'a b'}\n", "Invalid cluster YAML: f.yml:2: key 'auth.jump_host': 'a b' is not a jump host; write user@host:port."],
-    ["cluster: {name: a, ips: [h]}\nauth: {ssh_user: u}\ntransport: telnet\n", "Invalid cluster YAML: f.yml:3: key 'transport'"],
+    [
+      "cluster: {name: a, ips: [h]}\nauth: {ssh_user: u, jump_host: 'a b'}\n",
+      "Invalid cluster YAML: f.yml:2: key 'auth.jump_host': 'a b' is not a jump host; write user@host:port.",
+    ],
+    [
+      "cluster: {name: a, ips: [h]}\nauth: {ssh_user: u}\ntransport: telnet\n",
+      "Invalid cluster YAML: f.yml:3: key 'transport'",
+    ],
     ["", "Invalid cluster YAML: f.yml:1: key 'cluster' is missing."],
     ["a: [", "Invalid cluster YAML: f.yml:"],
   ])("refuses %j", (text, start) => {
     expect(faultOf(() => readRegistration(text, "f.yml")).slice(0, start.length)).toBe(start);
   });
 
-  test.each([["PLACEHOLDER", "~/.ssh/id"], ["alice", "PLACEHOLDER"]])("PLACEHOLDER %s %s", (user, key) => {
-    const cluster = readRegistration(`cluster: {name: a, ips: [h]}\nauth: {ssh_user: ${user}, ssh_private_key: ${key}}\n`, "/l/a.yml");
+  test.each([
+    ["PLACEHOLDER", "~/.ssh/id"],
+    ["alice", "PLACEHOLDER"],
+  ])("PLACEHOLDER %s %s", (user, key) => {
+    const cluster = readRegistration(
+      `cluster: {name: a, ips: [h]}\nauth: {ssh_user: ${user}, ssh_private_key: ${key}}\n`,
+      "/l/a.yml",
+    );
     const text = faultOf(() => requireFilledIn(cluster));
     expect(text).toContain("`ssh_user` and `ssh_private_key` under the `auth`");
     expect(text).toContain("/l/a.yml");

@@ -46,13 +46,22 @@ const fileSchema = z.strictObject({
     /** `user@host:port`, several with commas. */
     jump_host: jumpSchema.optional(),
     /** One OpenSSH public key line. */
-    host_key: z.string().regex(/^(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?$/, "must be one OpenSSH public key line").optional(),
+    host_key: z
+      .string()
+      .regex(/^(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/=]+( .*)?$/, "must be one OpenSSH public key line")
+      .optional(),
   }),
   transport: z.enum(["ssh2", "openssh"]).default("ssh2"),
   coordinator: z
     .strictObject({
-      socket: z.string().regex(/^\/[^\0\n]{1,100}$/, "must be an absolute path").default("/run/sky-onprem/api.sock"),
-      gate: z.string().regex(/^[^-\0\n][^\0\n]{0,1000}$/, "must be a command on the head").default("sky"),
+      socket: z
+        .string()
+        .regex(/^\/[^\0\n]{1,100}$/, "must be an absolute path")
+        .default("/run/sky-onprem/api.sock"),
+      gate: z
+        .string()
+        .regex(/^[^-\0\n][^\0\n]{0,1000}$/, "must be a command on the head")
+        .default("sky"),
     })
     .prefault({}),
   python: z.string().optional(),
@@ -178,7 +187,10 @@ export function findCluster(localDir: string, name: string, home: string = homed
   const files = readFiles(localDir, home);
   const [first, ...others] = files.flatMap((file) => (file.cluster?.name === name ? [file.cluster] : []));
   if (first === undefined) {
-    const damaged = files.find((file) => file.problem !== null && [`${name}.yml`, `${name}.yaml`].some((base) => file.path === join(localDir, base)));
+    const damaged = files.find(
+      (file) =>
+        file.problem !== null && [`${name}.yml`, `${name}.yaml`].some((base) => file.path === join(localDir, base)),
+    );
     if (damaged?.problem) {
       throw damaged.problem;
     }

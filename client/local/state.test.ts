@@ -3,7 +3,13 @@ import { mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { dropUnregistered, forgetInitialized, type InitializedCluster, readInitialized, saveInitialized } from "./state.ts";
+import {
+  dropUnregistered,
+  forgetInitialized,
+  type InitializedCluster,
+  readInitialized,
+  saveInitialized,
+} from "./state.ts";
 
 const cluster: InitializedCluster = {
   user: "alice",
@@ -55,9 +61,12 @@ test("a cluster whose file has gone is dropped with a line", async () => {
   expect(await dropUnregistered(file, ["lab"])).toEqual([]);
 });
 
-test.each(["{", "[]", '{"version": 2, "clusters": {}}', '{"version": 1, "clusters": {"lab": {"user": 1}}}'])("damaged: %s", async (text) => {
-  await saveInitialized(file, "lab", cluster);
-  writeFileSync(file, text);
-  expect(() => readInitialized(file)).toThrow(/state\.json is damaged/);
-  await expect(saveInitialized(file, "x", cluster)).rejects.toThrow(/damaged/);
-});
+test.each(["{", "[]", '{"version": 2, "clusters": {}}', '{"version": 1, "clusters": {"lab": {"user": 1}}}'])(
+  "damaged: %s",
+  async (text) => {
+    await saveInitialized(file, "lab", cluster);
+    writeFileSync(file, text);
+    expect(() => readInitialized(file)).toThrow(/state\.json is damaged/);
+    await expect(saveInitialized(file, "x", cluster)).rejects.toThrow(/damaged/);
+  },
+);

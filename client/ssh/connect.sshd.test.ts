@@ -46,11 +46,17 @@ beforeAll(async () => {
   otherKey = join(dir, "id_other");
   lockedKey = join(dir, "id_locked");
   knownHosts = join(dir, "known_hosts");
-  for (const [path, passphrase] of [[key, ""], [otherKey, ""], [lockedKey, "open sesame"]] as const) {
+  for (const [path, passphrase] of [
+    [key, ""],
+    [otherKey, ""],
+    [lockedKey, "open sesame"],
+  ] as const) {
     await must(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", path]);
   }
   const authorized = join(dir, "authorized_keys");
-  writeFileSync(authorized, readFileSync(`${key}.pub`, "utf8") + readFileSync(`${lockedKey}.pub`, "utf8"), { mode: 0o644 });
+  writeFileSync(authorized, readFileSync(`${key}.pub`, "utf8") + readFileSync(`${lockedKey}.pub`, "utf8"), {
+    mode: 0o644,
+  });
   const lines = [`AuthorizedKeysFile ${authorized}`, "StrictModes no", "PermitRootLogin prohibit-password"];
   open = await startSshd(lines);
   closed = await startSshd([...lines, "AllowStreamLocalForwarding no"]);
@@ -76,12 +82,17 @@ beforeAll(async () => {
     outfile: bundle,
   });
   gate = join(dir, "sky 'gate'");
-  writeFileSync(gate, `#!/bin/sh\necho "noise of a login shell"\nexec '${process.execPath}' '${bundle}' "$@"\n`, { mode: 0o755 });
+  writeFileSync(gate, `#!/bin/sh\necho "noise of a login shell"\nexec '${process.execPath}' '${bundle}' "$@"\n`, {
+    mode: 0o755,
+  });
 
   const bin = join(dir, "bin");
   await must(["mkdir", bin]);
   const config = join(dir, "ssh_config");
-  writeFileSync(config, `Host *\n  UserKnownHostsFile ${knownHosts}\n  GlobalKnownHostsFile /dev/null\n  IdentityFile none\n`);
+  writeFileSync(
+    config,
+    `Host *\n  UserKnownHostsFile ${knownHosts}\n  GlobalKnownHostsFile /dev/null\n  IdentityFile none\n`,
+  );
   writeFileSync(join(bin, "ssh"), `#!/bin/sh\nexec /usr/bin/ssh -F '${config}' "$@"\n`, { mode: 0o755 });
   process.env["PATH"] = `${bin}${delimiter}${oldPath}`;
   delete process.env["SSH_AUTH_SOCK"];
@@ -218,7 +229,9 @@ describe.each(ways)("%s", (_name, choices) => {
   });
 
   test("a name that does not exist", async () => {
-    const fault = await faultOf(connected({ ...choices(), host: "no-such-host.invalid" }).then((head) => head.openStream()));
+    const fault = await faultOf(
+      connected({ ...choices(), host: "no-such-host.invalid" }).then((head) => head.openStream()),
+    );
     expect(fault.message).toContain("no-such-host.invalid cannot be resolved");
   });
 
@@ -322,13 +335,19 @@ describe("keys", () => {
   });
 
   test("a wrong passphrase, none, and nobody to ask", async () => {
-    expect((await faultOf(connected({ identity: lockedKey }, withPassphrase("wrong")))).message).toContain("wrong passphrase");
-    expect((await faultOf(connected({ identity: lockedKey }, withPassphrase(null)))).message).toContain("no passphrase given");
+    expect((await faultOf(connected({ identity: lockedKey }, withPassphrase("wrong")))).message).toContain(
+      "wrong passphrase",
+    );
+    expect((await faultOf(connected({ identity: lockedKey }, withPassphrase(null)))).message).toContain(
+      "no passphrase given",
+    );
     expect((await faultOf(connected({ identity: lockedKey }))).message).toContain("ssh-add");
   });
 
   test("a key file that does not exist", async () => {
-    expect((await faultOf(connected({ identity: join(dir, "none") }))).message).toContain(`${join(dir, "none")} (no such file)`);
+    expect((await faultOf(connected({ identity: join(dir, "none") }))).message).toContain(
+      `${join(dir, "none")} (no such file)`,
+    );
   });
 
   test("the agent's keys", async () => {
@@ -352,7 +371,10 @@ describe("keys", () => {
 
 describe("jump hosts", () => {
   test.each(["ssh2", "openssh"])("%s", async (transport) => {
-    writeFileSync(knownHosts, `[127.0.0.1]:${closed.port} ${closed.hostKey}\n[127.0.0.1]:${open.port} ${open.hostKey}\n`);
+    writeFileSync(
+      knownHosts,
+      `[127.0.0.1]:${closed.port} ${closed.hostKey}\n[127.0.0.1]:${open.port} ${open.hostKey}\n`,
+    );
     const config = join(dir, "ssh_config");
     const before = readFileSync(config, "utf8");
     writeFileSync(config, before.replace("IdentityFile none", `IdentityFile ${key}`));

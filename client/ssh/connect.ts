@@ -52,7 +52,12 @@ function isHere(cluster: RegisteredCluster): boolean {
 
 function isOwnAddress(host: string): boolean {
   const name = host.toLowerCase();
-  if (name === "localhost" || name === "::1" || /^127\.\d+\.\d+\.\d+$/.test(name) || name === hostname().toLowerCase()) {
+  if (
+    name === "localhost" ||
+    name === "::1" ||
+    /^127\.\d+\.\d+\.\d+$/.test(name) ||
+    name === hostname().toLowerCase()
+  ) {
     return true;
   }
   return Object.values(networkInterfaces()).some((addresses) => addresses?.some((one) => one.address === name));

@@ -25,16 +25,32 @@ export function unreachable(place: Place, error: unknown): SkyError {
   const where = `${place.host}:${place.port}`;
   switch (code) {
     case "ECONNREFUSED":
-      return fault(place, `nothing listens on ${where} (connection refused)`, "Check the address and auth.port in the cluster's file, and that sshd runs there.");
+      return fault(
+        place,
+        `nothing listens on ${where} (connection refused)`,
+        "Check the address and auth.port in the cluster's file, and that sshd runs there.",
+      );
     case "ENOTFOUND":
     case "EAI_AGAIN":
     case "ENODATA":
-      return fault(place, `the name ${place.host} cannot be resolved (${code})`, `Check cluster.ips in the cluster's file. Try: getent hosts ${place.host}`);
+      return fault(
+        place,
+        `the name ${place.host} cannot be resolved (${code})`,
+        `Check cluster.ips in the cluster's file. Try: getent hosts ${place.host}`,
+      );
     case "ETIMEDOUT":
-      return fault(place, `${where} does not answer (time limit passed)`, "Check the network, VPN and firewall, or set auth.jump_host.");
+      return fault(
+        place,
+        `${where} does not answer (time limit passed)`,
+        "Check the network, VPN and firewall, or set auth.jump_host.",
+      );
     case "EHOSTUNREACH":
     case "ENETUNREACH":
-      return fault(place, `there is no route to ${where} (${code})`, "Check the network and VPN, or set auth.jump_host.");
+      return fault(
+        place,
+        `there is no route to ${where} (${code})`,
+        "Check the network and VPN, or set auth.jump_host.",
+      );
     default:
       return fault(place, messageOf(error), tryByHand(place));
   }

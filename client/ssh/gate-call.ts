@@ -36,7 +36,10 @@ export class Tail {
 
   /** The last lines, in one. */
   lastLines(): string {
-    const lines = this.text.split("\n").map((line) => line.trim()).filter((line) => line !== "");
+    const lines = this.text
+      .split("\n")
+      .map((line) => line.trim())
+      .filter((line) => line !== "");
     return lines.slice(-3).join("; ").slice(-500);
   }
 }
@@ -91,6 +94,8 @@ export async function awaitMark(stream: Duplex, ended: Promise<number | null>): 
     };
     timer = setTimeout(() => finish(() => reject(new GateFailed(null, "no answer in time"))), markLimitMs);
     stream.on("readable", onReadable);
-    ended.then((code) => finish(() => reject(new GateFailed(code, code === null ? "it was ended" : `exit code ${code}`))));
+    void ended.then((code) =>
+      finish(() => reject(new GateFailed(code, code === null ? "it was ended" : `exit code ${code}`))),
+    );
   });
 }

@@ -76,7 +76,10 @@ export class HostKeyCheck {
     }
     const revoked = this.known.find((known) => known.revoked && known.key === key);
     if (revoked !== undefined) {
-      return new SkyError("ConnectionError", `The host key of ${where} is marked @revoked in ${revoked.file}:${revoked.line}.`);
+      return new SkyError(
+        "ConnectionError",
+        `The host key of ${where} is marked @revoked in ${revoked.file}:${revoked.line}.`,
+      );
     }
     const trusted = this.known.filter((known) => !known.revoked);
     if (trusted.some((known) => known.key === key)) {
@@ -110,7 +113,10 @@ export class HostKeyCheck {
       try {
         addKnownKey(file, this.name, type, key, this.destination.hashKnownHosts);
       } catch (error) {
-        return new SkyError("ConnectionError", `The host key of ${where} cannot be kept in ${file}: ${messageOf(error)}.`);
+        return new SkyError(
+          "ConnectionError",
+          `The host key of ${where} cannot be kept in ${file}: ${messageOf(error)}.`,
+        );
       }
     }
     return null;

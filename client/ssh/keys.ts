@@ -42,7 +42,12 @@ export class KeyOffers {
     const agentOffer: Offer[] =
       agent === null
         ? []
-        : [{ label: "the keys of the agent", method: async () => ({ type: "agent", username: destination.user, agent }) }];
+        : [
+            {
+              label: "the keys of the agent",
+              method: async () => ({ type: "agent", username: destination.user, agent }),
+            },
+          ];
     // A key that was named comes first: it is the right one, and servers count failed tries.
     this.offers = destination.identities.length === 1 ? [...files, ...agentOffer] : [...agentOffer, ...files];
   }

@@ -16,7 +16,9 @@ afterEach(() => rmSync(dir, { recursive: true, force: true }));
 function found(text: string, name: string): string[] {
   const path = join(dir, "kh");
   writeFileSync(path, text);
-  return knownKeys([path], name).map((known) => `${known.line} ${known.type} ${known.key}${known.revoked ? " revoked" : ""}`);
+  return knownKeys([path], name).map(
+    (known) => `${known.line} ${known.type} ${known.key}${known.revoked ? " revoked" : ""}`,
+  );
 }
 
 test("names: bare on port 22, in brackets elsewhere, always in lower case", () => {

@@ -8,7 +8,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
-import { messageOf, SkyError } from "../../shared/errors.ts";
+import { messageOf, type SkyError } from "../../shared/errors.ts";
 import type { RegisteredCluster } from "../local/registered.ts";
 import type { HeadConnection } from "./connect.ts";
 import { noWayToSocket, notRunning, permissionDenied, type Place, placeText, unreachable, broken } from "./faults.ts";
@@ -48,7 +48,7 @@ export class OpenSshHead implements HeadConnection {
       });
       child.once("close", (code) => resolve(code));
     });
-    ended.finally(() => this.children.delete(child));
+    void ended.then(() => this.children.delete(child));
     const stream = Duplex.from({ readable: child.stdout, writable: child.stdin });
     // What happens to the stream later is told to its user by its own events.
     stream.on("error", () => undefined);
@@ -60,7 +60,10 @@ export class OpenSshHead implements HeadConnection {
       stream.destroy();
       if (startError !== null) {
         const missing = (startError as NodeJS.ErrnoException).code === "ENOENT";
-        throw broken(this.place, new Error(missing ? "the program `ssh` is not installed here" : messageOf(startError)));
+        throw broken(
+          this.place,
+          new Error(missing ? "the program `ssh` is not installed here" : messageOf(startError)),
+        );
       }
       throw this.faultOf(error instanceof GateFailed ? error.code : null, stderr.lastLines() || messageOf(error));
     }
@@ -80,7 +83,17 @@ export class OpenSshHead implements HeadConnection {
 
   private args(): string[] {
     const { cluster } = this;
-    const args = ["-T", "-o", "ConnectTimeout=15", "-o", "ServerAliveInterval=20", "-o", "ControlMaster=no", "-l", cluster.user];
+    const args = [
+      "-T",
+      "-o",
+      "ConnectTimeout=15",
+      "-o",
+      "ServerAliveInterval=20",
+      "-o",
+      "ControlMaster=no",
+      "-l",
+      cluster.user,
+    ];
     if (!this.interactive) {
       args.push("-o", "BatchMode=yes");
     }
@@ -125,7 +138,9 @@ export class OpenSshHead implements HeadConnection {
         [/timed out/i, "ETIMEDOUT"],
         [/no route|unreachable/i, "EHOSTUNREACH"],
       ].find(([pattern]) => (pattern as RegExp).test(cause));
-      return errno === undefined ? broken(place, new Error(cause)) : unreachable(place, Object.assign(new Error(cause), { code: errno[1] }));
+      return errno === undefined
+        ? broken(place, new Error(cause))
+        : unreachable(place, Object.assign(new Error(cause), { code: errno[1] }));
     }
     return broken(place, new Error(`\`${this.cluster.gate} gate\` on the head failed: ${cause}`));
   }

@@ -58,7 +58,21 @@ export async function resolveDestination(wanted: Wanted, env: NodeJS.ProcessEnv 
     path
       .replace(/^~(?=\/|$)/, home)
       .replace(/%([dhprunLl%])/g, (all, letter: string) =>
-        letter === "d" ? home : letter === "h" ? host : letter === "p" ? String(port) : letter === "r" ? user : letter === "u" ? userInfo().username : letter === "n" ? wanted.host : letter === "%" ? "%" : all,
+        letter === "d"
+          ? home
+          : letter === "h"
+            ? host
+            : letter === "p"
+              ? String(port)
+              : letter === "r"
+                ? user
+                : letter === "u"
+                  ? userInfo().username
+                  : letter === "n"
+                    ? wanted.host
+                    : letter === "%"
+                      ? "%"
+                      : all,
       );
   const proxyCommand = first("proxycommand");
   if (proxyCommand !== null && proxyCommand !== "none" && wanted.jumps === null) {
@@ -97,7 +111,8 @@ function agentSocket(
     return null;
   }
   const fromEnv = configured?.startsWith("$") === true ? env[configured.slice(1)] : env["SSH_AUTH_SOCK"];
-  const path = configured === null || configured === "SSH_AUTH_SOCK" || configured.startsWith("$") ? fromEnv : expand(configured);
+  const path =
+    configured === null || configured === "SSH_AUTH_SOCK" || configured.startsWith("$") ? fromEnv : expand(configured);
   return path === undefined || path === "" || !existsSync(path) ? null : path;
 }
 

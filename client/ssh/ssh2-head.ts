@@ -3,36 +3,21 @@
  * to the coordinator's socket for each stream. ssh2 is loaded here, lazily, and nowhere else in the client. Called by
  * client/ssh/connect.ts only.
  */
-import { connect as connectTcp, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import type { Client, ClientChannel, ConnectConfig } from "ssh2";
+import type { Client, ClientChannel } from "ssh2";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { parseJumps } from "../local/jumps.ts";
 import type { RegisteredCluster } from "../local/registered.ts";
 import type { HeadConnection } from "./connect.ts";
-import { broken, noWayToSocket, notRunning, permissionDenied, type Place, placeText, unreachable } from "./faults.ts";
+import { EarlySocket, reach } from "./dial.ts";
+import { broken, noWayToSocket, notRunning, type Place, placeText } from "./faults.ts";
 import { awaitMark, gateCommand, GateFailed, socketTestCommand, Tail } from "./gate-call.ts";
 import { gateSocketFailed } from "./gate.ts";
-import { type Ask, HostKeyCheck } from "./host-key.ts";
-import { KeyOffers } from "./keys.ts";
-import { type Destination, resolveDestination } from "./resolve.ts";
+import { connectClient, type Ssh2 } from "./handshake.ts";
+import type { Ask } from "./host-key.ts";
+import { resolveDestination } from "./resolve.ts";
 
-type Ssh2 = typeof import("ssh2");
-
-const connectLimitMs = 15_000;
 const channelLimitMs = 15_000;
-const keepaliveMs = 20_000;
-/** An authentication by sshd takes longest when the name service hangs. */
-const handshakeLimitMs = 30_000;
-
-/** Authenticated ciphers first; ssh2's own code makes them fast. Compression costs more than it saves here. */
-const algorithms = {
-  kex: ["curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "diffie-hellman-group16-sha512"],
-  cipher: ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "chacha20-poly1305@openssh.com", "aes128-ctr", "aes256-ctr"],
-  hmac: ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512"],
-  compress: ["none"],
-};
-
 /** Throws SkyError("ConnectionError"). */
 export async function connectBySsh2(cluster: RegisteredCluster, ask: Ask): Promise<HeadConnection> {
   const resolving = resolveDestination({
@@ -75,168 +60,6 @@ export async function connectBySsh2(cluster: RegisteredCluster, ask: Ask): Promi
 function endAll(clients: readonly Client[]): void {
   for (const client of [...clients].reverse()) {
     client.end();
-  }
-}
-
-/** A connection that is begun before it is certain where to: almost always the file's own address is right. */
-class EarlySocket {
-  private readonly guess: Place;
-  private socket: Promise<Socket> | null;
-
-  constructor(guess: Place) {
-    this.guess = guess;
-    this.socket = dial(guess);
-    this.socket.catch(() => undefined);
-  }
-
-  /** The connection, when it leads where it should. */
-  take(destination: Destination): Promise<Socket> | undefined {
-    const { socket } = this;
-    if (socket === null || destination.host !== this.guess.host || destination.port !== this.guess.port) {
-      return undefined;
-    }
-    this.socket = null;
-    return socket;
-  }
-
-  /** Ends it when nobody took it. */
-  drop(): void {
-    this.socket?.then(
-      (socket) => socket.destroy(),
-      () => undefined,
-    );
-    this.socket = null;
-  }
-}
-
-/** A byte stream to a server's sshd: TCP, or a channel of the hop before it. */
-async function reach(destination: Destination, through: Client | null): Promise<Socket | ClientChannel> {
-  if (through === null) {
-    return dial(destination);
-  }
-  return new Promise((resolve, reject) => {
-    through.forwardOut("127.0.0.1", 0, destination.host, destination.port, (error, channel) => {
-      if (error === undefined) {
-        resolve(channel);
-      } else {
-        reject(broken(destination, new Error(`the jump host cannot reach it: ${error.message}`)));
-      }
-    });
-  });
-}
-
-function dial(place: Place): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connectTcp({ host: place.host, port: place.port, noDelay: true, autoSelectFamily: true });
-    const limit = setTimeout(() => socket.destroy(Object.assign(new Error("timed out"), { code: "ETIMEDOUT" })), connectLimitMs);
-    const onError = (error: Error): void => {
-      clearTimeout(limit);
-      reject(unreachable(place, innermost(error)));
-    };
-    socket.once("error", onError);
-    socket.once("connect", () => {
-      clearTimeout(limit);
-      socket.off("error", onError);
-      // Nobody may be listening yet when an early connection breaks; its taker sees that it is closed.
-      socket.on("error", () => undefined);
-      resolve(socket);
-    });
-  });
-}
-
-/** Several addresses of one name fail with an AggregateError; the first says why. */
-function innermost(error: Error): unknown {
-  return error instanceof AggregateError ? (error.errors[0] ?? error) : error;
-}
-
-async function connectClient(ssh2: Ssh2, destination: Destination, sock: Socket | ClientChannel, ask: Ask): Promise<Client> {
-  const client = new ssh2.Client();
-  const limit = new Limit(handshakeLimitMs);
-  const patientAsk: Ask = {
-    interactive: ask.interactive,
-    confirmHostKey: (...words) => limit.suspend(() => ask.confirmHostKey(...words)),
-    passphrase: (path) => limit.suspend(() => ask.passphrase(path)),
-  };
-  const hostKey = new HostKeyCheck(destination, patientAsk);
-  const keys = new KeyOffers(destination, (data, passphrase) => ssh2.utils.parseKey(data, passphrase), patientAsk);
-  let methodsLeft: readonly string[] = [];
-  const config: ConnectConfig = {
-    sock,
-    username: destination.user,
-    algorithms: { ...algorithms, serverHostKey: hostKey.algorithms() } as NonNullable<ConnectConfig["algorithms"]>,
-    hostVerifier: (key: Buffer, verify: (valid: boolean) => void) => {
-      hostKey.accepts(key).then(verify, () => verify(false));
-    },
-    // No `none` first: it costs a round trip, and its answer is always no.
-    authHandler: (left, _partial, next) => {
-      methodsLeft = left ?? [];
-      const offer = left !== null && !left.includes("publickey") ? Promise.resolve(null) : keys.next();
-      offer.then(
-        (method) => next(method ?? (false as never)),
-        () => next(false as never),
-      );
-    },
-    readyTimeout: 0,
-    keepaliveInterval: keepaliveMs,
-    keepaliveCountMax: 3,
-    strictVendor: false,
-  };
-  // After the handshake too: an emitter without a listener would end the program.
-  client.on("error", () => undefined);
-  return new Promise((resolve, reject) => {
-    const fail = (error: SkyError): void => {
-      limit.stop();
-      client.destroy();
-      reject(error);
-    };
-    limit.start(() => fail(unreachable(destination, Object.assign(new Error("timed out"), { code: "ETIMEDOUT" }))));
-    client.once("ready", () => {
-      limit.stop();
-      resolve(client);
-    });
-    client.on("error", (error: Error & { level?: string }) => {
-      if (error.level === "agent") {
-        return;
-      }
-      if (hostKey.refusal !== null) {
-        fail(hostKey.refusal);
-      } else if (error.level === "client-authentication" || /too many authentication failures/i.test(error.message)) {
-        fail(permissionDenied(destination, keys.tried, methodsLeft));
-      } else {
-        fail(broken(destination, error));
-      }
-    });
-    client.once("close", () => fail(broken(destination, new Error("the server closed the connection during the handshake"))));
-    client.connect(config);
-  });
-}
-
-/** A time limit that does not run while a person is being asked. */
-class Limit {
-  private readonly ms: number;
-  private timer: NodeJS.Timeout | undefined;
-  private onPassed: () => void = () => undefined;
-
-  constructor(ms: number) {
-    this.ms = ms;
-  }
-
-  start(onPassed: () => void): void {
-    this.onPassed = onPassed;
-    this.timer = setTimeout(onPassed, this.ms);
-  }
-
-  stop(): void {
-    clearTimeout(this.timer);
-  }
-
-  async suspend<T>(wait: () => Promise<T>): Promise<T> {
-    this.stop();
-    try {
-      return await wait();
-    } finally {
-      this.start(this.onPassed);
-    }
   }
 }
 
@@ -323,7 +146,9 @@ class Ssh2Head implements HeadConnection {
   }
 
   /** A channel, or an error, within the limit. */
-  private channel(open: (done: (error: Error | undefined, channel: ClientChannel) => void) => void): Promise<ClientChannel> {
+  private channel(
+    open: (done: (error: Error | undefined, channel: ClientChannel) => void) => void,
+  ): Promise<ClientChannel> {
     return new Promise((resolve, reject) => {
       const limit = setTimeout(
         () => reject(broken(this.place, new Error("the server opens no channel in time"))),
