@@ -27,7 +27,7 @@ export function parsePasswd(line: string): Omit<Account, "groups"> | null {
 }
 
 /** The account with that name as this node's name service gives it; null when there is none. */
-export async function findAccount(name: string): Promise<Account | null> {
+async function findAccount(name: string): Promise<Account | null> {
   const found = await runTool("getent", ["passwd", "--", name], lookupLimitMs);
   const account = found.code === 0 ? parsePasswd(found.stdout.split("\n")[0] ?? "") : null;
   if (account === null || account.name !== name) {
@@ -48,7 +48,9 @@ export async function admitAccount(uid: Uid, user: string, config: AgentConfig):
   }
   if (account.uid !== uid) {
     const way = "Ask an admin to give the user the same uid on every machine.";
-    throw new AccountRefused(`user '${user}' has uid ${uid} on the head but uid ${account.uid} on node ${node}. ${way}`);
+    throw new AccountRefused(
+      `user '${user}' has uid ${uid} on the head but uid ${account.uid} on node ${node}. ${way}`,
+    );
   }
   if (config.single_user) {
     if (uid !== process.getuid?.()) {

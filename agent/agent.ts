@@ -39,7 +39,11 @@ export async function prepareFolders(config: AgentConfig): Promise<AgentConfig> 
   }
   if (config.single_user && uid === 0) {
     const hint = "Start it as that user, or remove single_user and name root in users.allow.";
-    throw new SkyError("PermissionDeniedError", "single_user is for an agent that an ordinary user starts, not root.", hint);
+    throw new SkyError(
+      "PermissionDeniedError",
+      "single_user is for an agent that an ordinary user starts, not root.",
+      hint,
+    );
   }
   checkSocketPath(config.runtime_dir);
   const stateDir = await secureFolder(config.state_dir, uid, 0o700);
@@ -115,7 +119,12 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     mayReturn: contents.entries.filter((entry) => entry.bootId === bootId).map((entry) => entry.wanted.uid),
     hasAttempts: (uid) => [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid),
   });
-  const link: Link = new Link(config, keys, linkOwner({ config, ledger, loop, skylets, version: installed.version, log }), log);
+  const link: Link = new Link(
+    config,
+    keys,
+    linkOwner({ config, ledger, loop, skylets, version: installed.version, log }),
+    log,
+  );
   await skylets.listen();
   loop.dispatch({ type: "resumed" });
   link.start();

@@ -117,7 +117,10 @@ function ignoreExisting(error: NodeJS.ErrnoException): void {
 /** Every process in the group; groups below it do not exist, because only root could make them. */
 async function readPids(group: string): Promise<number[]> {
   const text = await readFile(join(group, "cgroup.procs"), "utf8").catch(() => "");
-  return text.split("\n").filter((line) => line !== "").map(Number);
+  return text
+    .split("\n")
+    .filter((line) => line !== "")
+    .map(Number);
 }
 
 async function removed(group: string): Promise<boolean> {

@@ -53,7 +53,11 @@ export async function readLinkKeys(config: AgentConfig): Promise<LinkKeys> {
     throw new SkyError("ValueError", `The node's key ${config.key} cannot be read: ${messageOf(error)}`);
   };
   if (((await stat(config.key).catch(unreadable)).mode & 0o077) !== 0) {
-    throw new SkyError("ValueError", `The node's key ${config.key} can be read by others.`, `Run: chmod 600 ${config.key}`);
+    throw new SkyError(
+      "ValueError",
+      `The node's key ${config.key} can be read by others.`,
+      `Run: chmod 600 ${config.key}`,
+    );
   }
   const node = await readFile(config.key).catch(unreadable);
   if (parseEd25519(node)?.isPrivateKey() !== true) {
@@ -63,7 +67,11 @@ export async function readLinkKeys(config: AgentConfig): Promise<LinkKeys> {
   const host = parseEd25519(config.coordinator.host_key);
   if (host === null) {
     const text = "coordinator.host_key in the agent's config is not an ed25519 public key.";
-    throw new SkyError("ValueError", text, `Give the line from the coordinator's host key file ending in .pub (${sshKeyType} AAAA…).`);
+    throw new SkyError(
+      "ValueError",
+      text,
+      `Give the line from the coordinator's host key file ending in .pub (${sshKeyType} AAAA…).`,
+    );
   }
   return { node, host: host.getPublicSSH() };
 }
@@ -178,7 +186,11 @@ export class Link {
           return;
         }
         channel.on("error", () => channel.destroy());
-        late ? channel.destroy() : resolve(take(channel));
+        if (late) {
+          channel.destroy();
+        } else {
+          resolve(take(channel));
+        }
       });
     });
   }

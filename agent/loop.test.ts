@@ -75,7 +75,10 @@ it("does nothing for an attempt before its ledger entry is on disk, and reports 
   expect(acts).toEqual(["identity 3"]);
   sent.length = 0;
   const attempts = Array.from({ length: 30 }, (_, at) => wanted(`aaaaaaaa-${at}`));
-  loop.dispatch({ type: "desiredReceived", desired: { type: "desired", stateId, epoch: 3, seq: 1, wanted: attempts, ended: [] } });
+  loop.dispatch({
+    type: "desiredReceived",
+    desired: { type: "desired", stateId, epoch: 3, seq: 1, wanted: attempts, ended: [] },
+  });
   await loop.idle();
   expect(acts.slice(1, 31)).toEqual(attempts.map((one) => `save ${one.attempt} accepted`));
   expect(acts.slice(31)).toEqual(["ensure 1001"]);

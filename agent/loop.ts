@@ -51,13 +51,15 @@ export class AgentLoop {
 
   private wake(): void {
     // Begun in a turn of its own: an effect may dispatch before `running` is set.
-    this.running ??= Promise.resolve().then(() => this.run()).finally(() => {
-      this.running = null;
-      // An event may have come after the last look at the queue and before this.
-      if (this.events.length > 0) {
-        this.wake();
-      }
-    });
+    this.running ??= Promise.resolve()
+      .then(() => this.run())
+      .finally(() => {
+        this.running = null;
+        // An event may have come after the last look at the queue and before this.
+        if (this.events.length > 0) {
+          this.wake();
+        }
+      });
   }
 
   /** Resolves when every event so far has been dealt with, those that came of it included. */
@@ -143,7 +145,10 @@ export class AgentLoop {
       this.dispatch({ type: "identitySaved", ...identity });
     } catch (error) {
       // Nothing is accepted before it is on disk; the next connection's welcome asks again.
-      this.ports.log.error({ error: messageOf(error) }, "the ledger cannot be written; this coordinator is not accepted yet");
+      this.ports.log.error(
+        { error: messageOf(error) },
+        "the ledger cannot be written; this coordinator is not accepted yet",
+      );
       setTimeout(() => void this.saveIdentity(identity), ledgerRetryMs);
     }
   }

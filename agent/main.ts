@@ -54,7 +54,11 @@ function findInstalled(): Installed {
 
 async function acceptState(stateId: string, config: AgentConfig): Promise<void> {
   if (!stateIdSchema.safeParse(stateId).success) {
-    throw new SkyError("ValueError", `'${stateId.slice(0, 40)}' is not a state id.`, "It is in the agent's log line that refused it.");
+    throw new SkyError(
+      "ValueError",
+      `'${stateId.slice(0, 40)}' is not a state id.`,
+      "It is in the agent's log line that refused it.",
+    );
   }
   const prepared = await prepareFolders(config);
   await new Ledger(prepared.state_dir).saveIdentity({ stateId, epoch: 0 });
@@ -63,7 +67,10 @@ async function acceptState(stateId: string, config: AgentConfig): Promise<void> 
 }
 
 async function run(config: AgentConfig): Promise<void> {
-  const log: Logger = pino({ level: config.log_level, base: { node: config.node } }, destination({ fd: 1, sync: true }));
+  const log: Logger = pino(
+    { level: config.log_level, base: { node: config.node } },
+    destination({ fd: 1, sync: true }),
+  );
   process.on("SIGTERM", () => process.exit(0));
   process.on("SIGINT", () => process.exit(0));
   for (const fatal of ["uncaughtException", "unhandledRejection"]) {

@@ -62,29 +62,33 @@ describe("cgroups", () => {
     expect(await none.clear("aaaaaaaa-1")).toBe(true);
   });
 
-  it.runIf(isRoot)("kills what is left of an attempt, also in sessions of its own, and removes the group", async (context) => {
-    const groups = await Cgroups.open(`test-${process.pid}`);
-    const { folder } = groups;
-    if (folder === null) {
-      return context.skip("no writable cgroup v2 here");
-    }
-    const code = "setsid sleep 61 & setsid sleep 62 & read x";
-    const child = spawn("/bin/sh", ["-c", `read go; ${code}`], { stdio: ["pipe", "ignore", "ignore"] });
-    children.push(child);
-    await groups.place("aaaaaaaa-1", child.pid ?? 0);
-    child.stdin?.write("go\n");
-    const procs = async (): Promise<string[]> =>
-      (await readFile(join(folder, "aaaaaaaa-1", "cgroup.procs"), "utf8")).trim().split("\n");
-    await until(async () => (await procs()).length === 3);
-    expect(await groups.clear("aaaaaaaa-1")).toBe(true);
-    expect(existsSync(join(folder, "aaaaaaaa-1"))).toBe(false);
-    expect(existsSync(folder)).toBe(false);
-    expect(await groups.clear("aaaaaaaa-1")).toBe(true);
-    await mkdir(join(folder, "bbbbbbbb-1"), { recursive: true });
-    await mkdir(join(folder, "bbbbbbbb-2"));
-    await groups.sweep((attempt) => attempt === "bbbbbbbb-2");
-    expect([existsSync(join(folder, "bbbbbbbb-1")), existsSync(join(folder, "bbbbbbbb-2"))]).toEqual([false, true]);
-    await groups.sweep(() => false);
-    expect(existsSync(folder)).toBe(false);
-  });
+  it.runIf(isRoot)(
+    "kills what is left of an attempt, also in sessions of its own, and removes the group",
+    async (context) => {
+      const groups = await Cgroups.open(`test-${process.pid}`);
+      const { folder } = groups;
+      if (folder === null) {
+        context.skip("no writable cgroup v2 here");
+          return;
+      }
+      const code = "setsid sleep 61 & setsid sleep 62 & read x";
+      const child = spawn("/bin/sh", ["-c", `read go; ${code}`], { stdio: ["pipe", "ignore", "ignore"] });
+      children.push(child);
+      await groups.place("aaaaaaaa-1", child.pid ?? 0);
+      child.stdin?.write("go\n");
+      const procs = async (): Promise<string[]> =>
+        (await readFile(join(folder, "aaaaaaaa-1", "cgroup.procs"), "utf8")).trim().split("\n");
+      await until(async () => (await procs()).length === 3);
+      expect(await groups.clear("aaaaaaaa-1")).toBe(true);
+      expect(existsSync(join(folder, "aaaaaaaa-1"))).toBe(false);
+      expect(existsSync(folder)).toBe(false);
+      expect(await groups.clear("aaaaaaaa-1")).toBe(true);
+      await mkdir(join(folder, "bbbbbbbb-1"), { recursive: true });
+      await mkdir(join(folder, "bbbbbbbb-2"));
+      await groups.sweep((attempt) => attempt === "bbbbbbbb-2");
+      expect([existsSync(join(folder, "bbbbbbbb-1")), existsSync(join(folder, "bbbbbbbb-2"))]).toEqual([false, true]);
+      await groups.sweep(() => false);
+      expect(existsSync(folder)).toBe(false);
+    },
+  );
 });

@@ -28,7 +28,10 @@ export function uidsOf(status: string): number[] {
 /** Null when there is no such process. */
 export async function readProcess(pid: number): Promise<ProcessFacts | null> {
   try {
-    const [before, status] = [await readFile(`/proc/${pid}/stat`, "utf8"), await readFile(`/proc/${pid}/status`, "utf8")];
+    const [before, status] = [
+      await readFile(`/proc/${pid}/stat`, "utf8"),
+      await readFile(`/proc/${pid}/status`, "utf8"),
+    ];
     const after = await readFile(`/proc/${pid}/stat`, "utf8");
     const startTime = startTimeOf(before);
     // Read around the ids, so that all three speak of one process.

@@ -16,7 +16,8 @@ import {
 } from "../shared/skylet-wire.ts";
 import type { z } from "zod";
 
-export type SkyletHello = z.infer<typeof skyletHelloSchema>;
+type SkyletHello = z.infer<typeof skyletHelloSchema>;
+type ControlHello = Extract<SkyletHello, { role: "control" }>;
 
 const helloBytesMax = 4_096;
 const helloLimitMs = 10_000;
@@ -78,7 +79,12 @@ export class SkyletControl {
   private waiting = 0;
   private last: Promise<void> = Promise.resolve();
 
-  constructor(uid: Uid, hello: Extract<SkyletHello, { role: "control" }>, socket: Socket, owner: ControlOwner) {
+  /** Reads the connection until it closes; the owner hears of everything through its callbacks. */
+  static begin(uid: Uid, hello: ControlHello, socket: Socket, owner: ControlOwner): SkyletControl {
+    return new SkyletControl(uid, hello, socket, owner);
+  }
+
+  private constructor(uid: Uid, hello: ControlHello, socket: Socket, owner: ControlOwner) {
     this.uid = uid;
     this.version = hello.version;
     this.pid = hello.pid;

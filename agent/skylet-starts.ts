@@ -55,7 +55,8 @@ export class SkyletStarts {
     try {
       account = await this.account(uid, user);
     } catch (error) {
-      throw new Error(error instanceof AccountRefused ? error.message : this.text(user, messageOf(error)));
+      const text = error instanceof AccountRefused ? error.message : this.text(user, messageOf(error));
+      throw new Error(text, { cause: error });
     }
     try {
       const dir = await userFolder(runtimeDir, account, !direct);
@@ -80,7 +81,7 @@ export class SkyletStarts {
         throw new Error(fault);
       }
     } catch (error) {
-      throw new Error(this.text(user, messageOf(error)));
+      throw new Error(this.text(user, messageOf(error)), { cause: error });
     }
     return sessionTraits(account);
   }

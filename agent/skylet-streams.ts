@@ -90,11 +90,12 @@ export class SkyletStreams {
       return;
     }
     try {
-      const { channel, end } = await this.owner.openPayload(attempt);
+      const payload = await this.owner.openPayload(attempt);
+      const { channel } = payload;
       socket.on("close", () => channel.destroy());
       socket.resume();
       channel.on("close", () => {
-        const { complete, fault } = end();
+        const { complete, fault } = payload.end();
         if (complete) {
           socket.end();
           return;
@@ -129,10 +130,19 @@ export class SkyletStreams {
     }
     this.open.set(uid, now + 1);
     socket.on("close", () => {
-      const left = (this.open.get(uid) ?? 1) - 1;
-      left > 0 ? this.open.set(uid, left) : this.open.delete(uid);
+      countDown(this.open, uid);
     });
     return true;
+  }
+}
+
+/** One less for this user; nothing is kept of a user who has none. */
+export function countDown(counts: Map<Uid, number>, uid: Uid): void {
+  const left = (counts.get(uid) ?? 1) - 1;
+  if (left > 0) {
+    counts.set(uid, left);
+  } else {
+    counts.delete(uid);
   }
 }
 

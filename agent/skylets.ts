@@ -18,7 +18,7 @@ import { peerUid } from "./peer-uid.ts";
 import { faultOfRunner, readProcess } from "./processes.ts";
 import { type ControlOwner, readHello, SkyletControl } from "./skylet-control.ts";
 import type { SkyletStarts } from "./skylet-starts.ts";
-import type { SkyletStreams } from "./skylet-streams.ts";
+import { countDown, type SkyletStreams } from "./skylet-streams.ts";
 
 /** Connections of one user that have not said yet what they are. */
 const greetingPerUserMax = 16;
@@ -242,7 +242,12 @@ export class Skylets implements ControlOwner {
       return;
     }
     this.log.warn({ uid, attempt, fault }, "a runner was not accepted");
-    this.options.dispatch({ type: "runnerFailed", uid, attempt, error: `The job was not started: ${fault}. Launch it again.` });
+    this.options.dispatch({
+      type: "runnerFailed",
+      uid,
+      attempt,
+      error: `The job was not started: ${fault}. Launch it again.`,
+    });
   }
 
   private async onGone(uid: Uid, attempt: AttemptId): Promise<void> {
@@ -323,14 +328,13 @@ export class Skylets implements ControlOwner {
     socket.on("error", () => socket.destroy());
     this.greeting.set(uid, count + 1);
     const hello = await readHello(socket);
-    const left = (this.greeting.get(uid) ?? 1) - 1;
-    left > 0 ? this.greeting.set(uid, left) : this.greeting.delete(uid);
+    countDown(this.greeting, uid);
     if (hello === null) {
       this.warn({ uid }, "a connection of a user did not say what it is");
     } else if (hello.role === "control") {
       // A skylet that goes away ends its side only; the rest is of no use to it then.
       socket.on("end", () => socket.end());
-      new SkyletControl(uid, hello, socket, this);
+      SkyletControl.begin(uid, hello, socket, this);
     } else if (hello.role === "stream") {
       await this.options.streams.carryStream(uid, hello.id, socket);
     } else {

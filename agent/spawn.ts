@@ -111,7 +111,9 @@ export function startSkylet(account: Account, command: SkyletCommand, direct: bo
     return watch(spawn("/bin/sh", words, { ...options, env: { ...env, LC_ALL: undefined } }));
   }
   const line = `/bin/sh ${words.join(" ")}`;
-  return watch(spawn("sudo", ["-H", "su", "--login", account.name, "-c", line], { ...options, env: { PATH: fixedPath } }));
+  return watch(
+    spawn("sudo", ["-H", "su", "--login", account.name, "-c", line], { ...options, env: { PATH: fixedPath } }),
+  );
 }
 
 function watch(child: ChildProcess): StartedSkylet {

@@ -85,7 +85,12 @@ function provesNode(context: PublicKeyAuthContext, known: ParsedKey | undefined)
   if (context.signature === undefined) {
     return true;
   }
-  return context.blob !== undefined && known.verify(context.blob, context.signature, context.hashAlgo) === true;
+  if (context.blob === undefined) {
+    return false;
+  }
+  // ssh2 returns an Error object for a signature that it cannot read; only `true` proves anything.
+  const verified: unknown = known.verify(context.blob, context.signature, context.hashAlgo);
+  return verified === true;
 }
 
 /** Limits and authentication of one listener. */
@@ -124,7 +129,11 @@ class Gate {
       clearTimeout(timer);
       if (this.waiting.delete(place)) {
         const left = (this.waitingOf.get(address) ?? 1) - 1;
-        left > 0 ? this.waitingOf.set(address, left) : this.waitingOf.delete(address);
+        if (left > 0) {
+          this.waitingOf.set(address, left);
+        } else {
+          this.waitingOf.delete(address);
+        }
       }
     };
     socket.once("authenticated", settle);

@@ -157,7 +157,11 @@ export class NodeSession {
 
   private receive(message: FromAgent): void {
     if (message.type !== "hello") {
-      this.greeted ? this.owner.onMessage(this, message) : this.close("its first message was not hello");
+      if (this.greeted) {
+        this.owner.onMessage(this, message);
+      } else {
+        this.close("its first message was not hello");
+      }
       return;
     }
     if (this.greeted) {

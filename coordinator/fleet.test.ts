@@ -114,7 +114,10 @@ async function bareClient(username: string, privateKey: string): Promise<ssh2.Cl
   const client = new ssh2.Client();
   cleanups.push(() => client.destroy());
   await new Promise<void>((resolve, reject) => {
-    client.on("ready", resolve).on("error", reject).on("close", () => reject(new Error("closed")));
+    client
+      .on("ready", resolve)
+      .on("error", reject)
+      .on("close", () => reject(new Error("closed")));
     client.connect({ host: "127.0.0.1", port: fleet.port, username, privateKey });
   });
   return client;
@@ -230,11 +233,12 @@ it("gives a payload to the node that is to run it, whole, and to no other", asyn
   const payload: Payload = { setup: null, run: "x".repeat(7 * 1024 * 1024), envs: {} };
   payloads.set("n1/abcdefgh-1", payload);
   const take = async (link: Link): Promise<{ text: string; complete: boolean; fault: string }> => {
-    const { channel, end } = await link.openPayload("abcdefgh-1");
+    const payload = await link.openPayload("abcdefgh-1");
+    const { channel } = payload;
     const parts: Buffer[] = [];
     channel.on("data", (part: Buffer) => parts.push(part));
     await new Promise((resolve) => channel.on("close", resolve));
-    return { text: Buffer.concat(parts).toString(), ...end() };
+    return { text: Buffer.concat(parts).toString(), ...payload.end() };
   };
   const given = await take(one.link);
   expect(given.complete).toBe(true);
@@ -247,7 +251,7 @@ it("closes on bad, over-long, late or repeated frames, and never announces them"
   const bad = [
     "garbage\n",
     '{"type":"hello"}\n',
-    `${"x".repeat(5 * 1024 * 1024)}`,
+    "x".repeat(5 * 1024 * 1024),
     '{"type":"report"}\n',
     `${JSON.stringify({ type: "refused", reason: "r", stateId: null })}\n`,
   ];
@@ -282,7 +286,12 @@ it("opens no shell, no forwarding, no other subsystem or command", async () => {
 });
 
 it("survives garbage before authentication and limits silent connections of one address", async () => {
-  for (const garbage of ["\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "SSH-2.0-x\r\n" + "\0".repeat(100_000), "\xff".repeat(70_000)]) {
+  for (const garbage of [
+    "\r\n\r\n",
+    "GET / HTTP/1.1\r\n\r\n",
+    "SSH-2.0-x\r\n" + "\0".repeat(100_000),
+    "\xff".repeat(70_000),
+  ]) {
     const socket = connect(fleet.port, "127.0.0.1");
     const closed = new Promise((resolve) => socket.on("close", resolve));
     socket.on("error", () => undefined);

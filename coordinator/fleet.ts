@@ -121,7 +121,9 @@ class Agents implements SessionOwner {
       const timer = setTimeout(() => {
         this.pending.delete(id);
         const text = `Node '${node}' did not open the log of user '${user}' within ${streamLimitMs / 1000} seconds.`;
-        reject(new SkyError("ServerUnavailableError", text, "Try again; the user's session may be slow to start there."));
+        reject(
+          new SkyError("ServerUnavailableError", text, "Try again; the user's session may be slow to start there."),
+        );
       }, streamLimitMs);
       const settle = (): void => {
         clearTimeout(timer);

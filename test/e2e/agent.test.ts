@@ -130,7 +130,11 @@ afterEach(async () => {
 });
 
 async function start(): Promise<void> {
-  const files = { script: join(installed, "start-skylet.sh"), node: process.execPath, bundle: join(installed, "skylet.mjs") };
+  const files = {
+    script: join(installed, "start-skylet.sh"),
+    node: process.execPath,
+    bundle: join(installed, "skylet.mjs"),
+  };
   agent = await startAgent(config, { ...files, version: "0.0.0-test" }, log);
   await until(() => lastReport() !== undefined, "a report");
 }
@@ -167,7 +171,7 @@ function wantedFor(user: { uid: number; name: string }, script: string): WantedA
     singleNodeCluster: true,
     graceSeconds: 5,
     submittedAt: Date.now(),
-  } as WantedAttempt;
+  };
 }
 
 function want(wanted: WantedAttempt[], ended: string[] = []): void {
@@ -180,7 +184,10 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     await start();
     const one = wantedFor(alice, "id -un; exit 3");
     want([one]);
-    const end = await until(() => (reported(one.attempt)?.state === "exited" ? reported(one.attempt) : null), "the end");
+    const end = await until(
+      () => (reported(one.attempt)?.state === "exited" ? reported(one.attempt) : null),
+      "the end",
+    );
     expect(end).toMatchObject({ runExit: 3, fault: null, uid: alice.uid });
     expect(await readFile(join(alice.home, end.logDir ?? "", "tasks/run.log"), "utf8")).toContain(alice.name);
     const folder = await stat(join(dir, "run", String(alice.uid)));
@@ -204,7 +211,9 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     expect(reported(one.attempt)?.pid).toBe(pid);
     want([], [one.attempt]);
     await until(() => lastReport()?.attempts.length === 0, "it to be gone");
-    const left = await Promise.all(processesOf(alice.uid).map((one) => readFile(`/proc/${one}/cmdline`, "utf8").catch(() => "")));
+    const left = await Promise.all(
+      processesOf(alice.uid).map((one) => readFile(`/proc/${one}/cmdline`, "utf8").catch(() => "")),
+    );
     expect(left.filter((line) => line.startsWith("sleep"))).toEqual([]);
   });
 
@@ -219,7 +228,11 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     fleet.tell("n1", { type: "retireSkylet", uid: alice.uid });
     await until(() => processesOf(alice.uid).length === 0, "the skylet's end");
     const request = { attempt: one.attempt, logDir, rank: 0, follow: false, setupOffset: 0, runOffset: 0 };
-    const stream = await fleet.openLogStream("n1", alice.uid, alice.name, { kind: "logs", ...request, tailLines: null });
+    const stream = await fleet.openLogStream("n1", alice.uid, alice.name, {
+      kind: "logs",
+      ...request,
+      tailLines: null,
+    });
     const parts: Buffer[] = [];
     for await (const part of stream) {
       parts.push(part as Buffer);
@@ -258,7 +271,9 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     const two = wantedFor(bob, "true");
     want([two]);
     await until(() => reported(two.attempt)?.state === "exited");
-    expect(reported(two.attempt)?.fault).toMatch(/session of user '\w+' could not be started on node n1: .*exit code 7/);
+    expect(reported(two.attempt)?.fault).toMatch(
+      /session of user '\w+' could not be started on node n1: .*exit code 7/,
+    );
     await must(["usermod", "--shell", "/bin/bash", bob.name]);
   });
 
@@ -287,10 +302,18 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
       logDir: null,
       fault: null,
     };
-    await speak([hello, { type: "ready", attempts: [exited] }, { type: "changed", attempt: exited }, { type: "gone", attempt: victim.attempt }]);
+    await speak([
+      hello,
+      { type: "ready", attempts: [exited] },
+      { type: "changed", attempt: exited },
+      { type: "gone", attempt: victim.attempt },
+    ]);
     expect(await speak([{ type: "hello", role: "payload", attempt: victim.attempt }])).not.toContain("sleep");
     await speak([{ ...hello, uid: 0 }]);
-    await speak([hello, { type: "prepared", attempt: own.attempt, pid: process.pid, startTime: "1", logDir: "x", gid: 0 }]);
+    await speak([
+      hello,
+      { type: "prepared", attempt: own.attempt, pid: process.pid, startTime: "1", logDir: "x", gid: 0 },
+    ]);
     want([victim, own]);
     await until(() => lastReport()?.seq === seq);
     expect(reported(victim.attempt)).toMatchObject({ state: "running", runExit: null });
@@ -300,7 +323,12 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
   it("does not listen to users that it expects nothing of", async () => {
     await start();
     const socket = connect(join(dir, "run/agent.sock"));
-    await new Promise((resolve) => socket.on("error", () => undefined).on("close", resolve).resume());
+    await new Promise((resolve) =>
+      socket
+        .on("error", () => undefined)
+        .on("close", resolve)
+        .resume(),
+    );
   });
 
   it("opens a new session when the user's groups have changed", async () => {

@@ -62,7 +62,9 @@ describe.each(protocols)("$file", ({ file, schema, key }) => {
         const changed = withExtraKey(example, extra);
         expect(changed.length).toBeGreaterThan(0);
         for (const one of changed) {
-          expect(() => parseFrame(schema, JSON.stringify(one)), `${extra} in ${JSON.stringify(one)}`).toThrow(FrameError);
+          expect(() => parseFrame(schema, JSON.stringify(one)), `${extra} in ${JSON.stringify(one)}`).toThrow(
+            FrameError,
+          );
         }
       }
       for (const lost of Object.keys(example as object)) {
@@ -86,7 +88,8 @@ describe.each(protocols)("$file", ({ file, schema, key }) => {
         for (const { kind, at, byte, length } of edits) {
           const place = bytes.length === 0 ? 0 : at % bytes.length;
           const piece = bytes.slice(place, place + length);
-          const added = { flip: piece.map((one) => one ^ byte), cut: [], insert: [byte], repeat: [...piece, ...piece] }[kind] ?? [];
+          const added =
+            { flip: piece.map((one) => one ^ byte), cut: [], insert: [byte], repeat: [...piece, ...piece] }[kind] ?? [];
           bytes = [...bytes.slice(0, place), ...added, ...bytes.slice(place + (kind === "insert" ? 0 : length))];
         }
         try {
