@@ -54,7 +54,10 @@ class Hand {
   }
 
   desire(seq: number, list: WantedAttempt[], ended: string[] = [], parts: Partial<Desired> = {}): string[] {
-    return this.give({ type: "desiredReceived", desired: { type: "desired", stateId, epoch: 1, seq, wanted: list, ended, ...parts } });
+    return this.give({
+      type: "desiredReceived",
+      desired: { type: "desired", stateId, epoch: 1, seq, wanted: list, ended, ...parts },
+    });
   }
 
   /** As the last report says; `null`: nothing was reported. */
@@ -84,7 +87,14 @@ test("a start goes through the ledger before each act", () => {
   expect(hand.desire(1, [wanted()])).toEqual(["save accepted", "ensureSkylet"]);
   expect(hand.give({ type: "skyletReady", uid: 1001, attempts: [] })).toEqual(["start"]);
   hand.holdsLedger = true;
-  const prepared = { type: "runnerPrepared", uid: 1001, attempt, pid: 7, startTime: "5", logDir: "sky_logs/1" } as const;
+  const prepared = {
+    type: "runnerPrepared",
+    uid: 1001,
+    attempt,
+    pid: 7,
+    startTime: "5",
+    logDir: "sky_logs/1",
+  } as const;
   expect(hand.give(prepared)).toEqual(["save go"]);
   expect(hand.give({ type: "ledgerSaved", attempt })).toEqual(["go"]);
 });
@@ -171,7 +181,10 @@ test("a runner that vanished without an exit code is a fault", () => {
   const running = new Hand().join().run();
   const hand = new Hand([...running.ledger.values()], { stateId, epoch: 1 });
   hand.give({ type: "skyletReady", uid: 1001, attempts: [] });
-  expect(hand.state.attempts.get(attempt)?.report).toMatchObject({ state: "exited", fault: expect.stringContaining("vanished") });
+  expect(hand.state.attempts.get(attempt)?.report).toMatchObject({
+    state: "exited",
+    fault: expect.stringContaining("vanished"),
+  });
 });
 
 test("mayRun is passed on when it comes", () => {
@@ -210,7 +223,11 @@ test("devices that another attempt still holds are waited for", () => {
   const started = hand.done.filter((effect) => effect.type === "sendSkylet" && effect.message.type === "start");
   expect(started).toHaveLength(2);
   expect(hand.desire(3, [wanted(), wanted({ attempt: "noncenon-3", grant })], ["noncenon-2"])).toEqual(["stop"]);
-  expect(hand.give({ type: "attemptGone", uid: 1001, attempt: "noncenon-2" })).toEqual(["dropLedger", "forget", "start"]);
+  expect(hand.give({ type: "attemptGone", uid: 1001, attempt: "noncenon-2" })).toEqual([
+    "dropLedger",
+    "forget",
+    "start",
+  ]);
 });
 
 test("a skylet that was to retire stays when its user has a new job", () => {

@@ -54,7 +54,12 @@ export function onSkyletReady(context: Context, uid: Uid, listed: SkyletAttempt[
     if (one.state === "exited") {
       effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: one.attempt } });
     } else {
-      effects.push({ type: "log", level: "error", text: "A runner lives of which the ledger knows nothing; it is left alone.", fields });
+      effects.push({
+        type: "log",
+        level: "error",
+        text: "A runner lives of which the ledger knows nothing; it is left alone.",
+        fields,
+      });
     }
   }
   advanceAll(context, uid);
@@ -115,7 +120,11 @@ export function onRunnerPrepared(
   const attempt = ownAttempt(context, uid, event.attempt);
   if (attempt === null) {
     // Its end overtook its start. A runner that is prepared is blocked: none of its user's code has begun.
-    context.effects.push({ type: "sendSkylet", uid, message: { type: "stop", attempt: event.attempt, graceSeconds: 0 } });
+    context.effects.push({
+      type: "sendSkylet",
+      uid,
+      message: { type: "stop", attempt: event.attempt, graceSeconds: 0 },
+    });
     return;
   }
   if (attempt.ended || attempt.entry.phase === "exited" || attempt.report.state !== "starting") {

@@ -26,12 +26,7 @@ test.each<[string, Record<string, NodeWords>, JobWords, string]>([
     { cpus: 2 },
     "needs 2 CPUs on 1 node: n1 has 1.5 of 2 CPUs free (in use by your job 1)",
   ],
-  [
-    "memory",
-    { n1: { memoryGb: 8 } },
-    { cpus: 0, memoryGb: 9 },
-    "needs 9 GiB on 1 node: n1 has 8 of 8 GiB free",
-  ],
+  ["memory", { n1: { memoryGb: 8 } }, { cpus: 0, memoryGb: 9 }, "needs 9 GiB on 1 node: n1 has 8 of 8 GiB free"],
   [
     "one node of two",
     { n1: {}, n2: { cpus: 0.25 } },
@@ -66,7 +61,11 @@ test("nodes that are silent, refuse or were never seen are named as such", () =>
       "n2 refuses this coordinator until an admin confirms it, n3 has not reported yet",
   );
   expect(reason(scenario, id)).toBe("n1 is unreachable (last report 42 s ago); what the job does there is not known");
-  expect(nodeRows(scenario.state, scenario.now).map((row) => row.state)).toEqual(["UNREACHABLE", "REFUSED", "NEVER_SEEN"]);
+  expect(nodeRows(scenario.state, scenario.now).map((row) => row.state)).toEqual([
+    "UNREACHABLE",
+    "REFUSED",
+    "NEVER_SEEN",
+  ]);
 });
 
 test("what can never fit is said with what there is, also while nodes are unreachable", () => {
@@ -104,7 +103,10 @@ test("rows of the queue have positions per user, and a cancel without ids means 
   expect(jobsToCancel(scenario.state, 1001, { ids: [3, 9], all: false })).toEqual([3]);
   expect(jobsToCancel(scenario.state, 1001, { ids: null, all: true })).toEqual([1, 2, 3]);
   expect(jobsToCancel(scenario.state, 1002, { ids: null, all: false })).toEqual([1]);
-  expect(nodeRows(scenario.state, scenario.now)[0]).toMatchObject({ accelerators: { V100: 1 }, accelerators_free: { V100: 0 } });
+  expect(nodeRows(scenario.state, scenario.now)[0]).toMatchObject({
+    accelerators: { V100: 1 },
+    accelerators_free: { V100: 0 },
+  });
 });
 
 test("unknown attempts are counted once, and hold back a waiting job of the same number", () => {

@@ -66,7 +66,9 @@ export function reasonOf(state: State, job: ActiveJob, facts: Facts): string | n
   const silent = (record.attempt?.ranks ?? [])
     .map((rank) => state.nodes.get(rank.grant.node))
     .find((node) => node !== undefined && unavailableText(node, facts.now) !== null);
-  return silent === undefined ? null : `${silent.name} ${unavailableText(silent, facts.now)}; what the job does there is not known`;
+  return silent === undefined
+    ? null
+    : `${silent.name} ${unavailableText(silent, facts.now)}; what the job does there is not known`;
 }
 
 function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
@@ -127,7 +129,9 @@ function nodeText(node: NodeState, job: ActiveJob, facts: Facts): string {
   if (fitNode(node.name, inventory, use, shape) !== null) {
     return "has room";
   }
-  const lacks = [acceleratorText(inventory, use, shape), ...otherTexts(inventory, use, shape)].filter((one) => one !== null);
+  const lacks = [acceleratorText(inventory, use, shape), ...otherTexts(inventory, use, shape)].filter(
+    (one) => one !== null,
+  );
   const holders = couldHelp(inventory, shape) ? holderText(node, job, facts) : "";
   return `has ${lacks.join(" and ")}${holders}`;
 }

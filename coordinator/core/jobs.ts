@@ -41,7 +41,11 @@ export function markStale(state: State, job: ActiveJob): void {
 
 /** The attempt is in its nodes' pictures as wanted: its start is on disk and its end is not. */
 export function isWanted(job: ActiveJob): boolean {
-  return job.record.attempt !== null && job.commit !== "starting" && (job.record.phase !== "ended" || job.commit === "ending");
+  return (
+    job.record.attempt !== null &&
+    job.commit !== "starting" &&
+    (job.record.phase !== "ended" || job.commit === "ending")
+  );
 }
 
 export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: JobRecord): void {
@@ -119,7 +123,13 @@ export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason:
     dequeue(context.state, job);
   }
   const endedAt = context.now;
-  job.record = { ...job.record, phase: "ended", end, endedAt, reason: reason === null ? null : reason.slice(0, reasonMax) };
+  job.record = {
+    ...job.record,
+    phase: "ended",
+    end,
+    endedAt,
+    reason: reason === null ? null : reason.slice(0, reasonMax),
+  };
   job.commit = "ending";
   context.effects.push({ type: "commitEnd", uid: job.uid, id: job.id, record: job.record });
   announce(context, job);

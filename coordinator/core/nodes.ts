@@ -181,7 +181,8 @@ export function onJobRead(context: Context, uid: Uid, id: JobId, attempt: Attemp
       markEnded(node, attempt);
       continue;
     }
-    const text = "A node runs an attempt that this state does not know. It is left alone and keeps what it was granted.";
+    const text =
+      "A node runs an attempt that this state does not know. It is left alone and keeps what it was granted.";
     context.effects.push({ type: "log", level: "warn", text, fields: { node: node.name, attempt, uid, job: id } });
   }
 }

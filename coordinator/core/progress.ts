@@ -90,7 +90,10 @@ export function loseRank(context: Context, job: ActiveJob, node: NodeState): voi
 function finish(context: Context, job: ActiveJob, outcome: Outcome): void {
   const attempt = job.record.attempt;
   if (attempt !== null && outcome.end !== "SUCCEEDED" && attempt.ranks.length > 1) {
-    const ranks = attempt.ranks.map((rank) => ({ ...rank, runExit: rank.runExit ?? (job.record.hasRun ? exitOfOthers : null) }));
+    const ranks = attempt.ranks.map((rank) => ({
+      ...rank,
+      runExit: rank.runExit ?? (job.record.hasRun ? exitOfOthers : null),
+    }));
     job.record = { ...job.record, attempt: { ...attempt, ranks } };
   }
   endJob(context, job, outcome.end, outcome.reason);

@@ -7,7 +7,9 @@ const one = { n1: { accelerators: "V100:1" } };
 const two = { n1: { accelerators: "V100:1" }, n2: { accelerators: "V100:1" } };
 
 function ends(scenario: Scenario): string[] {
-  return scenario.effects.flatMap((effect) => (effect.type === "commitEnd" ? [`${effect.id} ${effect.record.end}`] : []));
+  return scenario.effects.flatMap((effect) =>
+    effect.type === "commitEnd" ? [`${effect.id} ${effect.record.end}`] : [],
+  );
 }
 
 test("a node hears of a start only when it is on disk", () => {
@@ -25,7 +27,9 @@ test("nothing is planned on a node, and it is told nothing but a welcome, before
   const id = scenario.submit();
   scenario.connect("n1");
   expect(scenario.place(id)).toBe("waiting");
-  expect(scenario.effects.filter((effect) => effect.type === "tellNode").map((effect) => effect.message.type)).toEqual(["welcome"]);
+  expect(scenario.effects.filter((effect) => effect.type === "tellNode").map((effect) => effect.message.type)).toEqual([
+    "welcome",
+  ]);
   scenario.report("n1");
   expect(scenario.place(id)).toBe("n1");
   scenario.effects = [];
@@ -190,7 +194,11 @@ test("down cancels the user's jobs, forgets the setup and retires the skylets; n
   scenario.dispatch({ type: "userDowned", uid: 1001 });
   expect(ends(scenario)).toEqual(["1 CANCELLED", "2 CANCELLED"]);
   expect(scenario.effects).toContainEqual({ type: "saveSetup", uid: 1001, setup: null });
-  expect(scenario.effects).toContainEqual({ type: "tellNode", node: "n1", message: { type: "retireSkylet", uid: 1001 } });
+  expect(scenario.effects).toContainEqual({
+    type: "tellNode",
+    node: "n1",
+    message: { type: "retireSkylet", uid: 1001 },
+  });
   expect(scenario.job(1, 1002).record.phase).toBe("starting");
 });
 
@@ -211,7 +219,12 @@ test("a job that is submitted twice, or has ended before, is taken once", () => 
   const record = recordOf({}, 5);
   scenario.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record });
   scenario.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record });
-  scenario.dispatch({ type: "jobSubmitted", uid: 1001, id: 2, record: { ...record, phase: "ended", end: "FAILED", endedAt: 6 } });
+  scenario.dispatch({
+    type: "jobSubmitted",
+    uid: 1001,
+    id: 2,
+    record: { ...record, phase: "ended", end: "FAILED", endedAt: 6 },
+  });
   expect(scenario.effects.filter((effect) => effect.type === "commitStart")).toHaveLength(1);
   expect(scenario.state.jobs.size).toBe(1);
 });

@@ -22,7 +22,12 @@ const placements: [string, Record<string, NodeWords>, JobWords[], string[]][] = 
   [
     "fractions share a device, and whole devices stay free for those who need them",
     { n1: { accelerators: "V100:2" } },
-    [{ accelerators: "V100:0.5" }, { accelerators: "V100:0.5" }, { accelerators: "V100:1" }, { accelerators: "V100:0.5" }],
+    [
+      { accelerators: "V100:0.5" },
+      { accelerators: "V100:0.5" },
+      { accelerators: "V100:1" },
+      { accelerators: "V100:0.5" },
+    ],
     ["n1", "n1", "n1", "waiting"],
   ],
   [
@@ -55,7 +60,12 @@ const placements: [string, Record<string, NodeWords>, JobWords[], string[]][] = 
     Array.from({ length: 17 }, () => ({})),
     [...Array.from({ length: 16 }, () => "n1"), "waiting"],
   ],
-  ["memory is counted", { n1: { memoryGb: 10 } }, [{ memoryGb: 6 }, { memoryGb: 6 }, { memoryGb: 4 }], ["n1", "waiting", "n1"]],
+  [
+    "memory is counted",
+    { n1: { memoryGb: 10 } },
+    [{ memoryGb: 6 }, { memoryGb: 6 }, { memoryGb: 4 }],
+    ["n1", "waiting", "n1"],
+  ],
 ];
 
 test.each(placements)("%s", (_, nodes, jobs, expected) => {
@@ -110,7 +120,9 @@ test("ten thousand waiting jobs of few shapes are tried once for each shape", ()
 
 const jobWords = fc.record({
   uid: fc.constantFrom(1001, 1002),
-  accelerators: fc.option(fc.constantFrom("V100:0.25", "V100:0.5", "V100:1", "V100:2", "H100:1", "h100:3"), { nil: undefined }),
+  accelerators: fc.option(fc.constantFrom("V100:0.25", "V100:0.5", "V100:1", "V100:2", "H100:1", "h100:3"), {
+    nil: undefined,
+  }),
   nodes: fc.integer({ min: 1, max: 3 }),
   cpus: fc.constantFrom(0, 0.5, 1, 3),
   memoryGb: fc.constantFrom(0, 4, 16),
@@ -120,9 +132,12 @@ const nodeWords = fc.record({
   cpus: fc.constantFrom(1, 4),
   memoryGb: fc.constantFrom(8, 32),
 });
-const actions = fc.array(fc.oneof({ weight: 3, arbitrary: jobWords }, { weight: 1, arbitrary: fc.constant("finish" as const) }), {
-  maxLength: 40,
-});
+const actions = fc.array(
+  fc.oneof({ weight: 3, arbitrary: jobWords }, { weight: 1, arbitrary: fc.constant("finish" as const) }),
+  {
+    maxLength: 40,
+  },
+);
 
 /** The first started job ends on all its nodes. */
 function finishOne(scenario: Scenario): void {
@@ -133,7 +148,9 @@ function finishOne(scenario: Scenario): void {
   scenario.dispatch({ type: "cancelRequested", uid: job.uid, ids: [job.id] });
   for (const node of scenario.state.nodes.keys()) {
     const attempts = [...scenario.state.jobs.values()]
-      .filter((one) => one.record.phase === "starting" && one.record.attempt?.ranks.some((rank) => rank.grant.node === node))
+      .filter(
+        (one) => one.record.phase === "starting" && one.record.attempt?.ranks.some((rank) => rank.grant.node === node),
+      )
       .map((one) => scenario.rank(one.id, node, { state: "starting" }, one.uid));
     scenario.report(node, attempts);
   }

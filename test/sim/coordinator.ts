@@ -16,7 +16,7 @@ import type { Truth } from "./truth.ts";
 interface Write {
   id: JobId;
   record: JobRecord;
-  then: CoreEvent | null;
+  event: CoreEvent | null;
 }
 
 export class SimCoordinator {
@@ -85,14 +85,16 @@ export class SimCoordinator {
         const { uid, id, record } = effect;
         const attempt = record.attempt as NonNullable<typeof record.attempt>;
         this.#truth.attempts.set(attempt.id, { taskRef: record.taskRef, setupRef: attempt.setupRef });
-        this.#truth.note(`C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`);
-        return this.#write({ id, record, then: { type: "startCommitted", uid, id, attempt: attempt.id } });
+        this.#truth.note(
+          `C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`,
+        );
+        return this.#write({ id, record, event: { type: "startCommitted", uid, id, attempt: attempt.id } });
       }
       case "commitEnd":
         this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
-        return this.#write({ ...effect, then: { type: "endCommitted", uid: effect.uid, id: effect.id } });
+        return this.#write({ ...effect, event: { type: "endCommitted", uid: effect.uid, id: effect.id } });
       case "commitUpdate":
-        return this.#write({ ...effect, then: null });
+        return this.#write({ ...effect, event: null });
       case "tellNode":
         this.#truth.note(`C > ${effect.node} ${tellText(effect.message)}`);
         return this.#send(effect.node, toAgentSchema.parse(effect.message));
@@ -148,15 +150,15 @@ export class SimCoordinator {
     } else {
       this.#writes.delete(key);
     }
-    if (write.then !== null) {
-      this.dispatch(write.then);
+    if (write.event !== null) {
+      this.dispatch(write.event);
     }
   }
 
   #apply(write: Write): void {
     this.store.write(write.id, write.record);
     if (write.record.phase === "ended" && write.record.attempt !== null) {
-      this.#truth.endsEverDurable.add(write.record.attempt.id);
+      this.#truth.endDurable(write.record.attempt.id);
     }
   }
 }

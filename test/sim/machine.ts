@@ -101,12 +101,15 @@ export class Machine {
     }
   }
 
-  /** No device of this machine is used by living runners above one in sum. */
-  check(): void {
+  /** No device is used by living runners above one in sum, and what has ended does not live on. */
+  check(connectedSince: number | null): void {
     const used = new Map<number, number>();
     for (const folder of this.folders.values()) {
       if (!folder.started || folder.state === "exited") {
         continue;
+      }
+      if (connectedSince !== null) {
+        this.#truth.livesOn(folder.wanted.attempt, connectedSince);
       }
       for (const device of folder.wanted.grant.devices) {
         const sum = (used.get(device) ?? 0) + folder.wanted.grant.share;

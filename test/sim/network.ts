@@ -10,6 +10,7 @@ import type { Truth } from "./truth.ts";
 
 export class Link {
   up = false;
+  upSince = 0;
   /** The cable is out: no connection can be made. */
   severed = false;
   readonly agent: SimAgent;
@@ -31,12 +32,15 @@ export class Link {
       return;
     }
     this.up = true;
+    this.upSince = this.#truth.clock.now;
     this.#connection += 1;
     this.#truth.note(`${this.agent.name} connects`);
     this.agent.dispatch({ type: "linkUp" });
     const { stateId, epoch, bootId } = state;
     const hello = { type: "hello", protocol: 1, version: "0", node: this.agent.name, stateId, epoch, bootId } as const;
-    this.#deliver("up", false, () => this.#coordinator.dispatch({ type: "nodeConnected", node: this.agent.name, hello }));
+    this.#deliver("up", false, () =>
+      this.#coordinator.dispatch({ type: "nodeConnected", node: this.agent.name, hello }),
+    );
   }
 
   /** The connection ends; both ends notice. */
@@ -57,7 +61,9 @@ export class Link {
     }
     const node = this.agent.name;
     if (message.type === "refused") {
-      this.#deliver("up", false, () => this.#coordinator.dispatch({ type: "nodeRefused", node, reason: message.reason }));
+      this.#deliver("up", false, () =>
+        this.#coordinator.dispatch({ type: "nodeRefused", node, reason: message.reason }),
+      );
     } else if (message.type === "report") {
       const report = (): void => this.#coordinator.dispatch({ type: "nodeReported", node, report: message });
       this.#deliver("up", true, report);

@@ -5,7 +5,14 @@
 import { initialState } from "../../coordinator/core/initial.ts";
 import { reduce } from "../../coordinator/core/reduce.ts";
 import { violationsOf } from "../../coordinator/core/sanity.ts";
-import { type ActiveJob, type CoreEffect, type CoreEvent, jobKey, type SetupState, type State } from "../../coordinator/core/state.ts";
+import {
+  type ActiveJob,
+  type CoreEffect,
+  type CoreEvent,
+  jobKey,
+  type SetupState,
+  type State,
+} from "../../coordinator/core/state.ts";
 import type { AttemptReport, Desired, Inventory } from "../../shared/agent-wire.ts";
 import type { Job, JobRecord, Shape } from "../../shared/job.ts";
 
@@ -58,7 +65,10 @@ export class Scenario {
   readonly #inventories: Map<string, Inventory>;
   #ids = new Map<number, number>();
 
-  constructor(nodes: Record<string, NodeWords>, recovered: { jobs?: Job[]; setups?: SetupState[]; epoch?: number } = {}) {
+  constructor(
+    nodes: Record<string, NodeWords>,
+    recovered: { jobs?: Job[]; setups?: SetupState[]; epoch?: number } = {},
+  ) {
     this.#inventories = new Map(Object.entries(nodes).map(([name, words]) => [name, inventoryOf(words)]));
     const config = { nodes: Object.keys(nodes).map((name) => ({ name, address: null })), graceSeconds: 5 };
     const { jobs = [], setups = [], epoch = 3 } = recovered;
@@ -104,7 +114,11 @@ export class Scenario {
   report(node: string, attempts: AttemptReport[] = [], seq = this.state.nodes.get(node)?.desiredSeq ?? 0): this {
     const inventory = this.#inventories.get(node) ?? inventoryOf({});
     const { stateId, epoch } = this.state;
-    this.dispatch({ type: "nodeReported", node, report: { type: "report", stateId, epoch, seq, inventory, attempts, warnings: [] } });
+    this.dispatch({
+      type: "nodeReported",
+      node,
+      report: { type: "report", stateId, epoch, seq, inventory, attempts, warnings: [] },
+    });
     return this;
   }
 
@@ -140,7 +154,12 @@ export class Scenario {
   }
 
   /** How a node reports a rank of this job. */
-  rank(id: number, node: string, parts: Partial<AttemptReport> & Pick<AttemptReport, "state">, uid = 1001): AttemptReport {
+  rank(
+    id: number,
+    node: string,
+    parts: Partial<AttemptReport> & Pick<AttemptReport, "state">,
+    uid = 1001,
+  ): AttemptReport {
     const { attempt, name } = this.job(id, uid).record;
     const rank = attempt?.ranks.findIndex((one) => one.grant.node === node) ?? -1;
     const grant = attempt?.ranks[rank]?.grant;

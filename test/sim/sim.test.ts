@@ -6,10 +6,12 @@ import { expect, test } from "vitest";
 import { World } from "./world.ts";
 
 const first = Number(process.env["SKY_SIM_FIRST"] ?? 1);
-const seeds = Number(process.env["SKY_SIM_SEEDS"] ?? 300);
+const seeds = Number(process.env["SKY_SIM_SEEDS"] ?? 200);
 const linesShown = Number(process.env["SKY_SIM_LINES"] ?? 150);
 
-test(`${seeds} histories from seed ${first}: every job ends as planned, once, and nothing is left`, { timeout: 3_600_000 }, () => {
+test(`${seeds} histories from seed ${first}: every job ends as planned, once, and nothing is left`, {
+  timeout: 3_600_000,
+}, () => {
   let ended = 0;
   for (let seed = first; seed < first + seeds; seed += 1) {
     const world = new World(seed);
@@ -17,7 +19,9 @@ test(`${seeds} histories from seed ${first}: every job ends as planned, once, an
       world.run();
     } catch (error) {
       const log = world.truth.log.slice(-linesShown).join("\n");
-      throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}\n${log}`, { cause: error });
+      throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}\n${log}`, {
+        cause: error,
+      });
     }
     ended += world.truth.begun.size;
   }

@@ -15,11 +15,15 @@ export interface JobPlan {
   runExits: number[];
 }
 
+/** Virtual ms within which a connected node must have stopped what has ended, faults of its skylets included. */
+const stopMsMax = 20_000;
+
 export class Truth {
   readonly plans = new Map<string, JobPlan>();
   readonly attempts = new Map<AttemptId, { taskRef: string; setupRef: string | null }>();
   readonly begun = new Map<string, number>();
-  readonly endsEverDurable = new Set<AttemptId>();
+  /** When an end of the attempt was first on disk. */
+  readonly #ends = new Map<AttemptId, number>();
   /** By taskRef. */
   readonly cancelled = new Set<string>();
   readonly disturbed = new Set<string>();
@@ -54,9 +58,24 @@ export class Truth {
     }
   }
 
+  endDurable(attempt: AttemptId): void {
+    if (!this.#ends.has(attempt)) {
+      this.#ends.set(attempt, this.clock.now);
+    }
+  }
+
+  /** User code of this attempt lives on a node that has been connected since then: its end must not be long ago. */
+  livesOn(attempt: AttemptId, connectedSince: number): void {
+    const end = this.#ends.get(attempt);
+    const task = this.attempts.get(attempt)?.taskRef ?? "";
+    if (end !== undefined && !this.rolledBack.has(task) && this.clock.now - Math.max(end, connectedSince) > stopMsMax) {
+      this.violated(`user code of ${attempt} lives although its end has long been on disk`);
+    }
+  }
+
   /** A node ends living processes of this attempt by order. */
   stopped(attempt: AttemptId): void {
-    if (!this.endsEverDurable.has(attempt)) {
+    if (!this.#ends.has(attempt)) {
       this.violated(`attempt ${attempt} was stopped although no end of it was ever on disk`);
     }
   }

@@ -23,7 +23,14 @@ function inventory(chance: Chance): Inventory {
   const kind = chance.pick(["V100", "H100"]);
   const count = chance.pick([0, 1, 2, 4]);
   const accelerators = Array.from({ length: count }, (_, index) => ({ index, kind, memoryMb: null }));
-  return { address: "10.0.0.1", cpus: chance.pick([2, 4]), memoryGb: 16, accelerators, source: "sim", mixedAllowed: false };
+  return {
+    address: "10.0.0.1",
+    cpus: chance.pick([2, 4]),
+    memoryGb: 16,
+    accelerators,
+    source: "sim",
+    mixedAllowed: false,
+  };
 }
 
 export class World {
@@ -82,7 +89,7 @@ export class World {
 
   #checkMachines(): void {
     for (const link of this.links) {
-      link.agent.machine.check();
+      link.agent.machine.check(link.up && this.coordinator.store === this.#real ? link.upSince : null);
     }
   }
 
@@ -117,7 +124,7 @@ export class World {
     this.truth.plans.set(taskRef, {
       setupMs: chance.between(1, 3000),
       setupExit: chance.happens(0.15) ? 1 : 0,
-      runMs: chance.happens(0.3) ? 0 : chance.between(1, 8000),
+      runMs: chance.pick([0, chance.between(1, 8000), chance.between(1, 8000), chance.between(1, 90_000)]),
       runExits: [1, 2, 3].map(() => (chance.happens(0.1) ? chance.between(1, 255) : 0)),
     });
     const record = recordOf(chance, this.#clock.now, { taskRef, hasSetup, nodes });
@@ -277,7 +284,9 @@ export class World {
 
   #isDone(): boolean {
     const { state } = this.coordinator;
-    const agentsIdle = this.links.every((link) => link.agent.state?.attempts.size === 0 && link.agent.entries.size === 0);
+    const agentsIdle = this.links.every(
+      (link) => link.agent.state?.attempts.size === 0 && link.agent.entries.size === 0,
+    );
     const nodes = [...(state?.nodes.values() ?? [])];
     return agentsIdle && state !== null && state.jobs.size === 0 && nodes.every((node) => node.ended.size === 0);
   }
@@ -293,7 +302,9 @@ export class World {
   }
 
   #remains(): string {
-    const jobs = [...(this.coordinator.state?.jobs ?? [])].map(([key, job]) => `${key} ${job.record.phase} ${job.commit}`);
+    const jobs = [...(this.coordinator.state?.jobs ?? [])].map(
+      ([key, job]) => `${key} ${job.record.phase} ${job.commit}`,
+    );
     const attempts = this.links.flatMap((link) =>
       [...(link.agent.state?.attempts.values() ?? [])].map(
         (one) => `${link.agent.name}:${one.entry.wanted.attempt} ${one.entry.phase} ended=${one.ended}`,
