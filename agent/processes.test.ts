@@ -69,7 +69,7 @@ describe("cgroups", () => {
       const { folder } = groups;
       if (folder === null) {
         context.skip("no writable cgroup v2 here");
-          return;
+        return;
       }
       const code = "setsid sleep 61 & setsid sleep 62 & read x";
       const child = spawn("/bin/sh", ["-c", `read go; ${code}`], { stdio: ["pipe", "ignore", "ignore"] });
