@@ -5,6 +5,7 @@
  */
 import { createHash, randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server } from "node:net";
 import { tmpdir, userInfo } from "node:os";
 import { delimiter, join } from "node:path";
@@ -16,6 +17,7 @@ import { launch, must } from "../../test/help/run.ts";
 import { freePort, type Sshd, startSshd } from "../../test/help/sshd.ts";
 import { until } from "../../test/help/until.ts";
 import { SkyError } from "../../shared/errors.ts";
+import { Transport } from "../sdk/transport.ts";
 import { readRegistration, type RegisteredCluster } from "../local/registered.ts";
 import { type Ask, connectHead, type HeadConnection } from "./connect.ts";
 
@@ -426,4 +428,26 @@ test("more streams at once than emitters like listeners, and a server that goes 
   head.close();
   process.off("warning", onWarning);
   expect(warnings).toEqual([]);
+});
+
+test.each(ways)("HTTP with keep-alive runs over it: %s", async (_name, choices) => {
+  const path = join(dir, "http.sock");
+  let peers = 0;
+  const server = createHttpServer((request, response) => {
+    request.resume();
+    request.on("end", () => response.end(`${request.method} ${request.url}`));
+  });
+  server.on("connection", () => {
+    peers += 1;
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  const options = choices();
+  const transport = new Transport("lab", () => connected({ ...options, coordinator: { socket: path } }));
+  const call = { method: "POST" as const, body: "{}", headers: {}, silenceMs: 20_000 };
+  for (const url of ["/one", "/two", "/three"]) {
+    expect((await transport.call({ ...call, path: url })).text).toBe(`POST ${url}`);
+  }
+  expect(peers).toBe(1);
+  transport.close();
+  await new Promise((resolve) => server.close(resolve));
 });
