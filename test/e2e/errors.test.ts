@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { must, run } from "../help/run.ts";
 import { register, sky, skyOk } from "../help/sky.ts";
 import { clusterName, jobLines, plain, queueOf, type Site, startSite, submit, untilStatus } from "../help/site.ts";
@@ -145,30 +145,51 @@ describe("the cluster", () => {
   });
 });
 
-describe("a full disk in the home", () => {
-  test("the job fails with the cause; nothing hangs, and afterwards all is well", async () => {
-    const full = await startSite({ accelerators: "-", initialized: false });
-    const owner = full.users[0] as TestUser;
+describe("a full disk", () => {
+  let full: Site;
+  let owner: TestUser;
+  /** The user's home on their own machine; the account's home is the one on the node. */
+  let laptop: string;
+
+  beforeAll(async () => {
+    full = await startSite({ accelerators: "-", initialized: false });
+    owner = full.users[0] as TestUser;
+    laptop = (await must(["mktemp", "-d", "/tmp/sky-home-XXXXXX"])).trim();
+    await must(["cp", "-a", `${owner.home}/.`, laptop]);
     const options = `size=16m,mode=755,uid=${owner.uid},gid=${owner.gid}`;
-    const ssh = await must(["mktemp", "-d", "/tmp/sky-home-XXXXXX"]);
-    await must(["cp", "-a", `${owner.home}/.`, ssh.trim()]);
     await must(["mount", "-t", "tmpfs", "-o", options, "skytest", owner.home]);
-    try {
-      await must(["cp", "-a", `${ssh.trim()}/.`, owner.home]);
-      await skyOk(owner, ["launch", "-c", clusterName, "", "-y"]);
-      expect((await sky(owner, ["exec", clusterName, "--", "true"])).code).toBe(0);
-      await run(["dd", "if=/dev/zero", `of=${owner.home}/filler`, "bs=64k"]);
-      const result = await sky(owner, ["exec", clusterName, "--", "echo hi"], { limitMs: 90_000 });
-      const text = plain(result.stdout + result.stderr);
-      expect(result.code).toBe(100);
-      expect(text).toMatch(/no space|disk|ENOSPC|full/i);
-      await must(["rm", `${owner.home}/filler`]);
-      expect((await sky(owner, ["exec", clusterName, "--", "true"])).code).toBe(0);
-    } finally {
-      await full.cluster.stop();
-      await until(async () => (await run(["umount", owner.home])).code === 0, "the home to be unmounted");
-      await must(["rm", "-rf", ssh.trim()]);
-      await full.stop();
-    }
+    await must(["cp", "-a", `${laptop}/.`, owner.home]);
+    await skyOk(owner, ["launch", "-c", clusterName, "", "-y"], { env: { HOME: laptop } });
+    await skyOk(owner, ["launch", "-c", clusterName, "", "-y"]);
+    expect((await sky(owner, ["exec", clusterName, "--", "true"])).code).toBe(0);
+  });
+  beforeEach(async () => {
+    await run(["dd", "if=/dev/zero", `of=${owner.home}/filler`, "bs=64k"]);
+  });
+  afterEach(async () => {
+    await must(["rm", "-f", `${owner.home}/filler`]);
+    expect((await sky(owner, ["exec", clusterName, "--", "true"])).code).toBe(0);
+  });
+  afterAll(async () => {
+    await full?.cluster.stop();
+    await until(async () => (await run(["umount", owner.home])).code === 0, "the home to be unmounted");
+    await must(["rm", "-rf", laptop]);
+    await full.stop();
+  });
+
+  test("in the home on a node: the job fails with the cause", async () => {
+    const args = ["exec", clusterName, "--", "echo hi"];
+    const result = await sky(owner, args, { limitMs: 90_000, env: { HOME: laptop } });
+    const text = plain(result.stdout + result.stderr);
+    expect(result.code, text).toBe(100);
+    const rows = await skyOk(owner, ["queue", clusterName], { env: { HOME: laptop } });
+    expect(plain(rows) + text).toMatch(/no space|disk|ENOSPC|full/i);
+  });
+
+  test("in the home of one's own machine: said as what it is", async () => {
+    const result = await sky(owner, ["exec", clusterName, "--", "true"], { limitMs: 90_000 });
+    const text = plain(result.stdout + result.stderr);
+    expect(text).not.toContain("fault in sky itself");
+    expect(result.code === 0 || /no space|disk is full/i.test(text), text).toBe(true);
   });
 });
