@@ -3,7 +3,7 @@
  * started again by their recorded identity. Used by the end-to-end tests and benchmarks.
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkout, readCluster } from "../../scripts/cluster/layout.ts";
 import { gone, isAlive, readPids, signal } from "../../scripts/cluster/processes.ts";
@@ -86,12 +86,4 @@ export async function startCluster(flags: readonly string[] = []): Promise<TestC
       await must([script, "stop", "--dir", dir], { env, limitMs: 120_000 });
     },
   };
-}
-
-/** Every daemon's log, for the message of a failing test. */
-export function allLogs(cluster: TestCluster): string {
-  const dir = join(cluster.dir, "log");
-  return readdirSync(dir)
-    .map((name) => `--- ${name}\n${readFileSync(join(dir, name), "utf8").slice(-4_000)}`)
-    .join("\n");
 }

@@ -15,7 +15,7 @@ export interface SkyOptions extends RunOptions {
 }
 
 /** argv that runs a program as this user, as a login would but without a shell. */
-export function asUser(user: TestUser, argv: readonly string[]): string[] {
+function asUser(user: TestUser, argv: readonly string[]): string[] {
   const ids = ["--reuid", String(user.uid), "--regid", String(user.gid), "--init-groups"];
   return ["setpriv", ...ids, "--", ...argv];
 }

@@ -52,7 +52,9 @@ export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
     "Subsystem sftp internal-sftp",
   ];
   writeFileSync(config, `${text.join("\n")}\n`);
-  const running: Running = launch([...serviceLimits, "/usr/sbin/sshd", "-D", "-e", "-f", config], { limitMs: 3_600_000 });
+  const running: Running = launch([...serviceLimits, "/usr/sbin/sshd", "-D", "-e", "-f", config], {
+    limitMs: 3_600_000,
+  });
   const stop = async (): Promise<void> => {
     running.child.kill("SIGTERM");
     await running.ended;
