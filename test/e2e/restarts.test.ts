@@ -5,10 +5,20 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { must } from "../help/run.ts";
 import { runAs, sky, startSky } from "../help/sky.ts";
-import { clusterName, jobLines, plain, type Site, startSite, statusOf, submit, untilStatus } from "../help/site.ts";
+import {
+  clusterName,
+  jobLines,
+  plain,
+  type Site,
+  startSite,
+  statusOf,
+  submit,
+  tell,
+  untilStatus,
+} from "../help/site.ts";
 import { until } from "../help/until.ts";
 import { processesOf, type TestUser } from "../help/users.ts";
 
@@ -21,6 +31,9 @@ beforeAll(async () => {
   await runAs(user, ["mkdir", join(user.home, "runs")]);
 });
 afterAll(async () => await site?.stop());
+beforeEach(({ onTestFailed }) => {
+  onTestFailed(async () => await tell(site));
+});
 
 /** Begins, waits for its release (a minute at most), ends; one line each in ~/runs/ID. */
 const script = [

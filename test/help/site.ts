@@ -137,3 +137,14 @@ export async function untilStatus(user: TestUser, id: number, status: string, li
     throw new Error(`${String(error)}; it is ${last}`);
   });
 }
+
+/** What a person would look at after a failed test: the user's jobs and the ends of the daemons' logs. */
+export async function tell(site: Site): Promise<void> {
+  for (const user of site.users) {
+    const rows = await sky(user, ["queue", clusterName, "-o", "json"]);
+    process.stdout.write(`queue of ${user.name}: ${rows.stdout}${rows.stderr}\n`);
+  }
+  for (const part of ["coordinator", "agent:n1"]) {
+    process.stdout.write(`log of ${part}:\n${site.cluster.log(part).slice(-6_000)}\n`);
+  }
+}
