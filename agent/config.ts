@@ -2,7 +2,7 @@
  * The agent's config file: schema, defaults and loading. It is root-owned and has the last word about whom this node may
  * run as, whatever the coordinator says. Unknown keys refuse to start and name the near match. Called by agent/main.ts.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { nodeNameSchema } from "../shared/ids.ts";
 import { usersPolicySchema } from "../shared/users-policy.ts";
 

@@ -5,7 +5,7 @@
  */
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { wantedAttemptSchema } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
 import { type AttemptId, attemptIdSchema, stateIdSchema } from "../shared/ids.ts";

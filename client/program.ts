@@ -269,7 +269,7 @@ const registerPlumbing: Register = (program, context, outcome) => {
   program
     .command("gate", { hidden: true })
     .description("join standard input and output to the coordinator's socket; run by sky itself, on the head")
-    .option("--socket <path>", "the coordinator's socket", "/run/sky-onprem/api.sock")
+    .option("--socket <path>", "the coordinator's socket", "/run/sky-coordinator/api.sock")
     .action(async (flags: { socket: string }) => {
       const { runGate } = await import("./ssh/gate.ts");
       outcome.code = await runGate(flags.socket);

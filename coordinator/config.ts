@@ -3,7 +3,7 @@
  * It must never read anything but the file it is given. Called by coordinator/main.ts; the schema is what
  * scripts/dev-cluster writes and what the admin's documentation describes.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { clusterNameSchema, nodeNameSchema } from "../shared/ids.ts";
 import { usersPolicySchema } from "../shared/users-policy.ts";
 
@@ -12,7 +12,7 @@ const absolutePathSchema = z.string().regex(/^\/[^\0]*$/, "must be an absolute p
 export const coordinatorConfigSchema = z.strictObject({
   cluster: clusterNameSchema,
   /** Where the API listens: a unix socket that every user may open. At most 100 bytes. */
-  socket: absolutePathSchema.default("/run/sky-onprem/api.sock"),
+  socket: absolutePathSchema.default("/run/sky-coordinator/api.sock"),
   /** Where agents dial in. */
   listen: z
     .strictObject({ address: z.string().default("127.0.0.1"), port: z.int().min(0).max(65535).default(7422) })
@@ -40,7 +40,10 @@ export const coordinatorConfigSchema = z.strictObject({
     .strictObject({
       waiting_jobs_per_user: z.int().min(1).default(10_000),
       /** Seconds for which a finished job stays in the queue's history. */
-      finished_jobs_kept_seconds: z.int().min(0).default(7 * 86_400),
+      finished_jobs_kept_seconds: z
+        .int()
+        .min(0)
+        .default(7 * 86_400),
       finished_jobs_kept_per_user: z.int().min(1).default(1_000),
       /** Refuse submissions when the state folder's disk has less free than this. */
       free_disk_mb: z.int().min(0).default(200),

@@ -81,9 +81,20 @@ class FakeNode {
     for (const wanted of desired.wanted) {
       if (!this.attempts.has(wanted.attempt) && !wanted.started) {
         this.starts.set(wanted.attempt, (this.starts.get(wanted.attempt) ?? 0) + 1);
-        const { attempt, uid, user, jobId, jobName, rank, grant } = wanted;
+        const { attempt, uid, user, jobId, jobName, submittedAt, rank, grant } = wanted;
         const empty = { pid: 7, setupExit: null, runExit: null, logDir: "sky_logs/1-x", fault: null };
-        this.attempts.set(attempt, { attempt, uid, user, jobId, jobName, rank, grant, state: "running", ...empty });
+        this.attempts.set(attempt, {
+          attempt,
+          uid,
+          user,
+          jobId,
+          jobName,
+          submittedAt,
+          rank,
+          grant,
+          state: "running",
+          ...empty,
+        });
       }
     }
     this.report();

@@ -5,7 +5,7 @@
  * (through parts.ts), and retention, which drops payloads that nothing refers to.
  */
 import { randomInt } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
 import { jobRecordSchema, type Payload, payloadBytesMax, payloadSchema } from "../shared/job.ts";

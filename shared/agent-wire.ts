@@ -5,7 +5,7 @@
  * Bulk bytes never travel here: the agent opens a further channel with the exec command `stream ID` or `payload ATTEMPT`.
  * Frozen examples live in test/wire. Used by coordinator/fleet.ts and agent/link.ts; the cores exchange the same values.
  */
-import { z } from "zod";
+import * as z from "zod";
 import {
   attemptIdSchema,
   clusterNameSchema,
@@ -13,6 +13,7 @@ import {
   jobNameSchema,
   nodeNameSchema,
   stateIdSchema,
+  timeSchema,
   uidSchema,
   userNameSchema,
 } from "./ids.ts";
@@ -54,7 +55,7 @@ export const wantedAttemptSchema = z.strictObject({
   /** Seconds between TERM and KILL when it is stopped. */
   graceSeconds: z.int().min(0).max(3600),
   /** When the job was submitted, for SKYPILOT_TASK_ID; milliseconds since 1970. */
-  submittedAt: z.int().min(0),
+  submittedAt: timeSchema,
 });
 export type WantedAttempt = z.infer<typeof wantedAttemptSchema>;
 
@@ -160,6 +161,8 @@ export const attemptReportSchema = z.strictObject({
   user: userNameSchema,
   jobId: jobIdSchema,
   jobName: jobNameSchema.nullable(),
+  /** As ordered; with uid and job id it says which job this is, also to a state that was rolled back. */
+  submittedAt: timeSchema,
   rank: z.int().min(0),
   grant: rankGrantSchema,
   state: rankStateSchema,

@@ -3,7 +3,7 @@
  * (newer clients add fields); on `/onprem/…` routes unknown keys are errors. Source of the shapes: SkyPilot API version
  * 56 as described in docs/architecture.md. Used by coordinator/api (server) and client/sdk (our CLI and SDK use nothing else).
  */
-import { z } from "zod";
+import * as z from "zod";
 import { jobStatusSchema } from "./job.ts";
 
 /** The SkyPilot API version that this server declares, and the headers that carry it. */
@@ -29,7 +29,11 @@ export const launchBodySchema = z.object({
   fast: z.boolean().default(false),
   down: z.boolean().default(false),
 });
-export const execBodySchema = z.object({ task: z.string(), cluster_name: z.string(), dryrun: z.boolean().default(false) });
+export const execBodySchema = z.object({
+  task: z.string(),
+  cluster_name: z.string(),
+  dryrun: z.boolean().default(false),
+});
 export const queueBodySchema = z.object({
   cluster_name: z.string(),
   skip_finished: z.boolean().default(false),

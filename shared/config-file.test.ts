@@ -1,6 +1,6 @@
 /** Config files: every fault at once, each with its line, and near matches for mistyped keys. */
 import { describe, expect, test } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { parseConfig } from "./config-file.ts";
 
 const schema = z.strictObject({

@@ -4,7 +4,7 @@
  * It must never create an identifier: cores derive them from their state, adapters draw them from the system.
  * Used by every part.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 /** A Unix user id as the kernel gives it. 4294967295 is "no user" and never valid. */
 export const uidSchema = z.int().min(0).max(4294967294);
@@ -21,7 +21,10 @@ export type NodeName = z.infer<typeof nodeNameSchema>;
 export const clusterNameSchema = z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/);
 
 /** A job's number in its user's own queue: 1, 2, 3 … (BullMQ's id of that queue). */
-export const jobIdSchema = z.int().min(1).max(2 ** 31);
+export const jobIdSchema = z
+  .int()
+  .min(1)
+  .max(2 ** 31);
 export type JobId = z.infer<typeof jobIdSchema>;
 
 /** One start of a job, unique for ever: `<nonce of the coordinator's start>-<counter>`. Safe as a file name. */

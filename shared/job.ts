@@ -4,7 +4,7 @@
  * again when it is read back. It must never hold scripts, environment values or secrets: those lie in the store under
  * `taskRef`. Used by the coordinator's core and queue, and by the agent for grants.
  */
-import { z } from "zod";
+import * as z from "zod";
 import {
   attemptIdSchema,
   clusterNameSchema,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { encodeFrame, FrameError, LineReader, parseFrame } from "./lines.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

@@ -5,7 +5,7 @@
  * one stream (afterwards raw bytes, see LogFrame), or one payload fetch (afterwards the payload's JSON, then the end).
  * Used by agent/skylets.ts and agent/skylet/main.ts.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { logRequestSchema, rankStateSchema, wantedAttemptSchema } from "./agent-wire.ts";
 import { attemptIdSchema } from "./ids.ts";
 

@@ -3,7 +3,7 @@
  * itself. Pure. The coordinator asks it before it queues a job; the agent asks it again with its own root-owned config,
  * because the coordinator's account could otherwise act as any user.
  */
-import { z } from "zod";
+import * as z from "zod";
 
 export const usersPolicySchema = z.strictObject({
   /** Accounts below this uid are system accounts and are refused, unless named in `allow`. Root is such an account. */

@@ -41,6 +41,7 @@ export function newAttempt(entry: LedgerEntry): NodeAttempt {
     user: entry.wanted.user,
     jobId: entry.wanted.jobId,
     jobName: entry.wanted.jobName,
+    submittedAt: entry.wanted.submittedAt,
     rank: entry.wanted.rank,
     grant: entry.wanted.grant,
     state: entry.phase === "exited" ? "exited" : "starting",

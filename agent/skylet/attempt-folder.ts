@@ -9,7 +9,7 @@ import { mkdir, rename, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import { z } from "zod";
+import * as z from "zod";
 import { wantedAttemptSchema } from "../../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";

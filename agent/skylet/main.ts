@@ -7,7 +7,7 @@
 import { mkdirSync } from "node:fs";
 import { homedir, userInfo } from "node:os";
 import { parseArgs } from "node:util";
-import { z } from "zod";
+import * as z from "zod";
 import { messageOf } from "../../shared/errors.ts";
 import type { ToSkylet } from "../../shared/skylet-wire.ts";
 import { Attempts } from "./attempts.ts";

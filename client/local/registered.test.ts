@@ -34,7 +34,7 @@ describe("one file", () => {
       jumpHost: null,
       hostKey: null,
       transport: "ssh2",
-      socket: "/run/sky-onprem/api.sock",
+      socket: "/run/sky-coordinator/api.sock",
       gate: "sky",
     });
   });

@@ -6,7 +6,7 @@
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { parseConfig } from "../../shared/config-file.ts";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { clusterNameSchema } from "../../shared/ids.ts";
@@ -57,7 +57,7 @@ const fileSchema = z.strictObject({
       socket: z
         .string()
         .regex(/^\/[^\0\n]{1,100}$/, "must be an absolute path")
-        .default("/run/sky-onprem/api.sock"),
+        .default("/run/sky-coordinator/api.sock"),
       gate: z
         .string()
         .regex(/^[^-\0\n][^\0\n]{0,1000}$/, "must be a command on the head")

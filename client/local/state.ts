@@ -6,7 +6,7 @@
 import { mkdirSync, openSync, closeSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { clusterNameSchema } from "../../shared/ids.ts";
 

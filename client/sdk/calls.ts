@@ -2,7 +2,7 @@
  * The coordinator's API as typed functions: what the commands call, and what programs import. Every result is checked by
  * its schema in shared/api.ts. It must never print and never read files; `say` hears about lost connections.
  */
-import { z } from "zod";
+import * as z from "zod";
 import {
   cancelResultSchema,
   type cancelBodySchema,

@@ -2,7 +2,7 @@
  * Reads what the coordinator answers when something is wrong, and turns it into the SkyError that the person sees.
  * Everything from the wire goes through a schema. Pure. Used by sdk/requests.ts and sdk/follow.ts.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { requestErrorSchema, requestPayloadSchema } from "../../shared/api.ts";
 import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
 

@@ -85,6 +85,6 @@ test("a command that ends before the mark, or prints without end", async () => {
 });
 
 test("the command's words are quoted for any shell", () => {
-  expect(gateCommand("sky", "/run/sky-onprem/api.sock")).toBe("sky gate --socket /run/sky-onprem/api.sock");
+  expect(gateCommand("sky", "/run/sky-coordinator/api.sock")).toBe("sky gate --socket /run/sky-coordinator/api.sock");
   expect(gateCommand("/opt/my sky/it's", "/run/$(x)")).toBe(`'/opt/my sky/it'\\''s' gate --socket '/run/$(x)'`);
 });

@@ -2,7 +2,7 @@
  * The routes about the cluster as a whole: status, check, accelerators, down, and the refusals of what machines that one
  * owns cannot do. `down` ends the caller's jobs and skylets and touches nobody else's; the machines stay.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { downBodySchema, statusBodySchema } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { nodeRows } from "../core/views.ts";

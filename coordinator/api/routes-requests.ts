@@ -3,7 +3,7 @@
  * away, because results are in memory. They must never show a request of another user: an unknown id and somebody
  * else's look the same.
  */
-import { z } from "zod";
+import * as z from "zod";
 import { headers } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { RequestEntry } from "./requests.ts";

@@ -4,7 +4,7 @@
  * job, also after a restart, because the queue knows it. Nothing is queued that can never run.
  */
 import { statfs } from "node:fs/promises";
-import { z } from "zod";
+import * as z from "zod";
 import { type SubmitResult, execBodySchema, launchBodySchema } from "../../shared/api.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
@@ -147,7 +147,11 @@ async function submitTask(
   const taskRef = await live.store.putPayload(account.uid, payload);
   const record = newRecord(context, account, submission, task, payload, { requestId, taskRef });
   const id = await live.queue.add(record);
-  await announce(context, id, record);
+  // The same request may have queued it before; what it has become since then counts, not this new record.
+  const stored = await live.queue.read(account.uid, id);
+  if (stored !== null) {
+    await announce(context, id, stored);
+  }
   return id;
 }
 

@@ -242,9 +242,20 @@ async function reportFrom(
   const report = emptyReport(index);
   if (last !== undefined) {
     report.seq = last.seq;
-    report.attempts = last.wanted.map(({ attempt, uid, user, jobId, jobName, rank, grant }) => {
+    report.attempts = last.wanted.map(({ attempt, uid, user, jobId, jobName, submittedAt, rank, grant }) => {
       const seen: AttemptReport = {
-        ...{ attempt, uid, user, jobId, jobName, rank, grant, state: "running" as const, pid: 1000 + rank },
+        ...{
+          attempt,
+          uid,
+          user,
+          jobId,
+          jobName,
+          submittedAt,
+          rank,
+          grant,
+          state: "running" as const,
+          pid: 1000 + rank,
+        },
         ...{ setupExit: null, runExit: null, logDir: `sky_logs/${jobId}`, fault: null },
       };
       change(seen);

@@ -7,9 +7,10 @@ import { agentProtocol, type AttemptReport, type Hello, type Report } from "../.
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import { wantedJob } from "./desired.ts";
+import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
 import { loseRank, takeReport } from "./progress.ts";
-import type { NodeState, State } from "./state.ts";
+import type { NodeState } from "./state.ts";
 
 function welcome(context: Context, node: NodeState): void {
   const { stateId, epoch } = context.state;
@@ -96,6 +97,7 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
   node.inventory = report.inventory;
   node.warnings = report.warnings;
   node.lastReportAt = context.now;
+  const before = node.attempts;
   node.attempts = new Map(report.attempts.map((one) => [one.attempt, one]));
   if (isFirst || hasOtherInventory) {
     planAgain(state);
@@ -104,7 +106,7 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
   for (const one of report.attempts) {
     takeAttempt(context, node, one);
   }
-  forgetUnknown(state, node);
+  forgetUnknown(context, node, before);
   for (const [id, since] of node.wantedSince) {
     const job = report.seq >= since && !node.attempts.has(id) ? wantedJob(state, name, id) : null;
     if (job !== null && job.commit === "clean") {
@@ -146,6 +148,13 @@ function takeAttempt(context: Context, node: NodeState, report: AttemptReport): 
   if (node.ended.has(id)) {
     return;
   }
+  const twin = waitingTwin(state, report);
+  if (twin !== null) {
+    // A waiting job is never started again while a part of it is on a node; see schedule.ts.
+    node.unknown.add(id);
+    adopt(context, twin, id);
+    return;
+  }
   if (report.state === "exited") {
     // Over by itself: there is nothing left to stop, so the node may forget it although no record speaks of it.
     markEnded(node, id);
@@ -161,11 +170,15 @@ function markEnded(node: NodeState, id: AttemptId): void {
   node.stale = true;
 }
 
-function forgetUnknown(state: State, node: NodeState): void {
+function forgetUnknown(context: Context, node: NodeState, before: Map<AttemptId, AttemptReport>): void {
   for (const id of node.unknown) {
     if (!node.attempts.has(id)) {
       node.unknown.delete(id);
-      planAgain(state);
+      planAgain(context.state);
+      const last = before.get(id);
+      if (last !== undefined) {
+        endTwin(context, last);
+      }
     }
   }
 }

@@ -4,6 +4,7 @@
  * one try. It changes nothing: reduce.ts turns its starts into transitions. Pure; time alone never changes the answer
  * yet, so `wakeAt` is null until something depends on the clock.
  */
+import type { AttemptReport } from "../../shared/agent-wire.ts";
 import type { NodeName } from "../../shared/ids.ts";
 import type { RankGrant, Shape } from "../../shared/job.ts";
 import { addGrant, fitNode, freeOf, type NodeUse } from "./fit.ts";
@@ -47,15 +48,20 @@ export function fitJob(nodes: Iterable<NodeState>, uses: Map<NodeName, NodeUse>,
   return chosen.map((one) => one.grant);
 }
 
+/** The report speaks of this very job, whatever this state knows of its attempts. */
+export function isReportOf(report: AttemptReport, job: ActiveJob): boolean {
+  return report.uid === job.uid && report.jobId === job.id && report.submittedAt === job.record.submittedAt;
+}
+
 /**
- * An attempt that this state does not know claims to be this very job (a state that was rolled back): starting it
+ * An attempt that this state does not know is of this very job (a state that was rolled back): starting it
  * again would run its code twice.
  */
 export function unknownTwin(state: State, job: ActiveJob): NodeName | null {
   for (const node of state.nodes.values()) {
     for (const id of node.unknown) {
       const report = node.attempts.get(id);
-      if (report !== undefined && report.uid === job.uid && report.jobId === job.id) {
+      if (report !== undefined && isReportOf(report, job)) {
         return node.name;
       }
     }

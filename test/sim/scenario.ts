@@ -160,14 +160,25 @@ export class Scenario {
     parts: Partial<AttemptReport> & Pick<AttemptReport, "state">,
     uid = 1001,
   ): AttemptReport {
-    const { attempt, name } = this.job(id, uid).record;
+    const { attempt, name, submittedAt } = this.job(id, uid).record;
     const rank = attempt?.ranks.findIndex((one) => one.grant.node === node) ?? -1;
     const grant = attempt?.ranks[rank]?.grant;
     if (attempt === null || attempt === undefined || grant === undefined) {
       throw new Error(`job ${uid}/${id} has no rank on ${node}`);
     }
     const nothing = { pid: null, setupExit: null, runExit: null, logDir: null, fault: null };
-    return { attempt: attempt.id, uid, user: "alice", jobId: id, jobName: name, rank, grant, ...nothing, ...parts };
+    return {
+      attempt: attempt.id,
+      uid,
+      user: "alice",
+      jobId: id,
+      jobName: name,
+      submittedAt,
+      rank,
+      grant,
+      ...nothing,
+      ...parts,
+    };
   }
 
   /** The last picture that this node was sent; null when there was none. */
