@@ -7,7 +7,7 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { z } from "zod";
+import * as z from "zod";
 
 export const checkout = dirname(dirname(dirname(fileURLToPath(import.meta.url))));
 export const dist = join(checkout, "dist");

@@ -83,12 +83,18 @@ test("the first job of the README, typed by a newcomer in the checkout", async (
     // On a terminal, as a person has one: some commands ask.
     const argv = ["script", "--quiet", "--return", "--command", command, "/dev/null"];
     const result = await runAs(user, argv, { cwd: checkout, env, input: "y\n" });
-    expect([command, result.code, result.code === code ? "" : result.stdout + result.stderr]).toEqual([command, code, ""]);
+    expect([command, result.code, result.code === code ? "" : result.stdout + result.stderr]).toEqual([
+      command,
+      code,
+      "",
+    ]);
   }
 });
 
 test("every sky command in a sentence or a table exists", async () => {
-  const spans = documents.flatMap((path) => [...textOf(path).matchAll(/`sky ([a-z]+)[^`]*`/g)].map((match) => match[1]));
+  const spans = documents.flatMap((path) =>
+    [...textOf(path).matchAll(/`sky ([a-z]+)[^`]*`/g)].map((match) => match[1]),
+  );
   const names = [...new Set(spans)].filter((name) => name !== undefined);
   expect(names).toContain("launch");
   for (const name of names) {

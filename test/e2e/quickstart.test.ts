@@ -25,7 +25,10 @@ beforeAll(() => {
 /** Processes whose command line names this folder. */
 async function processesOf(folder: string): Promise<string> {
   const listed = await run(["ps", "-eo", "args"], {});
-  return listed.stdout.split("\n").filter((line) => line.includes(folder)).join("\n");
+  return listed.stdout
+    .split("\n")
+    .filter((line) => line.includes(folder))
+    .join("\n");
 }
 
 async function firstSecondStop(type: Type, home: string, folder: string): Promise<string> {
@@ -57,7 +60,9 @@ async function firstSecondStop(type: Type, home: string, folder: string): Promis
 test("root, in a bare container", async () => {
   const home = mkdtempSync(join(tmpdir(), "sky-root-"));
   // Root's job runs in root's real home.
-  const traces = ["sky_logs", "sky_workdir", ".sky"].map((name) => join("/root", name)).filter((path) => !existsSync(path));
+  const traces = ["sky_logs", "sky_workdir", ".sky"]
+    .map((name) => join("/root", name))
+    .filter((path) => !existsSync(path));
   const env = { PATH: process.env["PATH"] ?? "", HOME: home, LANG: "C.UTF-8" };
   try {
     const text = await firstSecondStop((args) => run([script, ...args], { env, limitMs: 120_000 }), home, rootFolder);
