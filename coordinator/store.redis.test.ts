@@ -70,7 +70,7 @@ test("the state id stays, the epoch rises, also over a kill", async () => {
 
 test("setups are kept per user; a damaged one is skipped", async () => {
   const store = await openStore();
-  const setup = { uid: 1001, taskRef: "a".repeat(64), doneOn: ["n1"] };
+  const setup = { uid: 1001, taskRef: "a".repeat(64), jobId: 3, doneOn: ["n1"] };
   await store.saveSetup(1001, setup);
   await store.saveSetup(1002, { ...setup, uid: 1002 });
   await store.saveSetup(1002, null);
@@ -117,7 +117,7 @@ test("the sweep drops what is old and not referred to", async () => {
     await store.putPayload(1001, { ...payload, run: "used" }),
     await store.putPayload(1001, { ...payload, run: "setup" }),
   ];
-  await store.saveSetup(1001, { uid: 1001, taskRef: setup, doneOn: [] });
+  await store.saveSetup(1001, { uid: 1001, taskRef: setup, jobId: 1, doneOn: [] });
   now = 5000;
   const young = await store.putPayload(1001, { ...payload, run: "young" });
   expect(await store.sweepPayloads(1001, new Set([used]), 2000)).toBe(1);

@@ -7,7 +7,7 @@
 import { randomInt } from "node:crypto";
 import * as z from "zod";
 import { messageOf, SkyError } from "../shared/errors.ts";
-import { nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
+import { jobIdSchema, nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
 import { jobRecordSchema, type Payload, payloadBytesMax, payloadSchema } from "../shared/job.ts";
 import type { SetupState } from "./core/state.ts";
 import type { Log } from "./log.ts";
@@ -29,6 +29,7 @@ const payloadsKey = (uid: Uid): string => `sky-payloads:${uid}`;
 const setupSchema = z.strictObject({
   uid: uidSchema,
   taskRef: jobRecordSchema.shape.taskRef,
+  jobId: jobIdSchema,
   doneOn: z.array(nodeNameSchema).max(10_000),
 });
 const epochSchema = z.coerce.number().pipe(z.int().min(1));

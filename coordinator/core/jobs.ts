@@ -7,7 +7,7 @@
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptRecord, EndStatus, JobRecord, RankGrant, RankRecord } from "../../shared/job.ts";
 import { dequeue, enqueue } from "./order.ts";
-import { type ActiveJob, type CoreEffect, jobKey, type SetupState, type State } from "./state.ts";
+import { type ActiveJob, type CoreEffect, jobKey, type State } from "./state.ts";
 
 /** What every transition is handed: the state it changes, the effects it adds to, and the time in ms since 1970. */
 export interface Context {
@@ -49,7 +49,7 @@ export function isWanted(job: ActiveJob): boolean {
 }
 
 export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: JobRecord): void {
-  const { state, effects } = context;
+  const { state } = context;
   const key = jobKey(uid, id);
   if (state.jobs.has(key) || record.phase !== "waiting") {
     return;
@@ -57,11 +57,6 @@ export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: Jo
   const job: ActiveJob = { uid, id, record, commit: "clean", startedOn: [] };
   state.jobs.set(key, job);
   enqueue(state, job);
-  if (record.kind === "launch" && record.hasSetup) {
-    const setup: SetupState = { uid, taskRef: record.taskRef, doneOn: [] };
-    state.setups.set(uid, setup);
-    effects.push({ type: "saveSetup", uid, setup });
-  }
   state.planDue = true;
 }
 

@@ -69,16 +69,25 @@ function phaseOf(record: JobRecord, reports: (AttemptReport | undefined)[]): Pha
   return setups && states.some((state) => state !== "starting") ? "setup" : "starting";
 }
 
-/** A rank's setup has succeeded: if it still is the user's last one, an exec there need not run it again. */
+/** A rank's setup has succeeded: an exec there need not run it again, and a later launch's becomes the user's last one. */
 function noteSetupDone(context: Context, job: ActiveJob, rank: RankRecord): void {
-  const setup = context.state.setups.get(job.uid);
-  const node = rank.grant.node;
-  if (setup === undefined || setup.taskRef !== job.record.attempt?.setupRef || setup.doneOn.includes(node)) {
+  const { setups } = context.state;
+  const last = setups.get(job.uid);
+  const ref = job.record.attempt?.setupRef ?? null;
+  const isLast = last !== undefined && last.taskRef === ref;
+  const isNewer = job.record.kind === "launch" && job.id > (last?.jobId ?? 0);
+  if (ref === null || !(isLast || isNewer)) {
     return;
   }
-  const done = { ...setup, doneOn: [...setup.doneOn, node] };
-  context.state.setups.set(job.uid, done);
-  context.effects.push({ type: "saveSetup", uid: job.uid, setup: done });
+  const before = isLast ? last.doneOn : [];
+  const node = rank.grant.node;
+  const jobId = isNewer ? job.id : (last?.jobId ?? job.id);
+  if (isLast && before.includes(node) && jobId === last.jobId) {
+    return;
+  }
+  const setup = { uid: job.uid, taskRef: ref, jobId, doneOn: before.includes(node) ? before : [...before, node] };
+  setups.set(job.uid, setup);
+  context.effects.push({ type: "saveSetup", uid: job.uid, setup });
 }
 
 /** The rank's part on `node` is gone although the node took it into account: it is lost. */

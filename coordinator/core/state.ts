@@ -56,10 +56,15 @@ export interface NodeState {
   refusal: string | null;
 }
 
-/** The script that a user's last `launch` with a setup left behind, and the nodes on which it has succeeded. */
+/**
+ * The script that a user's last `launch` left behind, and the nodes on which it has succeeded. One that has succeeded
+ * nowhere is not kept: a setup that fails or hangs must not come back with every later `exec`.
+ */
 export interface SetupState {
   uid: Uid;
   taskRef: string;
+  /** The launch that it came with; a later launch replaces it, an earlier one that is slower does not. */
+  jobId: JobId;
   doneOn: NodeName[];
 }
 
