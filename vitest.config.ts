@@ -5,7 +5,7 @@
 import { defineConfig } from "vitest/config";
 
 const elsewhere = ["**/node_modules/**", "**/dist/**", "**/dist.*/**"];
-const special = ["**/*.redis.test.ts", "**/*.sshd.test.ts", "test/sim/**", "test/wire/**", "test/e2e/**"];
+const special = ["**/*.process.test.ts", "**/*.redis.test.ts", "**/*.sshd.test.ts", "test/sim/**", "test/wire/**", "test/e2e/**"];
 
 function project(name: string, include: string[], exclude: string[], limitMs: number) {
   return { test: { name, include, exclude: [...elsewhere, ...exclude], testTimeout: limitMs, hookTimeout: limitMs } };
@@ -15,6 +15,7 @@ export default defineConfig({
   test: {
     projects: [
       project("unit", ["**/*.test.ts"], special, 30_000),
+      project("process", ["**/*.process.test.ts"], [], 60_000),
       project("redis", ["**/*.redis.test.ts"], [], 60_000),
       project("sshd", ["**/*.sshd.test.ts"], [], 60_000),
       project("sim", ["test/sim/**/*.test.ts"], [], 120_000),

@@ -5,7 +5,7 @@
  */
 import { join } from "node:path";
 import type { NodesResult } from "../../shared/api.ts";
-import { SkyError } from "../../shared/errors.ts";
+import { messageOf, SkyError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/near-match.ts";
 import { findCluster, listClusters, type RegisteredCluster } from "../local/registered.ts";
 import {
@@ -52,7 +52,7 @@ export async function listLocal(context: Context): Promise<LocalListing> {
       : await dropUnregistered(
           stateFile(context),
           clusters.map((cluster) => cluster.name),
-        );
+        ).catch((error: unknown) => [messageOf(error)]);
   const initialized = readInitialized(stateFile(context));
   return {
     clusters: clusters.map((registered) => ({
@@ -131,21 +131,33 @@ export function callsTo(context: Context, cluster: LocalCluster): Calls {
   return createCalls(transport, (text) => screen.note(screen.noteColors.yellow(text)));
 }
 
-/** Keeps what `sky status` shows. `nodes` null: as it was. */
+/**
+ * Keeps what `sky status` shows. `nodes` null: as it was. A file that cannot be written (a full disk) is said and no
+ * more: the cluster has taken the task by now.
+ */
 export async function remember(context: Context, cluster: LocalCluster, nodes: NodesResult | null): Promise<void> {
-  await saveInitialized(stateFile(context), cluster.name, {
-    user: cluster.registered.user,
-    headIp: cluster.registered.headIp,
-    resources:
-      nodes === null
-        ? (cluster.initialized?.resources ?? "-")
-        : resourcesText(nodes.nodes.map((node) => node.accelerators)),
-    command: context.commandLine,
-    launchedAt: context.now(),
-  });
+  const { screen } = context;
+  try {
+    await saveInitialized(stateFile(context), cluster.name, {
+      user: cluster.registered.user,
+      headIp: cluster.registered.headIp,
+      resources:
+        nodes === null
+          ? (cluster.initialized?.resources ?? "-")
+          : resourcesText(nodes.nodes.map((node) => node.accelerators)),
+      command: context.commandLine,
+      launchedAt: context.now(),
+    });
+  } catch (error) {
+    const lost =
+      cluster.initialized === null
+        ? `Cluster ${cluster.name} stays uninitialized on this machine.`
+        : "`sky status` does not show this command.";
+    screen.note(screen.noteColors.yellow(`Warning: ${messageOf(error)} ${lost}`));
+  }
 }
 
-/** The cluster is uninitialized again on this machine. */
+/** The cluster is uninitialized again on this machine. Throws SkyError when that cannot be written down. */
 export async function forget(context: Context, name: string): Promise<void> {
   await forgetInitialized(stateFile(context), [name]);
 }

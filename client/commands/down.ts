@@ -27,22 +27,19 @@ async function chosen(context: Context, names: string[], flags: DownFlags): Prom
   return [...new Set(names)].map((name) => requireInitialized(context, name));
 }
 
-async function takeDown(context: Context, cluster: LocalCluster, flags: DownFlags): Promise<void> {
-  if (flags.purge !== true) {
-    const calls = callsTo(context, cluster);
-    try {
-      await calls.down();
-    } catch (error) {
-      const nothingThere =
-        error instanceof SkyError && ["ClusterDoesNotExist", "ClusterNotUpError"].includes(error.type);
-      if (!nothingThere) {
-        throw error;
-      }
-    } finally {
-      calls.close();
+/** Asks the cluster to end what is the caller's there. */
+async function endJobs(context: Context, cluster: LocalCluster): Promise<void> {
+  const calls = callsTo(context, cluster);
+  try {
+    await calls.down();
+  } catch (error) {
+    const nothingThere = error instanceof SkyError && ["ClusterDoesNotExist", "ClusterNotUpError"].includes(error.type);
+    if (!nothingThere) {
+      throw error;
     }
+  } finally {
+    calls.close();
   }
-  await forget(context, cluster.name);
 }
 
 /** Runs the command; resolves with the exit code: 1 when a cluster could not be taken down. */
@@ -64,15 +61,22 @@ export async function down(context: Context, names: string[], flags: DownFlags):
   }
   let failed = false;
   for (const cluster of clusters) {
+    let confirmed = false;
     try {
-      await takeDown(context, cluster, flags);
+      if (flags.purge !== true) {
+        await endJobs(context, cluster);
+      }
+      confirmed = true;
+      await forget(context, cluster.name);
       const how = flags.purge === true ? "forgotten on this machine only" : "done";
       screen.print(`Terminating cluster ${cluster.name}...${how}.`);
     } catch (error) {
       failed = true;
       showFailure(error, screen, context.env);
       screen.note(
-        `Cluster ${cluster.name} was not taken down. \`sky down --purge ${cluster.name}\` forgets it here only.`,
+        confirmed
+          ? `Cluster ${cluster.name} still counts as initialized on this machine. Run the command again when that is mended.`
+          : `Cluster ${cluster.name} was not taken down. \`sky down --purge ${cluster.name}\` forgets it here only.`,
       );
     }
   }

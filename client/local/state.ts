@@ -38,7 +38,7 @@ export function readInitialized(stateFile: string): Map<string, InitializedClust
   return new Map(Object.entries(readState(stateFile).clusters));
 }
 
-/** Remembers a cluster, or what is new about it. */
+/** Remembers a cluster, or what is new about it. Throws SkyError("ValueError") when the file cannot be written. */
 export async function saveInitialized(stateFile: string, name: string, cluster: InitializedCluster): Promise<void> {
   await change(stateFile, (state) => {
     state.clusters[name] = cluster;
@@ -86,7 +86,17 @@ function readState(stateFile: string): State {
 }
 
 async function change(stateFile: string, apply: (state: State) => void): Promise<void> {
-  mkdirSync(dirname(stateFile), { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(dirname(stateFile), { recursive: true, mode: 0o700 });
+    await changeLocked(stateFile, apply);
+  } catch (error) {
+    throw error instanceof SkyError
+      ? error
+      : new SkyError("ValueError", `Cannot write ${stateFile}: ${messageOf(error)}.`);
+  }
+}
+
+async function changeLocked(stateFile: string, apply: (state: State) => void): Promise<void> {
   const lock = `${stateFile}.lock`;
   await takeLock(lock);
   const temporary = `${stateFile}.${process.pid}.tmp`;
@@ -109,7 +119,7 @@ async function takeLock(lock: string): Promise<void> {
       return;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") {
-        throw new SkyError("ValueError", `Cannot write beside ${lock}: ${messageOf(error)}.`);
+        throw error;
       }
     }
     if (isStale(lock)) {

@@ -228,3 +228,21 @@ test("a job that is submitted twice, or has ended before, is taken once", () => 
   expect(scenario.effects.filter((effect) => effect.type === "commitStart")).toHaveLength(1);
   expect(scenario.state.jobs.size).toBe(1);
 });
+
+test("a setup that fails leaves the user's last one as it was, and a slower earlier launch does not replace a later one", () => {
+  const scenario = new Scenario({ n1: {} }).up();
+  const good = scenario.submit({ setup: true, taskRef: "g".repeat(16) });
+  const done = { state: "running", setupExit: 0, pid: 1 } as const;
+  scenario.report("n1", [scenario.rank(good, "n1", done)]);
+  const bad = scenario.submit({ setup: true, taskRef: "b".repeat(16) });
+  scenario.report("n1", [
+    scenario.rank(good, "n1", done),
+    scenario.rank(bad, "n1", { state: "exited", setupExit: 1, pid: 2 }),
+  ]);
+  expect(scenario.state.setups.get(1001)).toMatchObject({ taskRef: "g".repeat(16), doneOn: ["n1"] });
+  const slow = scenario.submit({ setup: true, taskRef: "s".repeat(16) });
+  const late = scenario.submit({ setup: true, taskRef: "l".repeat(16) });
+  scenario.report("n1", [scenario.rank(slow, "n1", { state: "setup", pid: 3 }), scenario.rank(late, "n1", done)]);
+  scenario.report("n1", [scenario.rank(slow, "n1", done), scenario.rank(late, "n1", done)]);
+  expect(scenario.state.setups.get(1001)).toMatchObject({ taskRef: "l".repeat(16), jobId: late });
+});
