@@ -70,3 +70,8 @@ test.each(["{", "[]", '{"version": 2, "clusters": {}}', '{"version": 1, "cluster
     await expect(saveInitialized(file, "x", cluster)).rejects.toThrow(/damaged/);
   },
 );
+
+test("a file that cannot be written is named", async () => {
+  writeFileSync(join(home, ".sky"), "in the way");
+  await expect(saveInitialized(file, "lab", cluster)).rejects.toThrow(`Cannot write ${file}: `);
+});
