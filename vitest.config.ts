@@ -5,7 +5,14 @@
 import { defineConfig } from "vitest/config";
 
 const elsewhere = ["**/node_modules/**", "**/dist/**", "**/dist.*/**"];
-const special = ["**/*.process.test.ts", "**/*.redis.test.ts", "**/*.sshd.test.ts", "test/sim/**", "test/wire/**", "test/e2e/**"];
+const special = [
+  "**/*.process.test.ts",
+  "**/*.redis.test.ts",
+  "**/*.sshd.test.ts",
+  "test/sim/**",
+  "test/wire/**",
+  "test/e2e/**",
+];
 
 function project(name: string, include: string[], exclude: string[], limitMs: number) {
   return { test: { name, include, exclude: [...elsewhere, ...exclude], testTimeout: limitMs, hookTimeout: limitMs } };

@@ -13,7 +13,7 @@ import type { AgentEffect, AgentEvent, AgentState, LedgerEntry } from "./core/st
 import type { Identity } from "./ledger.ts";
 
 const ledgerRetryMs = 1_000;
-const skyletRetryMs = 5_000;
+const skyletRetryMs = 2_000;
 const eventsPerReport = 50;
 
 export interface LoopPorts {

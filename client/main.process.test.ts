@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { until } from "../test/help/until.ts";
-import { type FakeHead, jobRow, startFakeHead } from "./sdk/stand-in-head.ts";
+import { type FakeHead, jobRow, startFakeHead } from "../test/help/stand-in-head.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 let head: FakeHead;

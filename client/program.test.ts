@@ -10,7 +10,7 @@ import type { Context } from "./commands/context.ts";
 import { commandLineOf } from "./output/command-line.ts";
 import { createScreen } from "./output/screen.ts";
 import { runSky } from "./program.ts";
-import { type FakeHead, jobRow, startFakeHead } from "./sdk/stand-in-head.ts";
+import { type FakeHead, jobRow, startFakeHead } from "../test/help/stand-in-head.ts";
 
 let head: FakeHead;
 let home: string;

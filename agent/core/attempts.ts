@@ -19,6 +19,8 @@ export interface Context {
 const faultMax = 1000;
 /** Sums of fractions of a device are compared with this slack. */
 const shareSlack = 1e-6;
+/** Runners of one attempt that may end at their gate before the attempt is given up. */
+const repeatsMax = 10;
 
 export function newEntry(wanted: WantedAttempt, bootId: string): LedgerEntry {
   return {
@@ -51,7 +53,8 @@ export function newAttempt(entry: LedgerEntry): NodeAttempt {
     logDir: entry.logDir,
     fault: entry.fault,
   };
-  return { entry, report, saving: false, unsaved: false, sent: nothingSent(), fresh: false, ended: false, gone: false };
+  const nothingYet = { saving: false, unsaved: false, fresh: false, repeats: 0, ended: false, gone: false };
+  return { entry, report, sent: nothingSent(), ...nothingYet };
 }
 
 function nothingSent(): NodeAttempt["sent"] {
@@ -69,7 +72,7 @@ export function skyletOf(state: AgentState, uid: Uid, user: string): SkyletState
   if (known !== undefined) {
     return known;
   }
-  const skylet: SkyletState = { uid, user, state: "none", retire: false };
+  const skylet: SkyletState = { uid, user, state: "none", failures: 0, retire: false };
   state.skylets.set(uid, skylet);
   return skylet;
 }
@@ -104,13 +107,13 @@ export function takeSkyletView(context: Context, attempt: NodeAttempt, seen: Sky
     return;
   }
   const isBlocked = seen.state === "starting";
-  if (isBlocked && entry.pid === null) {
+  // Without a pid it has ended at its gate; one that was asked for just now is not in the skylet's word yet.
+  const wasAsked = entry.pid !== null || (attempt.sent.start && seen.pid === null);
+  if (isBlocked && wasAsked && (seen.pid === null || seen.pid !== entry.pid)) {
+    startAgain(context, attempt);
     return;
   }
-  if (isBlocked && seen.pid !== entry.pid) {
-    // The runner that was recorded is no more and its code never began: prepare one again, and check its pid again.
-    forgetSent(attempt);
-    changeEntry(context, attempt, { pid: null, startTime: null });
+  if (isBlocked && entry.pid === null) {
     return;
   }
   if (attempt.report.state !== seen.state || exits.setupExit !== entry.setupExit || logDir !== entry.logDir) {
@@ -118,6 +121,21 @@ export function takeSkyletView(context: Context, attempt: NodeAttempt, seen: Sky
     const pid = entry.pid ?? seen.pid;
     changeEntry(context, attempt, { ...exits, logDir, pid, phase: isBlocked ? entry.phase : "go" });
   }
+}
+
+/**
+ * The runner that was asked for is no more and no user code has begun in it: another one is prepared and checked. The
+ * ledger says so too, or a restart in the middle would take the attempt for one that had run.
+ */
+function startAgain(context: Context, attempt: NodeAttempt): void {
+  attempt.repeats += 1;
+  if (attempt.repeats > repeatsMax) {
+    const text = `The job was not started: its runner was ended ${attempt.repeats} times before it could begin. Launch it again.`;
+    failAttempt(context, attempt, text);
+    return;
+  }
+  forgetSent(attempt);
+  changeEntry(context, attempt, { phase: "accepted", pid: null, startTime: null });
 }
 
 /** Asks for the next step of this attempt, if there is one to take now. */

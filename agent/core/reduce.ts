@@ -131,7 +131,7 @@ function applySkylet(context: Context, event: SkyletEvent): void {
     case "skyletGone":
       return onSkyletGone(context, event.uid);
     case "skyletFailed":
-      return onSkyletFailed(context, event.uid, event.error);
+      return onSkyletFailed(context, event.uid, event.error, event.fault);
     case "retryDue":
       return onRetryDue(context, event.uid);
     case "runnerPrepared":

@@ -15,7 +15,13 @@ import {
   skyletOf,
   takeSkyletView,
 } from "./attempts.ts";
-import type { NodeAttempt } from "./state.ts";
+import type { NodeAttempt, SkyletFault } from "./state.ts";
+
+/**
+ * Starts in a row that may fail before jobs that have not begun are given up, so that nobody waits for ever for a login
+ * that does not work, and a loaded machine fails no job.
+ */
+const triesOf: Record<SkyletFault, number> = { refused: 1, failed: 3, passing: 20 };
 
 function attemptsOf(context: Context, uid: Uid): NodeAttempt[] {
   return [...context.state.attempts.values()].filter((attempt) => attempt.entry.wanted.uid === uid);
@@ -36,7 +42,9 @@ export function onSkyletReady(context: Context, uid: Uid, listed: SkyletAttempt[
   const { state, effects } = context;
   const seen = new Map(listed.map((one) => [one.attempt, one]));
   const attempts = attemptsOf(context, uid);
-  skyletOf(state, uid, attempts[0]?.entry.wanted.user ?? String(uid)).state = "ready";
+  const skylet = skyletOf(state, uid, attempts[0]?.entry.wanted.user ?? String(uid));
+  skylet.state = "ready";
+  skylet.failures = 0;
   for (const attempt of attempts) {
     forgetSent(attempt);
     const view = seen.get(attempt.entry.wanted.attempt);
@@ -78,7 +86,7 @@ export function onSkyletGone(context: Context, uid: Uid): void {
   advanceAll(context, uid);
 }
 
-export function onSkyletFailed(context: Context, uid: Uid, error: string): void {
+export function onSkyletFailed(context: Context, uid: Uid, error: string, fault: SkyletFault): void {
   const { state, effects } = context;
   const skylet = skyletOf(state, uid, String(uid));
   if (skylet.state === "ready") {
@@ -86,7 +94,10 @@ export function onSkyletFailed(context: Context, uid: Uid, error: string): void 
     return;
   }
   skylet.state = "none";
-  effects.push({ type: "log", level: "warn", text: "A user's skylet could not be started.", fields: { uid, error } });
+  skylet.failures += 1;
+  const fields = { uid, error, failures: skylet.failures };
+  effects.push({ type: "log", level: "warn", text: "A user's skylet could not be started.", fields });
+  const isHopeless = skylet.failures >= triesOf[fault];
   let isNeeded = false;
   for (const attempt of attemptsOf(context, uid)) {
     forgetSent(attempt);
@@ -94,10 +105,11 @@ export function onSkyletFailed(context: Context, uid: Uid, error: string): void 
     const hasRunner = attempt.entry.pid !== null;
     if (!hasRunner && attempt.ended) {
       attempt.gone = true;
-    } else if (!hasRunner) {
+    } else if (!hasRunner && isHopeless) {
       failAttempt(context, attempt, error);
     }
-    if (hasRunner && (attempt.ended || attempt.entry.phase !== "exited")) {
+    const isOver = attempt.ended ? attempt.gone : attempt.entry.phase === "exited";
+    if (!isOver) {
       isNeeded = true;
     } else {
       advance(context, attempt);

@@ -37,6 +37,8 @@ export interface NodeAttempt {
   sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean };
   /** Accepted in this life of the agent, and no skylet has gone since: `sent.start` says whether a runner can exist. */
   fresh: boolean;
+  /** How often a runner of it ended at its gate and another was asked for, in this life of the agent. */
+  repeats: number;
   /** Named as ended by the coordinator: it is being stopped, cleaned and then forgotten. */
   ended: boolean;
   /** Verified: none of its processes is left. */
@@ -48,9 +50,17 @@ export interface SkyletState {
   uid: Uid;
   user: string;
   state: "none" | "starting" | "ready";
+  /** Starts in a row that failed; 0 again when one is ready. */
+  failures: number;
   /** Retire once the user has no attempts. */
   retire: boolean;
 }
+
+/**
+ * Why a user's skylet did not come. `refused`: this node will not run anything as that user, which no second try changes.
+ * `failed`: the login itself ended with an error. `passing`: it was late or was killed, as on a machine under load.
+ */
+export type SkyletFault = "refused" | "failed" | "passing";
 
 export interface AgentState {
   node: NodeName;
@@ -85,8 +95,8 @@ export type AgentEvent =
   | { type: "skyletReady"; uid: Uid; attempts: SkyletAttempt[] }
   /** Its connection closed. */
   | { type: "skyletGone"; uid: Uid }
-  /** It could not be started or did not connect in time (no such user, uid differs, refused by config …). */
-  | { type: "skyletFailed"; uid: Uid; error: string }
+  /** It could not be started or did not connect in time; `error` is for people. */
+  | { type: "skyletFailed"; uid: Uid; error: string; fault: SkyletFault }
   /** The adapter has checked that the pid belongs to the uid and has this start time. */
   | { type: "runnerPrepared"; uid: Uid; attempt: AttemptId; pid: number; startTime: string; logDir: string }
   | { type: "runnerFailed"; uid: Uid; attempt: AttemptId; error: string }
@@ -105,7 +115,7 @@ export type AgentEffect =
   | { type: "saveIdentity"; stateId: string; epoch: number }
   /** Start the user's skylet unless one is starting or connected; ends in `skyletReady` or `skyletFailed`. */
   | { type: "ensureSkylet"; uid: Uid; user: string }
-  /** The skylet could not be started but is still needed: dispatch `retryDue` after some seconds. One per user at a time is enough. */
+  /** The skylet could not be started but is still needed: dispatch `retryDue` after a while. One per user at a time is enough. */
   | { type: "retryLater"; uid: Uid }
   | { type: "sendSkylet"; uid: Uid; message: ToSkylet }
   | { type: "sendReport"; report: Report }

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { until } from "../../test/help/until.ts";
 import { insideHome } from "./output.ts";
-import { type Received, StandInAgent } from "./stand-in-agent.ts";
+import { type Received, StandInAgent } from "../../test/help/stand-in-agent.ts";
 
 let agent: StandInAgent;
 

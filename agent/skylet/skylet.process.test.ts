@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { until } from "../../test/help/until.ts";
 import { isAlive, livingProcess, processesOf } from "./processes.ts";
-import { StandInAgent } from "./stand-in-agent.ts";
+import { StandInAgent } from "../../test/help/stand-in-agent.ts";
 
 let agent: StandInAgent;
 

@@ -56,7 +56,8 @@ function wantsColor(stream: { isTTY?: boolean }, env: NodeJS.ProcessEnv): boolea
 function widthOf(streams: ScreenStreams): number {
   const told = Number(streams.env["COLUMNS"]);
   if (streams.stdout.isTTY === true) {
-    return Math.max(40, streams.stdout.columns ?? 80);
+    // A terminal that was never told its size says 0.
+    return Math.max(40, streams.stdout.columns || 80);
   }
   return Number.isInteger(told) && told >= 40 ? told : Number.POSITIVE_INFINITY;
 }

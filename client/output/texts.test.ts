@@ -2,7 +2,7 @@
 import pc from "picocolors";
 import { describe, expect, it } from "vitest";
 import { nodesResultSchema, queueResultSchema } from "../../shared/api.ts";
-import { jobRow } from "../sdk/stand-in-head.ts";
+import { jobRow } from "../../test/help/stand-in-head.ts";
 import { commandLineOf } from "./command-line.ts";
 import { gpusText, requestable } from "./gpus-text.ts";
 import { usefulCommands } from "./launch-text.ts";

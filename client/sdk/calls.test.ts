@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { until } from "../../test/help/until.ts";
 import { type Calls, createCalls } from "./calls.ts";
-import { type FakeHead, jobRow, startFakeHead } from "./stand-in-head.ts";
+import { type FakeHead, jobRow, startFakeHead } from "../../test/help/stand-in-head.ts";
 import { Transport } from "./transport.ts";
 
 let head: FakeHead;

@@ -36,6 +36,79 @@ async function textOf(stream: AsyncIterable<Buffer>): Promise<string> {
   return text;
 }
 
+/** One following: what was asked, and how much of the text has come. */
+interface Following {
+  transport: Transport;
+  body: z.input<typeof logsBodySchema> & { tail: number };
+  /** One id for all tries: the coordinator ends the stream that was cut when the next one begins. */
+  requestId: string;
+  received: number;
+  write: (chunk: Buffer) => Promise<void>;
+  say: (text: string) => void;
+}
+
+/** One stream, from where the text stopped to its end. */
+async function streamOnce(following: Following): Promise<FollowResult> {
+  const { transport, body, requestId, write, say } = following;
+  // The last lines are counted from the end, which has moved: they are shown again, not resumed.
+  const resumed = following.received > 0;
+  if (resumed && body.tail > 0) {
+    say(`The last ${body.tail} lines follow again.`);
+  }
+  const reply = await transport.open({
+    method: "POST",
+    path: "/logs",
+    body: JSON.stringify(body),
+    headers: {
+      ...callHeaders(),
+      [headers.requestId]: requestId,
+      ...(resumed && body.tail === 0 ? { [headers.skipBytes]: String(following.received) } : {}),
+    },
+    silenceMs: null,
+  });
+  if (reply.statusCode !== 200) {
+    throw replyFailure(transport.clusterName, reply.statusCode ?? 0, await textOf(reply));
+  }
+  for await (const chunk of chunksOf(reply)) {
+    following.received += chunk.length;
+    await write(chunk);
+  }
+  const exitCode = await fetchResult(transport, requestId, logsResultSchema);
+  return { kind: "ended", exitCode };
+}
+
+/** Streams again after each cut. Text that arrived is progress: the minute without any starts anew. */
+async function streamToTheEnd(following: Following, signal: AbortSignal): Promise<FollowResult> {
+  const { transport, say } = following;
+  const patience: Patience = {
+    limitMs: reconnectLimitMs,
+    say,
+    afterGivingUp: "The job itself goes on; follow it again with `sky logs` when the cluster answers.",
+  };
+  for (;;) {
+    const before = following.received;
+    try {
+      return await persist(transport, patience, async () => {
+        try {
+          return await streamOnce(following);
+        } catch (error) {
+          signal.throwIfAborted();
+          if (following.received > before && error instanceof LostConnection) {
+            throw new Progressed(error);
+          }
+          throw error;
+        }
+      });
+    } catch (error) {
+      if (!(error instanceof Progressed)) {
+        throw error;
+      }
+      say(`Cluster '${transport.clusterName}': ${error.message}; following again...`);
+      transport.close();
+    }
+  }
+}
+
 /** Streams until the job's text ends or `signal` fires. Rejects with a SkyError. */
 export async function follow(
   transport: Transport,
@@ -44,10 +117,6 @@ export async function follow(
   signal: AbortSignal,
   say: (text: string) => void,
 ): Promise<FollowResult> {
-  let received = 0;
-  const text = JSON.stringify(body);
-  // One id for all tries: the coordinator ends the stream that was cut when the next one begins.
-  const requestId = randomUUID();
   const stopped = new Promise<FollowResult>((resolve) => {
     const stop = (): void => {
       transport.close();
@@ -59,64 +128,7 @@ export async function follow(
       signal.addEventListener("abort", stop, { once: true });
     }
   });
-  const patience: Patience = {
-    limitMs: reconnectLimitMs,
-    say,
-    afterGivingUp: "The job itself goes on; follow it again with `sky logs` when the cluster answers.",
-  };
-  const once = async (): Promise<FollowResult> => {
-    // The last lines are counted from the end, which has moved: they are shown again, not resumed.
-    const resumed = received > 0;
-    if (resumed && body.tail > 0) {
-      say(`The last ${body.tail} lines follow again.`);
-    }
-    const reply = await transport.open({
-      method: "POST",
-      path: "/logs",
-      body: text,
-      headers: {
-        ...callHeaders(),
-        [headers.requestId]: requestId,
-        ...(resumed && body.tail === 0 ? { [headers.skipBytes]: String(received) } : {}),
-      },
-      silenceMs: null,
-    });
-    if (reply.statusCode !== 200) {
-      throw replyFailure(transport.clusterName, reply.statusCode ?? 0, await textOf(reply));
-    }
-    for await (const chunk of chunksOf(reply)) {
-      received += chunk.length;
-      await write(chunk);
-    }
-    const exitCode = await fetchResult(transport, requestId, logsResultSchema);
-    return { kind: "ended", exitCode };
-  };
-  const following = async (): Promise<FollowResult> => {
-    for (;;) {
-      const before = received;
-      try {
-        return await persist(transport, patience, async () => {
-          try {
-            return await once();
-          } catch (error) {
-            signal.throwIfAborted();
-            // Text that arrived is progress: the minute starts anew.
-            if (received > before && error instanceof LostConnection) {
-              throw new Progressed(error);
-            }
-            throw error;
-          }
-        });
-      } catch (error) {
-        if (!(error instanceof Progressed)) {
-          throw error;
-        }
-        say(`Cluster '${transport.clusterName}': ${error.message}; following again...`);
-        transport.close();
-      }
-    }
-  };
-  const result = following();
+  const result = streamToTheEnd({ transport, body, requestId: randomUUID(), received: 0, write, say }, signal);
   // After a stop the stream's error is of no interest to anybody.
   result.catch(() => undefined);
   return Promise.race([result, stopped]);

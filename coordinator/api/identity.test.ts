@@ -1,7 +1,7 @@
 /** Accounts behind uids, and who counts as an admin. That uids come from the kernel is tested with the server. */
 import { describe, expect, it } from "vitest";
 import { accountOf, isAdmin, requireJobUser } from "./identity.ts";
-import { rootAccount } from "./test-parts.ts";
+import { rootAccount } from "../../test/help/api-parts.ts";
 
 const alice = { ...rootAccount, uid: 1000, gid: 1000, name: "alice", groups: ["alice", "lab"] };
 const policy = { min_uid: 1000, allow: [], deny: [], deny_groups: ["students"] };

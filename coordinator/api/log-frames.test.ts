@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { logFramePayloadMax } from "../../shared/skylet-wire.ts";
 import { LogFrameError, LogFrameParser, type LogPiece } from "./log-frames.ts";
-import { logFrame } from "./test-parts.ts";
+import { logFrame } from "../../test/help/api-parts.ts";
 
 /** Joins neighbouring output of one kind, so that only content counts. */
 function joined(pieces: LogPiece[]): string[] {

@@ -3,7 +3,7 @@ import type { IncomingMessage } from "node:http";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { AttemptReport } from "../../shared/agent-wire.ts";
 import { until } from "../../test/help/until.ts";
-import { type TestCluster, logFrame, startTestCluster, streamOf } from "./test-parts.ts";
+import { type TestCluster, logFrame, startTestCluster, streamOf } from "../../test/help/api-parts.ts";
 
 const waiting = "├── Waiting for task resources on 1 node.\n";
 const started = "└── Job started. Streaming logs... (Ctrl-C to exit log streaming; job will not be killed)\n";

@@ -6,7 +6,7 @@ import { until } from "../../test/help/until.ts";
 import { openLog } from "../log.ts";
 import { StoreUnavailable } from "../parts.ts";
 import { type RequestSpec, RequestTable, payloadOf, requestLimits, requestedId } from "./requests.ts";
-import { rootAccount } from "./test-parts.ts";
+import { rootAccount } from "../../test/help/api-parts.ts";
 
 const tables: RequestTable[] = [];
 afterEach(() => {

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { RequestPayload } from "../../shared/api.ts";
 import { queueResultSchema } from "../../shared/api.ts";
 import { until } from "../../test/help/until.ts";
-import { type TestCluster, rootAccount, startTestCluster } from "./test-parts.ts";
+import { type TestCluster, rootAccount, startTestCluster } from "../../test/help/api-parts.ts";
 
 let cluster: TestCluster;
 beforeEach(async () => {

@@ -13,7 +13,7 @@ import { logTimes } from "./log-rank.ts";
 import { WaitingNotices } from "./logs.ts";
 import { RequestTable } from "./requests.ts";
 import { startApi } from "./server.ts";
-import { type TestCluster, rootAccount, startTestCluster } from "./test-parts.ts";
+import { type TestCluster, rootAccount, startTestCluster } from "../../test/help/api-parts.ts";
 
 const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;

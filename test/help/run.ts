@@ -16,6 +16,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   cwd?: string;
   input?: string;
+  /** Default false: standard input ends after `input`. True: it stays open, for `child.stdin`. */
+  openInput?: boolean;
   /** Milliseconds; default 60 s. */
   limitMs?: number;
 }
@@ -57,7 +59,10 @@ export function launch(argv: readonly string[], options: RunOptions = {}): Runni
   child.stdin.on("error", () => {
     // A program that ends without reading its input is no fault of the test.
   });
-  child.stdin.end(options.input ?? "");
+  child.stdin.write(options.input ?? "");
+  if (options.openInput !== true) {
+    child.stdin.end();
+  }
   const stdout = (): string => Buffer.concat(out).toString();
   const stderr = (): string => Buffer.concat(err).toString();
   const limitMs = options.limitMs ?? 60_000;

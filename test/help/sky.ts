@@ -36,6 +36,22 @@ export function startSky(user: TestUser, args: readonly string[], options: SkyOp
   return launch(argv, { cwd: user.home, ...options, env: { ...userEnv(user), ...options.env } });
 }
 
+/** `sky …` at a terminal of 80 columns: a pseudo terminal, on which keys can be typed. */
+export interface Terminal extends Running {
+  /** Types this; `\r` is Enter, `\u0003` Ctrl-C. */
+  type(keys: string): void;
+}
+
+/** Starts `sky …` at a terminal; everything that it shows is in `stdout`. */
+export function startSkyAtTerminal(user: TestUser, args: readonly string[], options: SkyOptions = {}): Terminal {
+  const words = [join(dist, "sky"), ...args].map((word) => `'${word.replaceAll("'", `'\\''`)}'`);
+  const command = `stty cols 80; exec ${words.join(" ")}`;
+  const argv = asUser(user, ["script", "--quiet", "--return", "--flush", "--command", command, "/dev/null"]);
+  const env = { ...userEnv(user), TERM: "xterm", ...options.env };
+  const running = launch(argv, { cwd: user.home, openInput: true, ...options, env });
+  return { ...running, type: (keys) => void running.child.stdin?.write(keys) };
+}
+
 /** Runs `sky …` to its end, whatever its exit code. */
 export async function sky(user: TestUser, args: readonly string[], options: SkyOptions = {}): Promise<Result> {
   return await startSky(user, args, options).ended;

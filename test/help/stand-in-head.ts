@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { headers, type RequestPayload } from "../../shared/api.ts";
-import type { HeadStreams } from "./transport.ts";
+import type { HeadStreams } from "../../client/sdk/transport.ts";
 
 export interface SeenCall {
   method: string;
@@ -95,62 +95,71 @@ function streamsTo(socketPath: string): HeadStreams {
   };
 }
 
+/** Answers one call as the results, pages and disturbances of the head say. */
+async function answerCall(
+  head: FakeHead,
+  finished: Map<string, Result>,
+  connection: number,
+  message: IncomingMessage,
+  reply: ServerResponse,
+): Promise<void> {
+  const url = new URL(message.url ?? "/", "http://head");
+  const call: SeenCall = {
+    method: message.method ?? "",
+    path: url.pathname,
+    body: await readBody(message),
+    requestId: header(message, headers.requestId),
+    skipBytes: header(message, headers.skipBytes),
+    connection,
+  };
+  head.calls.push(call);
+  const disturbance = head.disturb(call);
+  if (disturbance === "cut") {
+    message.socket.destroy();
+    return;
+  }
+  const send = (status: number, body: unknown, more: Record<string, string> = {}): void => {
+    reply.writeHead(status, { "content-type": "application/json", ...more }).end(JSON.stringify(body));
+  };
+  if (disturbance !== null) {
+    send(disturbance, { detail: { type: "ServerUnavailableError", message: "Redis is away.", hint: null } });
+    return;
+  }
+  const known = head.results.get(call.path);
+  const result = typeof known === "function" ? known(call) : known;
+  const id = call.requestId ?? "";
+  if (call.path === "/api/get") {
+    const asked = url.searchParams.get("request_id") ?? "";
+    const done = finished.get(asked);
+    if (done === undefined) {
+      send(404, { detail: { type: "JobNotFoundError", message: "Request not found.", hint: null } });
+    } else {
+      const found = payload(asked, done);
+      send("error" in done ? 500 : 200, "error" in done ? { detail: found } : found);
+    }
+  } else if (call.path === "/logs") {
+    finished.set(id, result ?? { value: 0 });
+    reply.writeHead(200, { [headers.requestId]: id });
+    await head.logs(call, reply);
+    reply.end();
+  } else if (head.pages.has(call.path)) {
+    send(200, head.pages.get(call.path));
+  } else if (result !== undefined) {
+    finished.set(id, result);
+    send(200, null, { [headers.requestId]: id });
+  } else {
+    send(404, { detail: { type: "ValueError", message: `No route ${call.path}.`, hint: null } });
+  }
+}
+
 /** Starts one; `close` it at the test's end. */
 export async function startFakeHead(): Promise<FakeHead> {
   const folder = mkdtempSync(join(tmpdir(), "sky-head-"));
   const sockets = new Map<Socket, number>();
   const finished = new Map<string, Result>();
-  const answer = async (message: IncomingMessage, reply: ServerResponse): Promise<void> => {
-    const url = new URL(message.url ?? "/", "http://head");
-    const call: SeenCall = {
-      method: message.method ?? "",
-      path: url.pathname,
-      body: await readBody(message),
-      requestId: header(message, headers.requestId),
-      skipBytes: header(message, headers.skipBytes),
-      connection: sockets.get(message.socket) ?? 0,
-    };
-    head.calls.push(call);
-    const disturbance = head.disturb(call);
-    if (disturbance === "cut") {
-      message.socket.destroy();
-      return;
-    }
-    const send = (status: number, body: unknown, more: Record<string, string> = {}): void => {
-      reply.writeHead(status, { "content-type": "application/json", ...more }).end(JSON.stringify(body));
-    };
-    if (disturbance !== null) {
-      send(disturbance, { detail: { type: "ServerUnavailableError", message: "Redis is away.", hint: null } });
-      return;
-    }
-    const known = head.results.get(call.path);
-    const result = typeof known === "function" ? known(call) : known;
-    const id = call.requestId ?? "";
-    if (call.path === "/api/get") {
-      const asked = url.searchParams.get("request_id") ?? "";
-      const done = finished.get(asked);
-      if (done === undefined) {
-        send(404, { detail: { type: "JobNotFoundError", message: "Request not found.", hint: null } });
-      } else {
-        const found = payload(asked, done);
-        send("error" in done ? 500 : 200, "error" in done ? { detail: found } : found);
-      }
-    } else if (call.path === "/logs") {
-      finished.set(id, result ?? { value: 0 });
-      reply.writeHead(200, { [headers.requestId]: id });
-      await head.logs(call, reply);
-      reply.end();
-    } else if (head.pages.has(call.path)) {
-      send(200, head.pages.get(call.path));
-    } else if (result !== undefined) {
-      finished.set(id, result);
-      send(200, null, { [headers.requestId]: id });
-    } else {
-      send(404, { detail: { type: "ValueError", message: `No route ${call.path}.`, hint: null } });
-    }
-  };
   const server = createServer((message, reply) => {
-    answer(message, reply).catch(() => message.socket.destroy());
+    const connection = sockets.get(message.socket) ?? 0;
+    answerCall(head, finished, connection, message, reply).catch(() => message.socket.destroy());
   });
   server.on("connection", (socket) => {
     head.connections += 1;

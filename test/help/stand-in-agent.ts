@@ -10,7 +10,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
-import { until } from "../../test/help/until.ts";
+import { until } from "./until.ts";
 import type { LogRequest, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Payload } from "../../shared/job.ts";
 import {
@@ -22,7 +22,7 @@ import {
   type ToSkylet,
   toSkyletSchema,
 } from "../../shared/skylet-wire.ts";
-import { processesOf } from "./processes.ts";
+import { processesOf } from "../../agent/skylet/processes.ts";
 
 /** What a log stream has carried so far. */
 export interface Received {
@@ -40,7 +40,7 @@ let bundle: Promise<string> | null = null;
 
 async function bundled(): Promise<string> {
   const result = await build({
-    entryPoints: [new URL("main.ts", import.meta.url).pathname],
+    entryPoints: [new URL("../../agent/skylet/main.ts", import.meta.url).pathname],
     bundle: true,
     write: false,
     platform: "node",

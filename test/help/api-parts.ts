@@ -15,12 +15,12 @@ import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../../shared/job.ts";
 import { logFrameKinds } from "../../shared/skylet-wire.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import { type CoordinatorConfig, coordinatorConfigSchema } from "../config.ts";
-import { initialState } from "../core/initial.ts";
-import { openLog } from "../log.ts";
-import { CoreLoop } from "../loop.ts";
-import type { ApiParts, Fleet, JobQueue, Store } from "../parts.ts";
-import { startApi } from "./server.ts";
+import { type CoordinatorConfig, coordinatorConfigSchema } from "../../coordinator/config.ts";
+import { initialState } from "../../coordinator/core/initial.ts";
+import { openLog } from "../../coordinator/log.ts";
+import { CoreLoop } from "../../coordinator/loop.ts";
+import type { ApiParts, Fleet, JobQueue, Store } from "../../coordinator/parts.ts";
+import { startApi } from "../../coordinator/api/server.ts";
 
 /** One log frame as bytes. */
 export function logFrame(kind: keyof typeof logFrameKinds, payload: Uint8Array | string): Buffer {
