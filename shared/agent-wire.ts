@@ -59,7 +59,7 @@ export const wantedAttemptSchema = z.strictObject({
 });
 export type WantedAttempt = z.infer<typeof wantedAttemptSchema>;
 
-export const welcomeSchema = z.strictObject({
+const welcomeSchema = z.strictObject({
   type: z.literal("welcome"),
   protocol: z.literal(agentProtocol),
   version: z.string().max(100),
@@ -69,7 +69,7 @@ export const welcomeSchema = z.strictObject({
 });
 
 /** The whole of what the coordinator knows about the node's attempts. What is in neither list is unknown and is left alone. */
-export const desiredSchema = z.strictObject({
+const desiredSchema = z.strictObject({
   type: z.literal("desired"),
   stateId: stateIdSchema,
   epoch: epochSchema,
@@ -96,7 +96,7 @@ export const logRequestSchema = z.strictObject({
 export type LogRequest = z.infer<typeof logRequestSchema>;
 
 /** Asks the agent to open a channel with the exec command `stream ID` and to join it to that user's skylet. */
-export const openStreamSchema = z.strictObject({
+const openStreamSchema = z.strictObject({
   type: z.literal("openStream"),
   id: streamIdSchema,
   uid: uidSchema,
@@ -106,7 +106,7 @@ export const openStreamSchema = z.strictObject({
 export type OpenStream = z.infer<typeof openStreamSchema>;
 
 /** The user has said `sky down`: end the skylet once none of the user's attempts is left. */
-export const retireSkyletSchema = z.strictObject({ type: z.literal("retireSkylet"), uid: uidSchema });
+const retireSkyletSchema = z.strictObject({ type: z.literal("retireSkylet"), uid: uidSchema });
 
 export const toAgentSchema = z.discriminatedUnion("type", [
   welcomeSchema,
@@ -117,7 +117,7 @@ export const toAgentSchema = z.discriminatedUnion("type", [
 export type ToAgent = z.infer<typeof toAgentSchema>;
 
 /** First frame of an agent. `stateId` and `epoch` are the last it accepted; null and 0 on a new node. */
-export const helloSchema = z.strictObject({
+const helloSchema = z.strictObject({
   type: z.literal("hello"),
   protocol: z.literal(agentProtocol),
   version: z.string().max(100),
@@ -135,7 +135,7 @@ export const acceleratorSchema = z.strictObject({
 });
 export type Accelerator = z.infer<typeof acceleratorSchema>;
 
-export const inventorySchema = z.strictObject({
+const inventorySchema = z.strictObject({
   address: z.string().max(255),
   cpus: z.number().positive(),
   memoryGb: z.number().positive(),
@@ -155,7 +155,7 @@ export type Inventory = z.infer<typeof inventorySchema>;
 export const rankStateSchema = z.enum(["starting", "setup", "setupDone", "running", "exited"]);
 export type RankState = z.infer<typeof rankStateSchema>;
 
-export const attemptReportSchema = z.strictObject({
+const attemptReportSchema = z.strictObject({
   attempt: attemptIdSchema,
   uid: uidSchema,
   user: userNameSchema,
@@ -189,13 +189,13 @@ export const reportSchema = z.strictObject({
 export type Report = z.infer<typeof reportSchema>;
 
 /** The agent does not accept this coordinator (another state id). It keeps its jobs running and takes no orders. */
-export const refusedSchema = z.strictObject({
+const refusedSchema = z.strictObject({
   type: z.literal("refused"),
   reason: z.string().max(1000),
   stateId: stateIdSchema.nullable(),
 });
 
-export const streamFailedSchema = z.strictObject({
+const streamFailedSchema = z.strictObject({
   type: z.literal("streamFailed"),
   id: streamIdSchema,
   error: z.string().max(1000),

@@ -66,7 +66,7 @@ export const submitResultSchema = z.object({
 export type SubmitResult = z.infer<typeof submitResultSchema>;
 
 /** One row of `queue`. Times are seconds since 1970 (floats) as in SkyPilot; `reason` and `position` are ours. */
-export const queueRowSchema = z.object({
+const queueRowSchema = z.object({
   job_id: z.int(),
   job_name: z.string().nullable(),
   username: z.string(),
@@ -97,7 +97,7 @@ export const logsResultSchema = z.int();
 export const cancelResultSchema = z.array(z.int());
 
 /** One node in `GET /onprem/nodes` (any user may see it). `devices_free` counts devices that nobody holds any part of. */
-export const nodeRowSchema = z.object({
+const nodeRowSchema = z.object({
   name: z.string(),
   label: z.string(),
   state: z.enum(["UP", "UNREACHABLE", "NEVER_SEEN", "REFUSED"]),

@@ -31,17 +31,17 @@ export const jobStatusSchema = z.enum([
 ]);
 export type JobStatus = z.infer<typeof jobStatusSchema>;
 
-export const endStatusSchema = z.enum(["SUCCEEDED", "FAILED", "FAILED_SETUP", "FAILED_DRIVER", "CANCELLED"]);
+const endStatusSchema = z.enum(["SUCCEEDED", "FAILED", "FAILED_SETUP", "FAILED_DRIVER", "CANCELLED"]);
 export type EndStatus = z.infer<typeof endStatusSchema>;
 
 /** A canonical accelerator name such as `H100`, `A100-80GB`, `RTX4090`, `MI300X`; compared without regard to case. */
 export const acceleratorKindSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
 
 /** Names a payload in the store. */
-export const taskRefSchema = z.string().regex(/^[a-z0-9]{16,64}$/);
+const taskRefSchema = z.string().regex(/^[a-z0-9]{16,64}$/);
 
 /** What each rank of a job needs. `count` of accelerators: a whole number, or a fraction below 1 (a share of one device). */
-export const shapeSchema = z.strictObject({
+const shapeSchema = z.strictObject({
   nodes: z.int().min(1).max(10_000),
   accelerators: z.strictObject({ kind: acceleratorKindSchema, count: z.number().positive().max(1024) }).nullable(),
   cpus: z.number().min(0).max(100_000),
@@ -60,7 +60,7 @@ export const rankGrantSchema = z.strictObject({
 export type RankGrant = z.infer<typeof rankGrantSchema>;
 
 /** What is known of one rank of the current attempt. Times are the coordinator's. */
-export const rankRecordSchema = z.strictObject({
+const rankRecordSchema = z.strictObject({
   grant: rankGrantSchema,
   /** This rank runs the user's setup before the run script. */
   setup: z.boolean(),
@@ -73,7 +73,7 @@ export const rankRecordSchema = z.strictObject({
 export type RankRecord = z.infer<typeof rankRecordSchema>;
 
 /** One start of a job. */
-export const attemptRecordSchema = z.strictObject({
+const attemptRecordSchema = z.strictObject({
   id: attemptIdSchema,
   number: z.int().min(1),
   /**
@@ -89,7 +89,7 @@ export type AttemptRecord = z.infer<typeof attemptRecordSchema>;
  * Where a job stands. `waiting`: in the queue. `starting`: the grant is durable, ranks are being started. `setup`:
  * at least one rank runs setup. `running`: every rank has begun its run script. `ended`: see `end`.
  */
-export const phaseSchema = z.enum(["waiting", "starting", "setup", "running", "ended"]);
+const phaseSchema = z.enum(["waiting", "starting", "setup", "running", "ended"]);
 export type Phase = z.infer<typeof phaseSchema>;
 
 export const jobRecordSchema = z.strictObject({
@@ -120,7 +120,7 @@ export const jobRecordSchema = z.strictObject({
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 
 /** A job is its record plus the number that its user's queue gave it. */
-export const jobSchema = z.strictObject({ id: jobIdSchema, record: jobRecordSchema });
+const jobSchema = z.strictObject({ id: jobIdSchema, record: jobRecordSchema });
 export type Job = z.infer<typeof jobSchema>;
 
 /** The SkyPilot status that a record shows to users. */

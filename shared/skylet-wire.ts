@@ -48,7 +48,7 @@ export const toSkyletSchema = z.discriminatedUnion("type", [
 export type ToSkylet = z.infer<typeof toSkyletSchema>;
 
 /** How an attempt stands on this node, as its folder and processes tell. `startTime` is field 22 of /proc/PID/stat. */
-export const skyletAttemptSchema = z.strictObject({
+const skyletAttemptSchema = z.strictObject({
   attempt: attemptIdSchema,
   state: rankStateSchema,
   pid: z.int().positive().nullable(),

@@ -5,7 +5,7 @@
  */
 
 /** A date or time. PyYAML makes date objects; only their text is ever used. */
-export class YamlDate {
+class YamlDate {
   readonly text: string;
 
   constructor(text: string) {
@@ -136,7 +136,7 @@ function floatValue(value: number): YamlScalarValue {
 }
 
 /** `repr(float)` in Python: the shortest digits, an exponent below 1e-4 and from 1e16, and always a point or exponent. */
-export function pythonFloat(value: number): string {
+function pythonFloat(value: number): string {
   if (Number.isNaN(value)) {
     return "nan";
   }

@@ -45,7 +45,7 @@ export interface YamlMapping {
 export type YamlNode = YamlScalar | YamlList | YamlMapping;
 
 /** Characters. As large as the largest body of the API. */
-export const yamlLengthMax = 20 * 1024 * 1024;
+const yamlLengthMax = 20 * 1024 * 1024;
 /** Lexical pieces (words, separators, line ends); a block of text counts as one, however long it is. */
 const piecesMax = 500_000;
 /** Nodes in the tree, with those that aliases repeat. */

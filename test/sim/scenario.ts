@@ -36,7 +36,7 @@ export interface JobWords {
   taskRef?: string;
 }
 
-export function inventoryOf(words: NodeWords): Inventory {
+function inventoryOf(words: NodeWords): Inventory {
   const accelerators: Inventory["accelerators"] = [];
   for (const part of (words.accelerators ?? "-").split(",").filter((one) => one !== "-")) {
     const [kind = "", count] = part.split(":");
