@@ -88,7 +88,7 @@ function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
 }
 
 /** What a job asks for, e.g. `4 x V100 on 2 nodes`. */
-export function needText(shape: Shape): string {
+function needText(shape: Shape): string {
   const parts: string[] = [];
   if (shape.accelerators !== null) {
     parts.push(`${shape.accelerators.count} x ${shape.accelerators.kind}`);

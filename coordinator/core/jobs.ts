@@ -165,7 +165,7 @@ export function dropIfReleased(state: State, job: ActiveJob): void {
 }
 
 /** Acts on a cancel now, or notes it until the start that is being written is on disk. An end that came first wins. */
-export function cancelJob(context: Context, job: ActiveJob): void {
+function cancelJob(context: Context, job: ActiveJob): void {
   if (job.record.phase === "ended" || job.record.cancelRequestedAt !== null) {
     return;
   }

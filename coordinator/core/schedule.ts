@@ -26,7 +26,7 @@ export function takesJobs(node: NodeState): boolean {
 }
 
 /** A grant for every rank, each on a node of its own; null when there are too few nodes with room. */
-export function fitJob(nodes: Iterable<NodeState>, uses: Map<NodeName, NodeUse>, shape: Shape): RankGrant[] | null {
+function fitJob(nodes: Iterable<NodeState>, uses: Map<NodeName, NodeUse>, shape: Shape): RankGrant[] | null {
   const candidates: { grant: RankGrant; freeAfter: number; index: number }[] = [];
   for (const node of nodes) {
     const use = uses.get(node.name);

@@ -18,7 +18,7 @@ export const dirBytesMax = 50;
 /** A mistake of the caller or of the machine, with a text for people; printed without a stack. */
 export class ClusterError extends Error {}
 
-export const optionsSchema = z.strictObject({
+const optionsSchema = z.strictObject({
   dir: z.string(),
   name: z.string(),
   /** One entry a node: `V100:4`, `-` for none, or null to let the agent look. */
@@ -35,7 +35,7 @@ export const optionsSchema = z.strictObject({
 export type Options = z.infer<typeof optionsSchema>;
 
 /** What start decides once and keeps: the account without a name that coordinator and Redis run as, and the agents' port. */
-export const clusterSchema = z.strictObject({ options: optionsSchema, uid: z.int(), port: z.int() });
+const clusterSchema = z.strictObject({ options: optionsSchema, uid: z.int(), port: z.int() });
 export type Cluster = z.infer<typeof clusterSchema>;
 
 export interface Paths {
