@@ -27,6 +27,9 @@ import {
 import { isAlive, launch, readPids } from "./processes.ts";
 import { copyPrograms, nodeProgram } from "./programs.ts";
 
+/** A small young generation: requests leave little behind, and memory for more is kept for ever. */
+const coordinatorFlags = ["--max-semi-space-size=4"];
+
 /** Uids that Debian gives to nobody: between dynamic service users and the end of 16 bits. */
 const uidRange = { first: 61184, last: 65519 };
 const startLimitMs = 60_000;
@@ -250,7 +253,8 @@ export function startPart(cluster: Cluster, part: string): void {
   if (part === "redis") {
     launch(dir, part, asCoordinator(cluster, ["redis-server", paths.redisConfig]), cleanEnv(paths.redisDir));
   } else if (part === "coordinator") {
-    const argv = [nodeProgram(dir), join(paths.programsDir, "coordinator.mjs"), "--config", paths.coordinatorConfig];
+    const program = join(paths.programsDir, "coordinator.mjs");
+    const argv = [nodeProgram(dir), ...coordinatorFlags, program, "--config", paths.coordinatorConfig];
     launch(dir, part, asCoordinator(cluster, argv), cleanEnv(paths.stateDir));
   } else if (part.startsWith("agent:") && nodeNames(cluster.options).includes(part.slice(6))) {
     const config = nodePathsOf(dir, part.slice(6)).config;
