@@ -170,7 +170,10 @@ const attemptReportSchema = z.strictObject({
   setupExit: z.int().min(0).max(255).nullable(),
   runExit: z.int().min(0).max(255).nullable(),
   logDir: z.string().max(300).nullable(),
-  /** Set with `exited` when the cause is not the user's code: could not start, machine restarted, runner vanished. For people. */
+  /**
+   * For people. With `exited`: the cause when it is not the user's code (could not start, machine restarted, runner
+   * vanished). With `starting`: what has gone wrong so far; it is being tried again.
+   */
   fault: z.string().max(1000).nullable(),
 });
 export type AttemptReport = z.infer<typeof attemptReportSchema>;

@@ -163,7 +163,10 @@ test("go is repeated for a living blocked runner; one that is gone is prepared a
   expect(hand.give({ type: "skyletGone", uid: 1001 })).toEqual(["ensureSkylet"]);
   expect(hand.give({ type: "skyletReady", uid: 1001, attempts: [view({ pid: 7 })] })).toEqual(["go", "mayRun"]);
   hand.give({ type: "skyletGone", uid: 1001 });
-  expect(hand.give({ type: "skyletReady", uid: 1001, attempts: [view({ pid: null })] })).toEqual(["save go", "start"]);
+  expect(hand.give({ type: "skyletReady", uid: 1001, attempts: [view({ pid: null })] })).toEqual([
+    "save accepted",
+    "start",
+  ]);
   const again = { type: "runnerPrepared", uid: 1001, attempt, pid: 8, startTime: "6", logDir: "sky_logs/1" } as const;
   expect(hand.give(again)).toEqual(["save go", "go"]);
 });
@@ -197,14 +200,63 @@ test("mayRun is passed on when it comes", () => {
   expect(hand.desire(3, [wanted({ mayRun: true, setup: true })])).toEqual([]);
 });
 
+test("a restart in the middle of a second preparation does not take the attempt for one that had run", () => {
+  const hand = new Hand().join();
+  hand.desire(1, [wanted()]);
+  hand.give({ type: "skyletReady", uid: 1001, attempts: [] });
+  hand.give({ type: "runnerPrepared", uid: 1001, attempt, pid: 7, startTime: "5", logDir: "sky_logs/1" });
+  hand.give({ type: "skyletGone", uid: 1001 });
+  hand.give({ type: "skyletReady", uid: 1001, attempts: [view({ pid: null })] });
+  // The skylet has no folder of it while it prepares.
+  const restarted = new Hand([...hand.ledger.values()], { stateId, epoch: 1 });
+  restarted.give({ type: "resumed" });
+  expect(restarted.give({ type: "skyletReady", uid: 1001, attempts: [] })).toEqual(["start"]);
+});
+
+test("a runner that ends at its gate is asked for again, a bounded number of times", () => {
+  const hand = new Hand().join();
+  hand.desire(1, [wanted()]);
+  hand.give({ type: "skyletReady", uid: 1001, attempts: [] });
+  for (let pid = 11; pid <= 20; pid += 1) {
+    hand.give({ type: "runnerPrepared", uid: 1001, attempt, pid, startTime: "5", logDir: "sky_logs/1" });
+    const lost = { type: "runnerChanged", uid: 1001, attempt: view({ pid: null }) } as const;
+    expect(hand.give(lost)).toEqual(["save accepted", "start"]);
+  }
+  // It ended before its pid could be recorded.
+  hand.give({ type: "runnerChanged", uid: 1001, attempt: view({ pid: null }) });
+  expect(hand.state.attempts.get(attempt)?.report).toMatchObject({
+    state: "exited",
+    fault: expect.stringContaining("before it could begin"),
+  });
+});
+
+test("a login that is late is tried again and says so; one that is refused fails the job", () => {
+  const hand = new Hand().join();
+  hand.desire(1, [wanted()]);
+  for (let round = 0; round < 5; round += 1) {
+    expect(hand.give({ type: "skyletFailed", uid: 1001, error: "late", fault: "passing" })).toEqual(["retryLater"]);
+    expect(hand.state.attempts.get(attempt)?.report).toMatchObject({ state: "starting", fault: "late" });
+    expect(hand.give({ type: "retryDue", uid: 1001 })).toEqual(["ensureSkylet"]);
+  }
+  expect(hand.give({ type: "skyletReady", uid: 1001, attempts: [] })).toEqual(["start"]);
+  expect(hand.state.attempts.get(attempt)?.report.fault).toBeNull();
+  hand.give({ type: "skyletGone", uid: 1001 });
+  hand.give({ type: "skyletFailed", uid: 1001, error: "exit code 1", fault: "failed" });
+  hand.give({ type: "skyletFailed", uid: 1001, error: "exit code 1", fault: "failed" });
+  expect(hand.give({ type: "skyletFailed", uid: 1001, error: "exit code 1", fault: "failed" })).toEqual([
+    "save exited",
+  ]);
+});
+
 test("a skylet that cannot be had fails what has not begun, and is tried again for what runs", () => {
   const fresh = new Hand().join();
   fresh.desire(1, [wanted()]);
-  expect(fresh.give({ type: "skyletFailed", uid: 1001, error: "no such user" })).toEqual(["save exited"]);
+  const refused = { type: "skyletFailed", uid: 1001, error: "no such user", fault: "refused" } as const;
+  expect(fresh.give(refused)).toEqual(["save exited"]);
   expect(fresh.state.attempts.get(attempt)?.report.fault).toBe("no such user");
   const running = new Hand().join().run();
   expect(running.give({ type: "skyletGone", uid: 1001 })).toEqual(["ensureSkylet"]);
-  expect(running.give({ type: "skyletFailed", uid: 1001, error: "su did not answer" })).toEqual(["retryLater"]);
+  expect(running.give({ type: "skyletFailed", uid: 1001, error: "su did not answer", fault: "refused" })).toEqual(["retryLater"]);
   expect(running.reported()).toEqual([`${attempt} running`]);
   expect(running.give({ type: "retryDue", uid: 1001 })).toEqual(["ensureSkylet"]);
 });

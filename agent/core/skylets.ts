@@ -47,6 +47,7 @@ export function onSkyletReady(context: Context, uid: Uid, listed: SkyletAttempt[
   skylet.failures = 0;
   for (const attempt of attempts) {
     forgetSent(attempt);
+    attempt.report = { ...attempt.report, fault: attempt.entry.fault };
     const view = seen.get(attempt.entry.wanted.attempt);
     if (view !== undefined) {
       takeSkyletView(context, attempt, view);
@@ -111,12 +112,18 @@ export function onSkyletFailed(context: Context, uid: Uid, error: string, fault:
     const isOver = attempt.ended ? attempt.gone : attempt.entry.phase === "exited";
     if (!isOver) {
       isNeeded = true;
+      // Shown to whoever waits for it; gone with the next change of its entry.
+      attempt.report = { ...attempt.report, fault: error.slice(0, 1000) };
+      context.changed = true;
     } else {
       advance(context, attempt);
     }
   }
   if (isNeeded) {
     effects.push({ type: "retryLater", uid });
+  }
+  if (isHopeless || !isNeeded) {
+    skylet.failures = 0;
   }
 }
 

@@ -67,8 +67,20 @@ export function reasonOf(state: State, job: ActiveJob, facts: Facts): string | n
     .map((rank) => state.nodes.get(rank.grant.node))
     .find((node) => node !== undefined && unavailableText(node, facts.now) !== null);
   return silent === undefined
-    ? null
+    ? troubleText(state, job)
     : `${silent.name} ${unavailableText(silent, facts.now)}; what the job does there is not known`;
+}
+
+/** What hinders a start that a node tries again. */
+function troubleText(state: State, job: ActiveJob): string | null {
+  const attempt = job.record.attempt;
+  for (const rank of attempt?.ranks ?? []) {
+    const report = attempt === null ? undefined : state.nodes.get(rank.grant.node)?.attempts.get(attempt.id);
+    if (report?.state === "starting" && report.fault !== null) {
+      return `it is being tried again: ${report.fault}`.slice(0, 1000);
+    }
+  }
+  return null;
 }
 
 function waitingReason(state: State, job: ActiveJob, facts: Facts): string {

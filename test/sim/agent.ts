@@ -132,10 +132,13 @@ export class SimAgent {
     }
     if (!this.#truth.calm && this.#truth.chance.happens(0.03)) {
       this.#later(10, 200, () => {
-        for (const id of this.state?.attempts.keys() ?? []) {
-          this.#truth.disturb(id);
+        const fault = this.#truth.chance.happens(0.5) ? "refused" : "passing";
+        if (fault === "refused") {
+          for (const id of this.state?.attempts.keys() ?? []) {
+            this.#truth.disturb(id);
+          }
         }
-        this.dispatch({ type: "skyletFailed", uid, error: "su did not answer in time." });
+        this.dispatch({ type: "skyletFailed", uid, error: "su did not answer in time.", fault });
       });
       return;
     }
