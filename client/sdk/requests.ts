@@ -42,7 +42,7 @@ export function callHeaders(): Record<string, string> {
 
 function isPassing(error: unknown): error is LostConnection | Unavailable | Forgotten {
   if (error instanceof LostConnection) {
-    return error.reached !== "nowhere";
+    return error.reached !== "nowhere" && error.sky?.type !== "NotSupportedError";
   }
   return error instanceof Unavailable || error instanceof Forgotten;
 }

@@ -9,6 +9,7 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 
 /** One authenticated connection to the head; client/ssh makes it. */
 export interface HeadStreams {
+  /** Rejects with SkyError; "NotSupportedError" when trying again is no use. */
   openStream(): Promise<Duplex>;
   close(): void;
 }

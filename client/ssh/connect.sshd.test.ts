@@ -259,9 +259,8 @@ describe("the gate", () => {
   });
 
   test("no gate with the ssh program", async () => {
-    const head = await connected({ transport: "openssh", coordinator: { gate: "/no/such/sky" } });
-    expect((await faultOf(head.openStream())).message).toContain("'/no/such/sky' cannot be run");
-    head.close();
+    const fault = await faultOf(connected({ transport: "openssh", coordinator: { gate: "/no/such/sky" } }));
+    expect(fault.message).toContain("'/no/such/sky' cannot be run");
   });
 });
 

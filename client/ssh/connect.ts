@@ -15,7 +15,10 @@ export type { Ask } from "./host-key.ts";
 
 /** One authenticated way to the head. */
 export interface HeadConnection {
-  /** A new stream of raw bytes to the coordinator's API socket. Rejects with SkyError("ConnectionError"). */
+  /**
+   * A new stream of raw bytes to the coordinator's API socket. Rejects with SkyError("ConnectionError"), or with
+   * "NotSupportedError" when the head's sshd leaves no way and trying again is no use.
+   */
   openStream(): Promise<Duplex>;
   /** For messages: `ssh alice@head:22`. */
   readonly how: string;
@@ -33,7 +36,9 @@ export async function connectHead(cluster: RegisteredCluster, ask: Ask): Promise
   }
   if (cluster.transport === "openssh") {
     const { OpenSshHead } = await import("./openssh-head.ts");
-    return new OpenSshHead(cluster, ask);
+    const head = new OpenSshHead(cluster, ask);
+    await head.connect();
+    return head;
   }
   const { connectBySsh2 } = await import("./ssh2-head.ts");
   return connectBySsh2(cluster, ask);

@@ -2,7 +2,7 @@
  * What is said when a head cannot be reached: one sentence with the machine, the user and the cause, and one thing to do.
  * Pure. Called by the transports in client/ssh; it must never show a key's contents or a passphrase.
  */
-import { messageOf, SkyError } from "../../shared/errors.ts";
+import { messageOf, SkyError, type SkyErrorType } from "../../shared/errors.ts";
 
 /** The machine and account that a message is about. */
 export interface Place {
@@ -88,10 +88,21 @@ export function noWayToSocket(place: Place, gate: string, cause: string): SkyErr
     place,
     `sshd there forbids stream forwarding, and '${gate}' cannot be run instead (${cause})`,
     "Ask the admin for AllowStreamLocalForwarding yes in sshd_config, or set coordinator.gate in the cluster's file to the path of sky on the head.",
+    "NotSupportedError",
   );
 }
 
-function fault(place: Place, cause: string, hint: string): SkyError {
+/** The ssh program logged in, but the head has no gate to run. */
+export function noGate(place: Place, gate: string, cause: string): SkyError {
+  return fault(
+    place,
+    `the head was reached, but '${gate}' cannot be run there (${cause})`,
+    "Set coordinator.gate in the cluster's file to the path of sky on the head.",
+    "NotSupportedError",
+  );
+}
+
+function fault(place: Place, cause: string, hint: string, type: SkyErrorType = "ConnectionError"): SkyError {
   const end = cause.endsWith(".") ? "" : ".";
-  return new SkyError("ConnectionError", `Cannot connect to ${placeText(place)}: ${cause}${end}`, hint);
+  return new SkyError(type, `Cannot connect to ${placeText(place)}: ${cause}${end}`, hint);
 }

@@ -56,9 +56,13 @@ export class GateFailed extends Error {
 
 /**
  * Resolves when the mark has been read; the stream then starts with the coordinator's first byte. `ended` resolves with
- * the command's exit code. Rejects with GateFailed.
+ * the command's exit code; `limitMs`: how long the mark may take. Rejects with GateFailed.
  */
-export async function awaitMark(stream: Duplex, ended: Promise<number | null>): Promise<void> {
+export async function awaitMark(
+  stream: Duplex,
+  ended: Promise<number | null>,
+  limitMs: number = markLimitMs,
+): Promise<void> {
   const mark = Buffer.from(gateMark);
   let seen = Buffer.alloc(0);
   let timer: NodeJS.Timeout | undefined;
@@ -92,7 +96,7 @@ export async function awaitMark(stream: Duplex, ended: Promise<number | null>): 
         }
       }
     };
-    timer = setTimeout(() => finish(() => reject(new GateFailed(null, "no answer in time"))), markLimitMs);
+    timer = setTimeout(() => finish(() => reject(new GateFailed(null, "no answer in time"))), limitMs);
     stream.on("readable", onReadable);
     void ended.then((code) =>
       finish(() => reject(new GateFailed(code, code === null ? "it was ended" : `exit code ${code}`))),

@@ -11,7 +11,7 @@ import { Duplex } from "node:stream";
 import { messageOf, type SkyError } from "../../shared/errors.ts";
 import type { RegisteredCluster } from "../local/registered.ts";
 import type { HeadConnection } from "./connect.ts";
-import { noWayToSocket, notRunning, permissionDenied, type Place, placeText, unreachable, broken } from "./faults.ts";
+import { noGate, notRunning, permissionDenied, type Place, placeText, unreachable, broken } from "./faults.ts";
 import { awaitMark, gateCommand, GateFailed, Tail } from "./gate-call.ts";
 import { gateSocketFailed } from "./gate.ts";
 import type { Ask } from "./host-key.ts";
@@ -19,6 +19,8 @@ import type { Ask } from "./host-key.ts";
 /** ssh's own code for everything that goes wrong before the command runs. */
 const sshFailed = 255;
 const commandNotFound = 127;
+/** Milliseconds in which a person answers what ssh asks at the terminal; sshd's own limit is shorter. */
+const answerLimitMs = 180_000;
 const pinnedName = "sky-pinned-head";
 
 export class OpenSshHead implements HeadConnection {
@@ -28,6 +30,10 @@ export class OpenSshHead implements HeadConnection {
   private readonly place: Place;
   private readonly children = new Set<ChildProcess>();
   private pinFolder: string | null = null;
+  /** The head has run the gate at least once. */
+  private reached = false;
+  /** The stream that proved the way; the first `openStream` takes it. */
+  private first: Promise<Duplex> | null = null;
 
   constructor(cluster: RegisteredCluster, ask: Ask) {
     this.cluster = cluster;
@@ -36,7 +42,29 @@ export class OpenSshHead implements HeadConnection {
     this.how = `the ssh program, ${placeText(this.place)}`;
   }
 
+  /**
+   * Logs in. What is wrong with the login is the person's to repair and is thrown; a head without a coordinator is said
+   * by `openStream`, since it may be starting.
+   */
+  async connect(): Promise<void> {
+    const first = this.dial();
+    this.first = first;
+    try {
+      await first;
+    } catch (error) {
+      if (!this.reached) {
+        throw error;
+      }
+    }
+  }
+
   async openStream(): Promise<Duplex> {
+    const first = this.first ?? this.dial();
+    this.first = null;
+    return first;
+  }
+
+  private async dial(): Promise<Duplex> {
     const child = spawn("ssh", this.args(), { stdio: ["pipe", "pipe", "pipe"] });
     this.children.add(child);
     const stderr = new Tail(child.stderr);
@@ -54,7 +82,8 @@ export class OpenSshHead implements HeadConnection {
     stream.on("error", () => undefined);
     child.stdin.on("error", () => undefined);
     try {
-      await awaitMark(stream, ended);
+      await awaitMark(stream, ended, this.interactive ? answerLimitMs : undefined);
+      this.reached = true;
     } catch (error) {
       child.kill();
       stream.destroy();
@@ -123,10 +152,11 @@ export class OpenSshHead implements HeadConnection {
   private faultOf(code: number | null, cause: string): SkyError {
     const { place } = this;
     if (code === gateSocketFailed) {
+      this.reached = true;
       return notRunning(place, this.cluster.socket, cause);
     }
     if (code === commandNotFound) {
-      return noWayToSocket(place, this.cluster.gate, cause);
+      return noGate(place, this.cluster.gate, cause);
     }
     if (code === sshFailed && /permission denied/i.test(cause)) {
       return permissionDenied(place, [this.cluster.privateKey ?? "what ssh is configured to try"], ["publickey"]);

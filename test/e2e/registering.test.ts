@@ -184,6 +184,7 @@ async function works(options: { env?: Record<string, string> } = {}): Promise<vo
 async function refused(): Promise<string> {
   const result = await sky(user, ["check", clusterName]);
   expect(result.code, result.stdout).toBe(1);
+  expect(result.stderr).not.toContain("trying again");
   return plain(result.stdout).replace(/\n {4}/g, " ");
 }
 
@@ -245,7 +246,9 @@ describe.each(["ssh2", "openssh"] as const)("the way to the head by %s", (kind) 
     });
     expect(no.stdout()).toMatch(fingerprint);
     no.type("no\r");
-    expect((await no.ended).code).toBe(1);
+    const refusal = await no.ended;
+    expect(refusal.code).toBe(1);
+    expect(refusal.stdout.match(/yes\/no/g), refusal.stdout).toHaveLength(1);
 
     const yes = startSkyAtTerminal(user, ["check", clusterName]);
     await until(() => /yes\/no/.test(yes.stdout()), "the question");
