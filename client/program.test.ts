@@ -321,7 +321,7 @@ describe("following", () => {
     const { code, out } = await sky(["logs", "lab", "1", "2", "3", "--no-follow", "--tail", "5"]);
     expect(out).toBe("job 1\njob 2\njob 3\n");
     expect(code).toBe(103);
-    expect(head.calls[0]?.body).toEqual({ cluster_name: "lab", job_id: 1, follow: false, tail: 5 });
+    expect(head.calls[0]?.body).toEqual({ cluster_name: "lab", job_id: 1, colors: false, follow: false, tail: 5 });
   });
 
   it("no id: the latest", async () => {

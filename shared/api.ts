@@ -50,6 +50,8 @@ export const logsBodySchema = z.object({
   job_id: z.int().min(1).nullable().default(null),
   follow: z.boolean().default(true),
   tail: z.int().min(0).default(0),
+  /** Ours: false leaves the prefixes without colour, for output that does not go to a terminal. */
+  colors: z.boolean().default(true),
 });
 export const jobStatusBodySchema = z.object({
   cluster_name: z.string(),

@@ -21,7 +21,7 @@ export async function followJob(
   const { signal, done } = context.interrupted();
   try {
     const result = await calls.tailLogs(
-      { job_id: job.id, follow: job.follow, tail: job.tail },
+      { job_id: job.id, follow: job.follow, tail: job.tail, colors: screen.colors.isColorSupported },
       (chunk) => screen.write(chunk),
       signal,
     );

@@ -11,7 +11,7 @@ import type { Account } from "../../shared/users-policy.ts";
 import type { ApiParts } from "../parts.ts";
 import { LogFrameParser, type LogPiece } from "./log-frames.ts";
 import { type RankPlace, placeOf, prefixOf } from "./log-lines.ts";
-import { LineCollector, type LineWriter, coloured } from "./log-text.ts";
+import { LineCollector, type LineWriter, prefixBytes } from "./log-text.ts";
 import { type JobView, liveParts, pause, readJob, untilJob } from "./job-watch.ts";
 
 /** Where the text goes. `write` resolves when the reader has room for more and rejects when it is gone. */
@@ -38,6 +38,7 @@ export interface RankReading {
   follow: boolean;
   /** Last lines of each rank; 0: all. */
   tail: number;
+  colors: boolean;
   sink: TextSink;
   signal: AbortSignal;
   times: LogTimes;
@@ -210,8 +211,8 @@ export class RankReader {
       return;
     }
     this.#prefixes ??= {
-      setup: coloured(prefixOf("setup", place, name, this.#pid ?? 0)),
-      run: coloured(prefixOf("run", place, name, this.#pid ?? 0)),
+      setup: prefixBytes(prefixOf("setup", place, name, this.#pid ?? 0), this.#reading.colors),
+      run: prefixBytes(prefixOf("run", place, name, this.#pid ?? 0), this.#reading.colors),
     };
     this.#offsets[piece.kind] += piece.bytes.length;
     if (this.#collectors === null) {

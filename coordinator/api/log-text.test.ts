@@ -1,7 +1,7 @@
 /** How ranks' output is put together: prefixes, progress bars, long lines, and that no byte is lost for any chunking. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { LineCollector, LineWriter, coloured } from "./log-text.ts";
+import { LineCollector, LineWriter, prefixBytes } from "./log-text.ts";
 
 const prefix = Buffer.from("(p) ");
 
@@ -12,7 +12,8 @@ function written(chunks: string[]): string {
 
 describe("LineWriter", () => {
   it("colours only the prefix", () => {
-    expect(coloured("(task, pid=3)").toString()).toBe("\u001b[36m(task, pid=3)\u001b[0m ");
+    expect(prefixBytes("(task, pid=3)", true).toString()).toBe("\u001b[36m(task, pid=3)\u001b[0m ");
+    expect(prefixBytes("(task, pid=3)", false).toString()).toBe("(task, pid=3) ");
   });
 
   it("prefixes each line, also empty ones, and an unfinished one at once", () => {

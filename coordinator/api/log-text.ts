@@ -13,9 +13,9 @@ const lineBytesMax = 1024 * 1024;
 const cyan = "\u001b[36m";
 const reset = "\u001b[0m";
 
-/** `prefix` as it stands before a line: cyan, then a space. */
-export function coloured(prefix: string): Buffer {
-  return Buffer.from(`${cyan}${prefix}${reset} `);
+/** `prefix` as it stands before a line: in cyan if wanted, then a space. */
+export function prefixBytes(prefix: string, colors: boolean): Buffer {
+  return Buffer.from(colors ? `${cyan}${prefix}${reset} ` : `${prefix} `);
 }
 
 /**

@@ -93,6 +93,7 @@ async function logs(call: RouteCall<z.infer<typeof logsBodySchema>>): Promise<Ro
         jobId: body.job_id,
         follow: body.follow,
         tail: body.tail,
+        colors: body.colors,
         sink,
         signal: running.signal,
         notices: context.notices,
