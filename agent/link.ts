@@ -10,7 +10,14 @@ import { connect as connectTcp, type Socket } from "node:net";
 import type { Logger } from "pino";
 import ssh2 from "ssh2";
 import type { Client, ClientChannel, ConnectConfig, ParsedKey } from "ssh2";
-import { type FromAgent, frameBytesMax, type Hello, type ToAgent, toAgentSchema } from "../shared/agent-wire.ts";
+import {
+  type FromAgent,
+  frameBytesMax,
+  type Hello,
+  payloadMissingCode,
+  type ToAgent,
+  toAgentSchema,
+} from "../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import type { AttemptId } from "../shared/ids.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
@@ -18,7 +25,7 @@ import { controlSubsystem, sshAlgorithms, sshKeyType } from "../shared/ssh-algor
 import type { AgentConfig } from "./config.ts";
 
 const backoffFirstMs = 100;
-const backoffMaxMs = 2_000;
+const backoffMaxMs = 1_000;
 const connectLimitMs = 10_000;
 const channelLimitMs = 10_000;
 const queuedBytesMax = 16 * 1024 * 1024;
@@ -36,8 +43,11 @@ export interface LinkOwner {
 /** A payload on its way. `end` is asked after the channel has closed. */
 export interface PayloadChannel {
   channel: ClientChannel;
-  /** `complete`: every byte was sent. Otherwise `fault` says why not, in the coordinator's words where there are any. */
-  end(): { complete: boolean; fault: string };
+  /**
+   * `complete`: every byte was sent. Otherwise `fault` says why not, in the coordinator's words where there are any, and
+   * `final` that asking again is of no use.
+   */
+  end(): { complete: boolean; final: boolean; fault: string };
 }
 
 export interface LinkKeys {
@@ -160,8 +170,9 @@ export class Link {
       channel.stderr.on("data", (chunk: Buffer) => {
         fault = (fault + chunk.toString()).slice(0, 500);
       });
-      const end = (): { complete: boolean; fault: string } => ({
+      const end = (): { complete: boolean; final: boolean; fault: string } => ({
         complete: code === 0,
+        final: code === payloadMissingCode,
         fault: fault.trim() === "" ? "the connection to the coordinator was cut" : fault.trim(),
       });
       return { channel, end };

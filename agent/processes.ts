@@ -2,7 +2,7 @@
  * What the kernel says of one process: its start time and its user ids. Root reads /proc only; it opens nothing that a
  * user could have put there. Called by agent/skylets.ts before a runner is told go.
  */
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import type { Uid } from "../shared/ids.ts";
 
 export interface ProcessFacts {
@@ -54,4 +54,21 @@ export async function faultOfRunner(pid: number, startTime: string, uid: Uid): P
     return `process ${pid} does not run as uid ${uid}`;
   }
   return null;
+}
+
+/**
+ * Whether a process of this user looks like a skylet of the agent with this socket. A user can make one that looks so:
+ * it is a hint for whether one may still come back, never proof and never a target for a signal.
+ */
+export async function skyletLives(uid: Uid, socketPath: string): Promise<boolean> {
+  const mark = `\0--socket\0${socketPath}\0`;
+  for (const name of await readdir("/proc")) {
+    if (/^[0-9]+$/.test(name)) {
+      const words = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
+      if (words.includes(mark) && (await readProcess(Number(name)))?.uids[0] === uid) {
+        return true;
+      }
+    }
+  }
+  return false;
 }

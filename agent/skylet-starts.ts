@@ -9,6 +9,7 @@ import type { Uid } from "../shared/ids.ts";
 import type { Account } from "../shared/users-policy.ts";
 import { AccountRefused, admitAccount, sessionTraits } from "./accounts.ts";
 import type { AgentConfig } from "./config.ts";
+import type { SkyletFault } from "./core/state.ts";
 import { socketPathOf, userFolder } from "./folders.ts";
 import { type SkyletCommand, startSkylet } from "./spawn.ts";
 
@@ -19,6 +20,17 @@ const cachedAccountsMax = 10_000;
 
 /** The installed files that a skylet is started from, each readable by every user. */
 export type Installed = Pick<SkyletCommand, "script" | "node" | "bundle" | "version">;
+
+/** No skylet came. The message is for the user, `fault` says whether another try may help. */
+export class SkyletNotStarted extends Error {
+  override readonly name = "SkyletNotStarted";
+  readonly fault: SkyletFault;
+
+  constructor(message: string, fault: SkyletFault) {
+    super(message);
+    this.fault = fault;
+  }
+}
 
 export class SkyletStarts {
   private readonly config: AgentConfig;
@@ -46,8 +58,7 @@ export class SkyletStarts {
   }
 
   /**
-   * Starts a skylet and waits until `ready` resolves. Returns the traits of the session that was opened. Throws an Error
-   * with a text for the user.
+   * Starts a skylet and waits until `ready` resolves. Returns the traits of the session that was opened. Throws SkyletNotStarted.
    */
   async start(uid: Uid, user: string, ready: Promise<void>): Promise<string> {
     const { runtime_dir: runtimeDir, single_user: direct } = this.config;
@@ -55,9 +66,11 @@ export class SkyletStarts {
     try {
       account = await this.account(uid, user);
     } catch (error) {
-      const text = error instanceof AccountRefused ? error.message : this.text(user, messageOf(error));
-      throw new Error(text, { cause: error });
+      throw error instanceof AccountRefused
+        ? new SkyletNotStarted(error.message, "refused")
+        : new SkyletNotStarted(this.text(user, messageOf(error)), "passing");
     }
+    let fault: SkyletFault = "failed";
     try {
       const dir = await userFolder(runtimeDir, account, !direct);
       const command: SkyletCommand = {
@@ -70,18 +83,24 @@ export class SkyletStarts {
       const started = startSkylet(account, command, direct);
       const late = `it was not ready within ${startLimitMs / 1000} seconds`;
       const timer = new AbortController();
-      const fault = await Promise.race([
+      const problem = await Promise.race([
         ready.then(() => null),
-        started.ended.then((how) => `the login ended with ${how} before the user's part was ready`),
-        limit(startLimitMs, timer.signal).then(() => late),
+        started.ended.then(({ how, isError }) => {
+          fault = isError ? "failed" : "passing";
+          return `the login ended with ${how} before the user's part was ready`;
+        }),
+        limit(startLimitMs, timer.signal).then(() => {
+          fault = "passing";
+          return late;
+        }),
       ]);
       timer.abort();
-      if (fault !== null) {
+      if (problem !== null) {
         started.abandon();
-        throw new Error(fault);
+        throw new Error(problem);
       }
     } catch (error) {
-      throw new Error(this.text(user, messageOf(error)), { cause: error });
+      throw new SkyletNotStarted(this.text(user, messageOf(error)), fault);
     }
     return sessionTraits(account);
   }

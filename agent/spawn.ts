@@ -86,8 +86,8 @@ function wordsOf(command: SkyletCommand): string[] {
 }
 
 export interface StartedSkylet {
-  /** Rejects never; resolves when the login session has ended, with a text about its exit. */
-  ended: Promise<string>;
+  /** Rejects never; resolves when the login session has ended. `isError`: by itself, not killed and not in good order. */
+  ended: Promise<{ how: string; isError: boolean }>;
   /** Ends a login that never became a skylet. Does nothing when it has ended already. */
   abandon(): void;
 }
@@ -117,9 +117,15 @@ export function startSkylet(account: Account, command: SkyletCommand, direct: bo
 }
 
 function watch(child: ChildProcess): StartedSkylet {
-  const ended = new Promise<string>((resolve) => {
-    child.once("error", (error) => resolve(messageOf(error)));
-    child.once("exit", (code, signal) => resolve(signal === null ? `exit code ${code}` : `signal ${signal}`));
+  const ended = new Promise<{ how: string; isError: boolean }>((resolve) => {
+    child.once("error", (error: NodeJS.ErrnoException) =>
+      resolve({ how: messageOf(error), isError: error.code === "ENOENT" }),
+    );
+    // sudo and su give 128 and more when what they ran was killed.
+    child.once("exit", (code, signal) => {
+      const isError = signal === null && code !== null && code > 0 && code < 128;
+      resolve({ how: signal === null ? `exit code ${code}` : `signal ${signal}`, isError });
+    });
   });
   // The skylet outlives the agent, so the agent does not wait for it.
   child.unref();

@@ -6,8 +6,15 @@
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { Connection, ServerChannel, Session } from "ssh2";
-import { type FromAgent, frameBytesMax, fromAgentSchema, type Hello, type ToAgent } from "../shared/agent-wire.ts";
-import { messageOf } from "../shared/errors.ts";
+import {
+  type FromAgent,
+  frameBytesMax,
+  fromAgentSchema,
+  type Hello,
+  payloadMissingCode,
+  type ToAgent,
+} from "../shared/agent-wire.ts";
+import { messageOf, SkyError } from "../shared/errors.ts";
 import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
 import type { Payload } from "../shared/job.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
@@ -179,15 +186,18 @@ export class NodeSession {
   private async sendPayload(channel: ServerChannel, attempt: AttemptId): Promise<void> {
     let payload: Payload | null = null;
     let fault = `node '${this.node}' is not to run attempt ${attempt}`;
+    let code = 1;
     try {
       payload = await this.owner.payloadFor(this.node, attempt);
     } catch (error) {
       fault = messageOf(error);
+      // Anything else passes: the store is away, the state is being read again.
+      code = error instanceof SkyError && error.type === "InternalError" ? payloadMissingCode : code;
     }
     if (payload === null) {
       this.log.warn({ node: this.node, attempt, fault }, "no payload for this node");
       channel.stderr.write(`${fault}\n`);
-      channel.exit(1);
+      channel.exit(code);
       channel.end();
       return;
     }

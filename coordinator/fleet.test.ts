@@ -10,11 +10,13 @@ import { afterEach, beforeEach, expect, it } from "vitest";
 import { agentConfigSchema } from "../agent/config.ts";
 import { Link, readLinkKeys } from "../agent/link.ts";
 import type { Hello, LogRequest, ToAgent } from "../shared/agent-wire.ts";
+import { SkyError } from "../shared/errors.ts";
 import type { Payload } from "../shared/job.ts";
 import { until } from "../test/help/until.ts";
 import { coordinatorConfigSchema } from "./config.ts";
 import type { CoreEvent } from "./core/state.ts";
 import { startFleet } from "./fleet.ts";
+import { StoreUnavailable } from "./parts.ts";
 
 const log = pino({ level: "silent" });
 const keyPair = (): { private: string; public: string } => ssh2.utils.generateKeyPairSync("ed25519");
@@ -32,7 +34,7 @@ const request: LogRequest = {
 
 let dir = "";
 let events: CoreEvent[] = [];
-let payloads = new Map<string, Payload>();
+let payloads = new Map<string, Payload | Error>();
 let fleet: Awaited<ReturnType<typeof startFleet>>;
 const cleanups: (() => void)[] = [];
 
@@ -54,7 +56,13 @@ beforeEach(async () => {
   });
   const owner = {
     dispatch: (event: CoreEvent) => void events.push(event),
-    payloadFor: async (node: string, attempt: string) => payloads.get(`${node}/${attempt}`) ?? null,
+    payloadFor: async (node: string, attempt: string) => {
+      const payload = payloads.get(`${node}/${attempt}`) ?? null;
+      if (payload instanceof Error) {
+        throw payload;
+      }
+      return payload;
+    },
   };
   fleet = await startFleet(config, owner, log);
 });
@@ -232,7 +240,7 @@ it("gives a payload to the node that is to run it, whole, and to no other", asyn
   await until(() => seen("nodeConnected") === 2);
   const payload: Payload = { setup: null, run: "x".repeat(7 * 1024 * 1024), envs: {} };
   payloads.set("n1/abcdefgh-1", payload);
-  const take = async (link: Link): Promise<{ text: string; complete: boolean; fault: string }> => {
+  const take = async (link: Link): Promise<{ text: string; complete: boolean; final: boolean; fault: string }> => {
     const payload = await link.openPayload("abcdefgh-1");
     const { channel } = payload;
     const parts: Buffer[] = [];
@@ -244,7 +252,12 @@ it("gives a payload to the node that is to run it, whole, and to no other", asyn
   expect(given.complete).toBe(true);
   expect(JSON.parse(given.text)).toEqual(payload);
   const refused = await take(two.link);
-  expect(refused).toEqual({ text: "", complete: false, fault: "node 'n2' is not to run attempt abcdefgh-1" });
+  const fault = "node 'n2' is not to run attempt abcdefgh-1";
+  expect(refused).toEqual({ text: "", complete: false, final: false, fault });
+  payloads.set("n2/abcdefgh-1", new StoreUnavailable("Redis is away"));
+  expect(await take(two.link)).toEqual({ text: "", complete: false, final: false, fault: "Redis is away" });
+  payloads.set("n2/abcdefgh-1", new SkyError("InternalError", "It is lost."));
+  expect(await take(two.link)).toEqual({ text: "", complete: false, final: true, fault: "It is lost." });
 });
 
 it("closes on bad, over-long, late or repeated frames, and never announces them", async () => {

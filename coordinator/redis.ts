@@ -75,6 +75,8 @@ class Link implements RedisLink {
   readonly #gate = new Gate(workAtOnce);
   #lose: (cause: StoreUnavailable) => void = () => {};
   #cause: StoreUnavailable | null = null;
+  /** Ends each piece of work that is under way. */
+  readonly #working = new Set<(cause: StoreUnavailable) => void>();
 
   constructor(client: Redis, socketPath: string, limitMs: number) {
     this.client = client;
@@ -96,14 +98,25 @@ class Link implements RedisLink {
       throw this.#cause;
     }
     try {
-      // Twice the limit of one command: work may be a few commands, and BullMQ waits for a connection without any limit.
-      return await within(work(), this.#limitMs * 2, "no answer in time");
+      // Twice the limit of one command: work may be a few commands. BullMQ waits for a connection without any limit, also
+      // for one that is lost already, so the loss ends the work too.
+      return await within(this.#unlessLost(work()), this.#limitMs * 2, "no answer in time");
     } catch (error) {
-      if (error instanceof SkyError) {
+      if (error instanceof SkyError || error === this.#cause) {
         throw error;
       }
       throw this.#fail(`${what}: ${messageOf(error)}`);
     }
+  }
+
+  #unlessLost<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#working.add(reject);
+      const done = (): void => {
+        this.#working.delete(reject);
+      };
+      work.then(resolve, reject).then(done, done);
+    });
   }
 
   close(): void {
@@ -116,6 +129,9 @@ class Link implements RedisLink {
       this.#cause = new StoreUnavailable(`Redis at ${this.#socketPath} is not available (${why})`);
       this.client.disconnect();
       this.#lose(this.#cause);
+      for (const reject of [...this.#working]) {
+        reject(this.#cause);
+      }
     }
     return this.#cause;
   }

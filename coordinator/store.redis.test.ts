@@ -170,6 +170,19 @@ test("a server that could forget is refused, naming the line to change", async (
   expect(await link.lost).toBeInstanceOf(StoreUnavailable);
 });
 
+test("work that waits ends with the connection, not with its time limit", async () => {
+  const link = await openLink(redis.socket, "test", 600_000);
+  const endless = link.run("waiting", () => new Promise(() => {}));
+  const outcome = endless.catch((error: unknown) => error);
+  await redis.kill();
+  try {
+    expect(await outcome).toBeInstanceOf(StoreUnavailable);
+    expect(String(await outcome)).toContain("the connection was closed");
+  } finally {
+    await redis.start();
+  }
+});
+
 test("no server: StoreUnavailable that names the socket", async () => {
   await expect(openLink("/nonexistent/redis.sock", "test")).rejects.toThrow(
     /\/nonexistent\/redis\.sock cannot be reached/,

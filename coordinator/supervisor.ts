@@ -12,7 +12,7 @@ import type { ApiParts } from "./parts.ts";
 
 /** Milliseconds between two tries: doubled after each failure, and the first again once one has held for a while. */
 const firstWaitMs = 200;
-const longestWaitMs = 2_000;
+const longestWaitMs = 500;
 const steadyMs = 10_000;
 
 export class Supervisor {

@@ -20,6 +20,8 @@ import {
 import { acceleratorKindSchema, rankGrantSchema } from "./job.ts";
 
 export const agentProtocol = 1;
+/** Exit code of the channel `payload ATTEMPT` when the payload is lost for good; 0: it is complete; else: ask again. */
+export const payloadMissingCode = 2;
 /** Largest control frame in bytes, newline included; a longer one closes the connection. */
 export const frameBytesMax = 4 * 1024 * 1024;
 

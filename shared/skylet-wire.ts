@@ -2,7 +2,8 @@
  * The protocol between the agent (root) and a user's skylet on the agent's unix socket: newline-delimited JSON frames,
  * strict on both sides. The skylet dials; the agent takes the uid from the kernel, never from a frame. A skylet is not
  * trusted: it can only speak about its own user's attempts. A connection's first frame says what it is: `control`, or
- * one stream (afterwards raw bytes, see LogFrame), or one payload fetch (afterwards the payload's JSON, then the end).
+ * one stream (afterwards raw bytes, see LogFrame), or one payload fetch (afterwards the payload's JSON, or a
+ * payloadFault, then the end; an end before that means that it can be asked for again).
  * Used by agent/skylets.ts and agent/skylet/main.ts.
  */
 import * as z from "zod";
@@ -11,6 +12,9 @@ import { attemptIdSchema } from "./ids.ts";
 
 /** Largest frame in bytes, newline included. */
 export const skyletFrameBytesMax = 1024 * 1024;
+
+/** There is no such payload and there will be none; for people. */
+export const payloadFaultSchema = z.strictObject({ fault: z.string().min(1).max(500) });
 
 const streamIdSchema = z.string().regex(/^[a-z0-9]{16}$/);
 

@@ -21,7 +21,7 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
-import { messageOf, SkyError } from "../../shared/errors.ts";
+import { messageOf } from "../../shared/errors.ts";
 import { attemptIdSchema } from "../../shared/ids.ts";
 import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
 import {
@@ -31,7 +31,6 @@ import {
   readStanding,
   type Runner,
   type Standing,
-  startFailure,
 } from "./attempt-folder.ts";
 import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
@@ -65,8 +64,8 @@ const refusedMax = 10_000;
 export class Attempts {
   readonly #options: AttemptsOptions;
   readonly #attempts = new Map<string, Attempt>();
-  /** Starts under way; true once a stop has come for it. */
-  readonly #starting = new Map<string, { cancelled: boolean; done: Promise<void> }>();
+  /** Starts under way; aborted once a stop has come for it. */
+  readonly #starting = new Map<string, { abort: AbortController; done: Promise<void> }>();
   readonly #stops = new Map<string, StopOrder>();
   /** Stopped before they had a folder; the oldest are dropped. */
   readonly #refused = new Set<string>();
@@ -117,9 +116,9 @@ export class Attempts {
     return this.#attempts.size + this.#starting.size;
   }
 
-  /** Some runner lives, or one is being made. */
+  /** Some runner lives. */
   get anyAlive(): boolean {
-    return this.#starting.size > 0 || [...this.#attempts.values()].some((attempt) => this.#standing(attempt).alive);
+    return [...this.#attempts.values()].some((attempt) => this.#standing(attempt).alive);
   }
 
   /** Null when the attempt has no folder (not yet, or no more). */
@@ -155,12 +154,9 @@ export class Attempts {
       this.#options.send({ type: "failed", attempt: id, error: "It was stopped before it could start." });
       return;
     }
-    if (known !== undefined) {
-      await this.forget(id);
-    }
-    const state = { cancelled: false, done: Promise.resolve() };
+    const state = { abort: new AbortController(), done: Promise.resolve() };
     this.#starting.set(id, state);
-    state.done = this.#prepare(wanted, state).finally(() => this.#starting.delete(id));
+    state.done = this.#prepare(wanted, state.abort.signal).finally(() => this.#starting.delete(id));
     await state.done;
   }
 
@@ -173,14 +169,18 @@ export class Attempts {
     }
   }
 
-  async #prepare(wanted: WantedAttempt, state: { cancelled: boolean }): Promise<void> {
+  async #prepare(wanted: WantedAttempt, cancelled: AbortSignal): Promise<void> {
     const folder = this.#folder(wanted.attempt);
     try {
-      const { spec, runner, child } = await prepareRunner(this.#options, folder, wanted, () => state.cancelled);
+      // What is left of a runner that never began.
+      await this.forget(wanted.attempt);
+      const { spec, runner, child } = await prepareRunner(this.#options, folder, wanted, cancelled);
       const attempt: Attempt = { spec, child, watcher: null, lastSent: "", mergeDone: false };
       this.#attempts.set(wanted.attempt, attempt);
       this.#watch(attempt);
-      attempt.lastSent = JSON.stringify(this.#standing(attempt).snapshot);
+      const { snapshot, alive } = this.#standing(attempt);
+      // One that is dead already is still news.
+      attempt.lastSent = alive ? JSON.stringify(snapshot) : "";
       child.once("exit", () => this.#check(attempt));
       this.#sendPrepared(spec, runner);
     } catch (error) {
@@ -217,7 +217,7 @@ export class Attempts {
     this.#stops.set(id, order);
     const starting = this.#starting.get(id);
     if (starting !== undefined) {
-      starting.cancelled = true;
+      starting.abort.abort();
       await starting.done;
     }
     const attempt = this.#attempts.get(id);
@@ -322,28 +322,13 @@ export class Attempts {
     }
   }
 
-  /** A runner that this skylet has started was killed before go. One from before a restart is listed, to be started anew. */
-  #failAtGate(attempt: Attempt): void {
-    const id = attempt.spec.wanted.attempt;
-    if (attempt.child !== null && !this.#stops.has(id)) {
-      const error = startFailure(
-        new SkyError("InternalError", "the job's runner was killed before it started. Launch again."),
-        "",
-      );
-      void this.forget(id).then(() => this.#options.send({ type: "failed", attempt: id, error }));
-    }
-  }
-
   /** Says what has changed since it was last said. */
   #check(attempt: Attempt): void {
     if (this.#attempts.get(attempt.spec.wanted.attempt) !== attempt) {
       return;
     }
-    const { snapshot, neverStarted } = this.#standing(attempt);
-    if (neverStarted) {
-      this.#failAtGate(attempt);
-      return;
-    }
+    // One that ended at its gate is told as starting without a pid: the agent asks for another.
+    const { snapshot } = this.#standing(attempt);
     const text = JSON.stringify(snapshot);
     if (text !== attempt.lastSent) {
       attempt.lastSent = text;

@@ -8,12 +8,13 @@ import { lstatSync } from "node:fs";
 import { connect, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { messageOf, SkyError } from "../../shared/errors.ts";
+import { SkyError } from "../../shared/errors.ts";
 import { type Payload, payloadBytesMax, payloadSchema } from "../../shared/job.ts";
 import { encodeFrame, LineReader, parseFrame } from "../../shared/lines.ts";
 import {
   type FromSkylet,
   fromSkyletSchema,
+  payloadFaultSchema,
   skyletFrameBytesMax,
   type ToSkylet,
   toSkyletSchema,
@@ -27,7 +28,11 @@ export interface AgentAddress {
 
 const connectLimitMs = 10_000;
 const payloadIdleLimitMs = 60_000;
-const payloadTriesMs = [200, 500, 1000, 2000, 4000, 8000, 15_000];
+/** Milliseconds between two tries for a payload, doubled from the first to the last. */
+const payloadPauseFirstMs = 50;
+const payloadPauseMaxMs = 1_000;
+/** Milliseconds between two tries for the control connection. */
+const dialPauseMaxMs = 250;
 /** What may wait unsent before the agent counts as stuck. */
 const unsentBytesMax = 64 * 1024 * 1024;
 
@@ -62,27 +67,49 @@ export function dial(address: AgentAddress, hello: object): Promise<Socket> {
   });
 }
 
-/** The job's scripts and variables, through a connection of their own. Tries for half a minute, then a SkyError. */
-export async function fetchPayload(address: AgentAddress, attempt: string): Promise<Payload> {
-  let cause = "";
-  for (const pause of [...payloadTriesMs, 0]) {
-    try {
-      return payloadSchema.parse(
-        JSON.parse(await readAll(await dial(address, { type: "hello", role: "payload", attempt }))),
-      );
-    } catch (error) {
-      // The content may hold secrets: of a parser's message only the first words are kept.
-      cause = error instanceof SyntaxError ? "the connection ended early" : messageOf(error).slice(0, 200);
+/**
+ * The job's scripts and variables, through a connection of their own. A coordinator or agent that is away is waited for
+ * as long as the job is wanted, since nothing of it has run: until `signal` says that it is not. A SkyError says that
+ * there is nothing to wait for.
+ */
+export async function fetchPayload(address: AgentAddress, attempt: string, signal: AbortSignal): Promise<Payload> {
+  for (let pause = payloadPauseFirstMs; !signal.aborted; pause = Math.min(pause * 2, payloadPauseMaxMs)) {
+    const text = await askForPayload(address, attempt, signal);
+    // An unfinished text is no JSON, and a finished one that fits neither schema stays so.
+    const value = text === null ? null : parsed(text);
+    if (value !== null) {
+      const fault = payloadFaultSchema.safeParse(value);
+      if (fault.success) {
+        throw new SkyError("InternalError", `the job's scripts could not be fetched: ${fault.data.fault} Launch again.`);
+      }
+      return payloadSchema.parse(value);
     }
     await delay(pause);
   }
-  throw new SkyError(
-    "ServerUnavailableError",
-    `the job's scripts could not be fetched from the head (${cause}). Launch again.`,
-  );
+  throw new SkyError("RequestCancelled", "the job was stopped before it could start.");
 }
 
-function readAll(socket: Socket): Promise<string> {
+/** What came until the end; null: nothing came, or it was cut off. */
+async function askForPayload(address: AgentAddress, attempt: string, signal: AbortSignal): Promise<string | null> {
+  try {
+    return await readAll(await dial(address, { type: "hello", role: "payload", attempt }), signal);
+  } catch (error) {
+    if (error instanceof SkyError && error.type === "InvalidTaskError") {
+      throw error;
+    }
+    return null;
+  }
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function readAll(socket: Socket, signal: AbortSignal): Promise<string> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
@@ -96,6 +123,11 @@ function readAll(socket: Socket): Promise<string> {
       }
     });
     socket.once("end", () => resolve(Buffer.concat(parts).toString("utf8")));
+    const abandon = (): void => {
+      socket.destroy();
+    };
+    signal.addEventListener("abort", abandon);
+    socket.once("close", () => signal.removeEventListener("abort", abandon));
     socket.once("close", () => reject(new Error("the connection ended early")));
   });
 }
@@ -131,7 +163,7 @@ export class Control {
         // The agent is being restarted; how long that may last is main's question.
       }
       await delay(pauseMs);
-      pauseMs = Math.min(1000, pauseMs * 2);
+      pauseMs = Math.min(dialPauseMaxMs, pauseMs * 2);
     }
   }
 

@@ -60,7 +60,7 @@ class Skylet {
       home: this.#home,
       nofile: given.nofile,
       bootId: readBootId(),
-      fetchPayload: (attempt) => fetchPayload(this.#address, attempt),
+      fetchPayload: (attempt, signal) => fetchPayload(this.#address, attempt, signal),
       send: (message) => this.#control.send(message),
     });
     this.#control = new Control({

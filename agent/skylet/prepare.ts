@@ -21,7 +21,8 @@ export interface PrepareOptions {
   /** As `ulimit -Sn` printed it in the user's login shell. */
   nofile: string;
   bootId: string;
-  fetchPayload: (attempt: string) => Promise<Payload>;
+  /** Waits for it until `signal` is aborted. */
+  fetchPayload: (attempt: string, signal: AbortSignal) => Promise<Payload>;
 }
 
 export interface PreparedRunner {
@@ -36,14 +37,14 @@ export async function prepareRunner(
   options: PrepareOptions,
   folder: string,
   wanted: WantedAttempt,
-  isCancelled: () => boolean,
+  cancelled: AbortSignal,
 ): Promise<PreparedRunner> {
   const { home } = options;
   let doing = "fetch the job's scripts";
   let child: ChildProcess | null = null;
   let logDir: string | null = null;
   try {
-    const payload = await options.fetchPayload(wanted.attempt);
+    const payload = await options.fetchPayload(wanted.attempt, cancelled);
     doing = "run /bin/bash";
     await access("/bin/bash", constants.X_OK);
     doing = `use the home ${home}`;
@@ -57,7 +58,7 @@ export async function prepareRunner(
     const runner = runnerOf(child);
     await writeRankFile(join(home, logDir), wanted.rank, rankFileOf(wanted, runner.pid));
     await writeRunner(folder, runner);
-    if (isCancelled()) {
+    if (cancelled.aborted) {
       throw new SkyError("RequestCancelled", "the job was stopped before it could start.");
     }
     return { spec, runner, child };
