@@ -6,6 +6,7 @@
  * queue and the store work on the links.
  */
 import { Redis } from "ioredis";
+import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { Gate } from "./gate.ts";
@@ -62,9 +63,18 @@ export async function openLink(
   } catch (error) {
     client.disconnect();
     const cause = lastError ?? error;
-    throw new StoreUnavailable(`Redis at ${socketPath} cannot be reached: ${messageOf(cause)}`);
+    throw new StoreUnavailable(`Redis at ${socketPath} cannot be reached: ${whyNot(cause)} on machine '${hostname()}'`);
   }
   return new Link(client, socketPath, commandLimitMs);
+}
+
+/** A failed connection in words. */
+function whyNot(cause: unknown): string {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === "ECONNREFUSED") {
+    return "no server listens there";
+  }
+  return code === "ENOENT" ? "there is no such socket" : messageOf(cause);
 }
 
 class Link implements RedisLink {

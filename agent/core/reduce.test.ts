@@ -256,7 +256,9 @@ test("a skylet that cannot be had fails what has not begun, and is tried again f
   expect(fresh.state.attempts.get(attempt)?.report.fault).toBe("no such user");
   const running = new Hand().join().run();
   expect(running.give({ type: "skyletGone", uid: 1001 })).toEqual(["ensureSkylet"]);
-  expect(running.give({ type: "skyletFailed", uid: 1001, error: "su did not answer", fault: "refused" })).toEqual(["retryLater"]);
+  expect(running.give({ type: "skyletFailed", uid: 1001, error: "su did not answer", fault: "refused" })).toEqual([
+    "retryLater",
+  ]);
   expect(running.reported()).toEqual([`${attempt} running`]);
   expect(running.give({ type: "retryDue", uid: 1001 })).toEqual(["ensureSkylet"]);
 });

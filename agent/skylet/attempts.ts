@@ -24,14 +24,7 @@ import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { attemptIdSchema } from "../../shared/ids.ts";
 import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
-import {
-  type AttemptSpec,
-  readRunner,
-  readSpec,
-  readStanding,
-  type Runner,
-  type Standing,
-} from "./attempt-folder.ts";
+import { type AttemptSpec, readRunner, readSpec, readStanding, type Runner, type Standing } from "./attempt-folder.ts";
 import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";

@@ -80,7 +80,10 @@ export async function fetchPayload(address: AgentAddress, attempt: string, signa
     if (value !== null) {
       const fault = payloadFaultSchema.safeParse(value);
       if (fault.success) {
-        throw new SkyError("InternalError", `the job's scripts could not be fetched: ${fault.data.fault} Launch again.`);
+        throw new SkyError(
+          "InternalError",
+          `the job's scripts could not be fetched: ${fault.data.fault} Launch again.`,
+        );
       }
       return payloadSchema.parse(value);
     }

@@ -3,7 +3,14 @@
  * one SSH channel; a lost connection is made anew at the next call. It must never retry by itself (sdk/requests.ts
  * decides that) and never interpret a reply. Used by sdk/requests.ts and sdk/follow.ts.
  */
-import { Agent, type ClientRequestArgs, type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
+import {
+  Agent,
+  type ClientRequest,
+  type ClientRequestArgs,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+} from "node:http";
 import type { Duplex } from "node:stream";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 
@@ -88,7 +95,10 @@ class StreamAgent extends Agent {
     return true;
   }
 
-  override reuseSocket(): void {}
+  override reuseSocket(stream: Duplex, message: ClientRequest): void {
+    // Node calls ref(), which only real sockets have; what else it does (its listener for idle streams goes) is needed.
+    super.reuseSocket(Object.assign(stream, { ref: () => stream }), message);
+  }
 }
 
 export class Transport {

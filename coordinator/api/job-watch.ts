@@ -29,7 +29,7 @@ export function liveParts(parts: ApiParts): LiveParts {
     throw new SkyError(
       "ServerUnavailableError",
       `The coordinator is not ready: ${now.unavailable}`,
-      "Jobs on the nodes go on. Try again in a moment.",
+      "Jobs on the nodes go on, and what was acknowledged is kept. If it stays so, the cluster's admin must start it there.",
     );
   }
   return now;
