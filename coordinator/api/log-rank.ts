@@ -88,6 +88,10 @@ export class RankReader {
     let incompleteAnswers = 0;
     let giveUpAt: number | null = null;
     await this.#untilStarted();
+    if ((await this.#isOver()) === "nothing") {
+      // Its node would wait for output that never comes.
+      return null;
+    }
     for (;;) {
       const before = this.#offsets.setup + this.#offsets.run;
       let cause: string;

@@ -356,6 +356,23 @@ describe("a job of several ranks", () => {
     expect(reading.text).toContain("ERROR: Job 1 failed with return code list: [0, 2]\n");
   });
 
+  it("does not wait for a rank that was refused before it had a process", async () => {
+    await cluster.close();
+    cluster = await startTestCluster(["one", "two"]);
+    await launch("name: min\nnum_nodes: 2\nrun: x\n");
+    cluster.fleet.source = (request) =>
+      request.rank === 0
+        ? streamOf([logFrame("pid", "50"), logFrame("run", "of 0\n"), logFrame("end", "")], "end")
+        : streamOf([], "stay open");
+    await cluster.report("one", () => undefined);
+    const reading = await read();
+    await until(() => reading.text.includes("of 0"));
+    await cluster.report("two", exited(0, { pid: null, logDir: null, runExit: null, fault: "no account on node two" }));
+    await cluster.report("one", exited(137));
+    await until(() => reading.ended);
+    expect(plain(reading.text)).toContain("no account on node two");
+  });
+
   it("shows an unfinished line of a rank that has gone quiet", async () => {
     await cluster.close();
     cluster = await startTestCluster(["one", "two"]);

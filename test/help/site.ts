@@ -50,7 +50,7 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
     const sshd = await startSshd(options.sshdLines);
     undo.push(sshd.stop);
     const cluster = await startCluster([
-      ...["--name", options.clusterName ?? clusterName, "--accelerators", options.accelerators ?? "V100:4,V100:4,-"],
+      ...["--name", options.clusterName ?? clusterName, `--accelerators=${options.accelerators ?? "V100:4,V100:4,-"}`],
       ...["--coordinator-config", JSON.stringify({ grace_seconds: 2, ...options.coordinatorConfig })],
       ...["--agent-config", JSON.stringify({ cpus: 4, memory_gb: 16, ...options.agentConfig })],
     ]);
