@@ -10,7 +10,7 @@ import { assertNever, SkyError } from "../shared/errors.ts";
 import { Cgroups } from "./cgroup.ts";
 import type { AgentConfig } from "./config.ts";
 import { initialAgentState } from "./core/reduce.ts";
-import type { AgentState } from "./core/state.ts";
+import type { AgentState, LedgerEntry } from "./core/state.ts";
 import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./folders.ts";
 import { readInventory } from "./inventory.ts";
 import { Ledger } from "./ledger.ts";
@@ -19,6 +19,7 @@ import { AgentLoop } from "./loop.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
+import { UserLog } from "./user-log.ts";
 
 const warningsMax = 50;
 
@@ -67,6 +68,15 @@ async function unreachable(config: AgentConfig, installed: Installed): Promise<s
   return texts;
 }
 
+/** The attempts' cgroups; those that are empty and in nobody's ledger are removed. */
+async function openCgroups(config: AgentConfig, entries: LedgerEntry[], log: Logger): Promise<Cgroups> {
+  const cgroups = config.single_user ? Cgroups.none() : await Cgroups.open(config.node);
+  const known = new Set<string>(entries.map((entry) => entry.wanted.attempt));
+  await cgroups.sweep((attempt) => known.has(attempt));
+  log.info({ cgroups: cgroups.folder }, cgroups.folder === null ? "no cgroups of version 2 to use" : "using cgroups");
+  return cgroups;
+}
+
 /** Starts the agent; resolves when users' skylets can connect and the coordinator is being dialled. */
 export async function startAgent(given: AgentConfig, installed: Installed, log: Logger): Promise<Agent> {
   const config = await prepareFolders(given);
@@ -74,15 +84,12 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const ledger = new Ledger(config.state_dir);
   const contents = await ledger.read();
   const { inventory, warnings } = await readInventory(config);
-  const cgroups = config.single_user ? Cgroups.none() : await Cgroups.open(config.node);
-  const known = new Set<string>(contents.entries.map((entry) => entry.wanted.attempt));
-  await cgroups.sweep((attempt) => known.has(attempt));
+  const cgroups = await openCgroups(config, contents.entries, log);
   const bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
   const allWarnings = [...contents.warnings, ...warnings, ...(await unreachable(config, installed))];
   for (const warning of allWarnings) {
     log.warn(warning);
   }
-  log.info({ cgroups: cgroups.folder }, cgroups.folder === null ? "no cgroups of version 2 to use" : "using cgroups");
   const { stateId, epoch } = contents.identity;
   const state = initialAgentState({
     node: config.node,
@@ -92,12 +99,14 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     identity: stateId === null ? null : { stateId, epoch },
     entries: contents.entries,
   });
+  const userLog = new UserLog(log);
   const loop: AgentLoop = new AgentLoop(state, {
     ledger,
     ensureSkylet: (uid, user) => skylets.ensure(uid, user),
     sendSkylet: (uid, message) => skylets.send(uid, message),
     sendCoordinator: (message) => link.send(message),
     log,
+    userLog,
   });
   const streams = new SkyletStreams(
     {
@@ -106,7 +115,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
       openPayload: (attempt) => link.openPayload(attempt),
       streamFailed: (id, error) => link.send({ type: "streamFailed", id, error }),
     },
-    log,
+    userLog,
   );
   const skylets = new Skylets({
     socketPath: socketPathOf(config.runtime_dir),
@@ -114,9 +123,10 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     streams,
     cgroups,
     log,
+    userLog,
     dispatch: (event) => loop.dispatch(event),
+    settle: (event) => loop.settle(event),
     entry: (attempt) => state.attempts.get(attempt)?.entry,
-    mayReturn: contents.entries.filter((entry) => entry.bootId === bootId).map((entry) => entry.wanted.uid),
     hasAttempts: (uid) => [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid),
   });
   const link: Link = new Link(

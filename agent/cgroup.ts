@@ -4,7 +4,7 @@
  * be verified and enforced. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
  */
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
 
@@ -69,6 +69,13 @@ export class Cgroups {
           throw error;
         }
       }
+    }
+  }
+
+  /** Takes a process out again that is not the attempt's: it got there because a pid was used again in the same instant. */
+  async expel(pid: number): Promise<void> {
+    if (this.folder !== null) {
+      await writeFile(join(dirname(this.folder), "cgroup.procs"), String(pid)).catch(() => undefined);
     }
   }
 

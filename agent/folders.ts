@@ -4,6 +4,7 @@
  * afterwards. Called by agent/main.ts at start and by agent/skylet-starts.ts.
  */
 import { chmod, lchown, lstat, mkdir, realpath } from "node:fs/promises";
+import { connect } from "node:net";
 import { dirname, join } from "node:path";
 import { SkyError } from "../shared/errors.ts";
 import type { Account } from "../shared/users-policy.ts";
@@ -59,6 +60,18 @@ export function checkSocketPath(runtimeDir: string): void {
     const text = `runtime_dir is too long: ${path} has more than ${socketBytesMax} bytes.`;
     throw new SkyError("ValueError", text, "Name a shorter folder in the agent's config.");
   }
+}
+
+/** Whether somebody accepts connections on this socket. */
+export function isAnswered(socketPath: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(socketPath);
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
 }
 
 /** `<runtime_dir>/<uid>`, the user's own with mode 0700. Its parent is root's, so nobody can have put a link there. */

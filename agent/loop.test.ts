@@ -4,6 +4,7 @@ import type { FromAgent, WantedAttempt } from "../shared/agent-wire.ts";
 import { initialAgentState } from "./core/reduce.ts";
 import type { LedgerEntry } from "./core/state.ts";
 import { AgentLoop } from "./loop.ts";
+import { UserLog } from "./user-log.ts";
 
 const stateId = "s".repeat(16);
 const acts: string[] = [];
@@ -52,6 +53,7 @@ function makeLoop(): AgentLoop {
     sendSkylet: (uid, message) => void acts.push(`${message.type} ${uid}`),
     sendCoordinator: (message) => void sent.push(message),
     log: pino({ level: "silent" }),
+    userLog: new UserLog(pino({ level: "silent" })),
   });
 }
 

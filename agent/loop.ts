@@ -11,6 +11,7 @@ import type { ToSkylet } from "../shared/skylet-wire.ts";
 import { reduceAgent } from "./core/reduce.ts";
 import type { AgentEffect, AgentEvent, AgentState, LedgerEntry } from "./core/state.ts";
 import type { Identity } from "./ledger.ts";
+import type { UserLog } from "./user-log.ts";
 
 const ledgerRetryMs = 1_000;
 const skyletRetryMs = 2_000;
@@ -26,12 +27,13 @@ export interface LoopPorts {
   sendSkylet(uid: Uid, message: ToSkylet): void;
   sendCoordinator(message: FromAgent): void;
   log: Logger;
+  userLog: UserLog;
 }
 
 export class AgentLoop {
   readonly state: AgentState;
   private readonly ports: LoopPorts;
-  private readonly events: AgentEvent[] = [];
+  private readonly events: { event: AgentEvent; settled: () => void }[] = [];
   private running: Promise<void> | null = null;
   private readonly retries = new Set<Uid>();
   /** The newest picture that the coordinator has not been sent. */
@@ -45,8 +47,15 @@ export class AgentLoop {
 
   /** Takes the event after all that came before it. Never throws. */
   dispatch(event: AgentEvent): void {
-    this.events.push(event);
-    this.wake();
+    void this.settle(event);
+  }
+
+  /** As `dispatch`; resolves when the event has been dealt with, so that its sender can be kept from sending more. */
+  settle(event: AgentEvent): Promise<void> {
+    return new Promise((settled) => {
+      this.events.push({ event, settled });
+      this.wake();
+    });
   }
 
   private wake(): void {
@@ -70,7 +79,8 @@ export class AgentLoop {
   }
 
   private async run(): Promise<void> {
-    for (let event = this.events.shift(); event !== undefined; event = this.events.shift()) {
+    for (let next = this.events.shift(); next !== undefined; next = this.events.shift()) {
+      const { event, settled } = next;
       if (event.type === "linkDown") {
         this.report = null;
       }
@@ -78,6 +88,7 @@ export class AgentLoop {
         await this.perform(effect);
       }
       this.sendReport();
+      settled();
     }
   }
 
@@ -112,9 +123,18 @@ export class AgentLoop {
       case "retryLater":
         return this.retryLater(effect.uid);
       case "log":
-        return this.ports.log[effect.level](effect.fields, effect.text);
+        return this.log(effect);
       default:
         return assertNever(effect);
+    }
+  }
+
+  private log({ level, fields, text }: Extract<AgentEffect, { type: "log" }>): void {
+    const { uid } = fields;
+    if (typeof uid === "number") {
+      this.ports.userLog.write(level, uid, fields, text);
+    } else {
+      this.ports.log[level](fields, text);
     }
   }
 

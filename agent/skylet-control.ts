@@ -4,6 +4,7 @@
  * nothing: frames are strict and bounded, and the first bad one closes the connection. Called by agent/skylets.ts.
  */
 import type { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../shared/errors.ts";
 import type { Uid } from "../shared/ids.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
@@ -17,13 +18,15 @@ import {
 import type { z } from "zod";
 
 type SkyletHello = z.infer<typeof skyletHelloSchema>;
-type ControlHello = Extract<SkyletHello, { role: "control" }>;
+export type ControlHello = Extract<SkyletHello, { role: "control" }>;
 
 const helloBytesMax = 4_096;
 const helloLimitMs = 10_000;
 const queuedBytesMax = 16 * 1024 * 1024;
 /** Frames of one connection that are being looked at; beyond it the socket is not read. */
 const framesAtOnceMax = 256;
+/** Each frame may cost a write to disk and a report; a user's thousand jobs that end at once take some seconds. */
+const framesPerSecondMax = 200;
 
 /** Reads the first frame and leaves the bytes after it in the socket. Null (and the socket destroyed): it was not one, or came too late. */
 export function readHello(socket: Socket): Promise<SkyletHello | null> {
@@ -33,6 +36,7 @@ export function readHello(socket: Socket): Promise<SkyletHello | null> {
       clearTimeout(timer);
       socket.off("data", onData);
       socket.off("close", onClose);
+      socket.off("end", onClose);
       if (hello === null) {
         socket.destroy();
       }
@@ -58,6 +62,8 @@ export function readHello(socket: Socket): Promise<SkyletHello | null> {
     const timer = setTimeout(onClose, helloLimitMs);
     socket.on("data", onData);
     socket.on("close", onClose);
+    // Half-open sockets stay after the other end has gone; one that said nothing must not be counted any longer.
+    socket.on("end", onClose);
   });
 }
 
@@ -73,10 +79,11 @@ export interface ControlOwner {
 export class SkyletControl {
   readonly uid: Uid;
   readonly version: string;
-  /** As the skylet says; a hint for whether it may come back, never a target for a signal. */
+  /** As the skylet says; for the log only. */
   readonly pid: number;
   private readonly socket: Socket;
   private waiting = 0;
+  private taken = { since: 0, count: 0 };
   private last: Promise<void> = Promise.resolve();
 
   /** Reads the connection until it closes; the owner hears of everything through its callbacks. */
@@ -121,12 +128,26 @@ export class SkyletControl {
     this.socket.end();
   }
 
+  /** Waits for the next second when this one's frames are used up. */
+  private async pace(): Promise<void> {
+    const now = performance.now();
+    if (now - this.taken.since > 1_000) {
+      this.taken = { since: now, count: 0 };
+    }
+    this.taken.count += 1;
+    if (this.taken.count > framesPerSecondMax) {
+      await delay(1_000 - (now - this.taken.since));
+      this.taken = { since: performance.now(), count: 1 };
+    }
+  }
+
   private queue(frame: FromSkylet, owner: ControlOwner): void {
     this.waiting += 1;
     if (this.waiting >= framesAtOnceMax) {
       this.socket.pause();
     }
     this.last = this.last
+      .then(() => this.pace())
       .then(() => (this.socket.destroyed ? undefined : owner.onFrame(this, frame)))
       .catch((error: unknown) => owner.onBadFrame(this, messageOf(error)))
       .then(() => {

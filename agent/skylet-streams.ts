@@ -4,13 +4,13 @@
  * was asked for and a payload to the attempt's user; anything else is cut. Called by agent/skylets.ts.
  */
 import type { Socket } from "node:net";
-import type { Logger } from "pino";
 import type { ClientChannel } from "ssh2";
 import type { OpenStream } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
 import type { AttemptId, Uid } from "../shared/ids.ts";
 import type { LedgerEntry } from "./core/state.ts";
 import type { PayloadChannel } from "./link.ts";
+import type { UserLog } from "./user-log.ts";
 
 /** The coordinator waits ten seconds for a stream; a little more covers the way. */
 const pendingLimitMs = 12_000;
@@ -27,18 +27,19 @@ export interface StreamsOwner {
 
 export class SkyletStreams {
   private readonly owner: StreamsOwner;
-  private readonly log: Logger;
+  private readonly log: UserLog;
   private readonly pending = new Map<string, { message: OpenStream; timer: NodeJS.Timeout }>();
   private readonly open = new Map<Uid, number>();
 
-  constructor(owner: StreamsOwner, log: Logger) {
+  constructor(owner: StreamsOwner, log: UserLog) {
     this.owner = owner;
     this.log = log;
   }
 
   /** Remembers what the coordinator asked for. False: there are too many, and it has been told so. */
   expect(message: OpenStream): boolean {
-    if (this.pending.size >= pendingMax || this.pending.has(message.id)) {
+    const own = this.expectedOf(message.uid).length;
+    if (this.pending.size >= pendingMax || own >= perUserMax || this.pending.has(message.id)) {
       this.owner.streamFailed(message.id, "this node has too many log requests under way. Try again in a few seconds.");
       return false;
     }
@@ -62,7 +63,7 @@ export class SkyletStreams {
   /** A connection of this user's skylet that wants to carry the stream. */
   async carryStream(uid: Uid, id: string, socket: Socket): Promise<void> {
     if (!this.take(uid, id)) {
-      this.log.warn({ uid }, "refused a log stream that nobody asked this user for");
+      this.log.write("warn", uid, {}, "refused a log stream that nobody asked this user for");
       socket.destroy();
       return;
     }
@@ -73,7 +74,7 @@ export class SkyletStreams {
     try {
       join(socket, await this.owner.openStream(id));
     } catch (error) {
-      this.log.info({ uid, error: messageOf(error) }, "a log stream was not opened");
+      this.log.write("info", uid, { error: messageOf(error) }, "a log stream was not opened");
       socket.destroy();
     }
   }
@@ -82,7 +83,7 @@ export class SkyletStreams {
   async carryPayload(uid: Uid, attempt: AttemptId, socket: Socket): Promise<void> {
     const entry = this.owner.entry(attempt);
     if (entry === undefined || entry.wanted.uid !== uid || entry.phase === "exited") {
-      this.log.warn({ uid, attempt }, "refused a payload: it is not an attempt of this user that is to run");
+      this.log.write("warn", uid, { attempt }, "refused a payload: it is not an attempt of this user that is to run");
       socket.destroy();
       return;
     }
@@ -95,17 +96,21 @@ export class SkyletStreams {
       socket.on("close", () => channel.destroy());
       socket.resume();
       channel.on("close", () => {
-        const { complete, fault } = payload.end();
+        const { complete, final, fault } = payload.end();
         if (complete) {
           socket.end();
           return;
         }
-        this.log.warn({ uid, attempt, fault }, "a payload did not arrive");
-        socket.destroy();
+        this.log.write("warn", uid, { attempt, fault }, "a payload did not arrive");
+        if (final) {
+          socket.end(JSON.stringify({ fault: fault.slice(0, 500) }));
+        } else {
+          socket.destroy();
+        }
       });
       channel.pipe(socket, { end: false });
     } catch (error) {
-      this.log.info({ uid, attempt, error: messageOf(error) }, "a payload could not be asked for");
+      this.log.write("info", uid, { attempt, error: messageOf(error) }, "a payload could not be asked for");
       socket.destroy();
     }
   }
@@ -124,7 +129,7 @@ export class SkyletStreams {
   private count(uid: Uid, socket: Socket): boolean {
     const now = this.open.get(uid) ?? 0;
     if (now >= perUserMax) {
-      this.log.warn({ uid }, "too many streams of one user; refused one");
+      this.log.write("warn", uid, {}, "too many streams of one user; refused one");
       socket.destroy();
       return false;
     }

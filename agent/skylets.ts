@@ -5,7 +5,8 @@
  * Called by agent/loop.ts (orders) and agent/main.ts (streams).
  */
 import { chmod, rm } from "node:fs/promises";
-import { connect, createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, type Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { OpenStream, WantedAttempt } from "../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
@@ -14,17 +15,25 @@ import type { FromSkylet, ToSkylet } from "../shared/skylet-wire.ts";
 import { AccountRefused, sessionTraits } from "./accounts.ts";
 import type { Cgroups } from "./cgroup.ts";
 import type { AgentEvent, LedgerEntry } from "./core/state.ts";
+import { isAnswered } from "./folders.ts";
 import { peerUid } from "./peer-uid.ts";
-import { faultOfRunner, readProcess } from "./processes.ts";
-import { type ControlOwner, readHello, SkyletControl } from "./skylet-control.ts";
-import type { SkyletStarts } from "./skylet-starts.ts";
+import { faultOfRunner, readProcess, skyletLives } from "./processes.ts";
+import { type ControlHello, type ControlOwner, readHello, SkyletControl } from "./skylet-control.ts";
+import { SkyletNotStarted, type SkyletStarts } from "./skylet-starts.ts";
 import { countDown, type SkyletStreams } from "./skylet-streams.ts";
+import type { UserFields, UserLog } from "./user-log.ts";
 
 /** Connections of one user that have not said yet what they are. */
 const greetingPerUserMax = 16;
-/** How long a skylet that seems to live has to come back before another one is started. */
-const returnLimitMs = 2_000;
-const warningsPerMinute = 60;
+/** Control connections of one user: the skylet's, one that is being replaced, and some that the kernel has not closed yet. */
+const controlsPerUserMax = 4;
+/**
+ * How long a skylet that seems to live has to come back, or to end, before another one is started: two that work on one
+ * user's folders at a time would take each other's half-made starts for left-overs.
+ */
+const returnLimitMs = 10_000;
+const lookEveryMs = 50;
+const clearAgainMs = 2_000;
 
 export interface SkyletsOptions {
   socketPath: string;
@@ -32,10 +41,11 @@ export interface SkyletsOptions {
   streams: SkyletStreams;
   cgroups: Cgroups;
   log: Logger;
+  userLog: UserLog;
   dispatch(event: AgentEvent): void;
+  /** As `dispatch`; resolves when the event has been dealt with. */
+  settle(event: AgentEvent): Promise<void>;
   entry(attempt: AttemptId): LedgerEntry | undefined;
-  /** Users whose skylet may have outlived the agent's last life: the ledger held an attempt of theirs from this boot. */
-  mayReturn: Iterable<Uid>;
   /** The ledger holds an attempt of this user. */
   hasAttempts(uid: Uid): boolean;
 }
@@ -44,8 +54,6 @@ export interface SkyletsOptions {
 interface Slot {
   /** The control connection whose `ready` has come. */
   ready: SkyletControl | null;
-  /** Pid of the last skylet that was here; null: none since the agent began. */
-  lastPid: number | null;
   starting: boolean;
   /** Ends the wait for a skylet; at most the two of the start that is under way. */
   onReady: (() => void)[];
@@ -60,21 +68,21 @@ export class Skylets implements ControlOwner {
   private readonly log: Logger;
   private readonly slots = new Map<Uid, Slot>();
   private readonly greeting = new Map<Uid, number>();
+  private readonly controls = new Map<Uid, number>();
   private readonly sockets = new Set<Socket>();
-  private readonly mayReturn: Set<Uid>;
+  /** Attempts whose processes are being ended and looked for. */
+  private readonly clearing = new Set<AttemptId>();
   private server: Server | null = null;
-  private warned = { since: 0, count: 0 };
 
   constructor(options: SkyletsOptions) {
     this.options = options;
     this.log = options.log;
-    this.mayReturn = new Set(options.mayReturn);
   }
 
   /** Opens the socket for every user. Throws when another agent answers on it. */
   async listen(): Promise<void> {
     const { socketPath } = this.options;
-    if (await answers(socketPath)) {
+    if (await isAnswered(socketPath)) {
       throw new SkyError("ValueError", `Another agent is running: it answers on ${socketPath}.`, "Stop it first.");
     }
     await rm(socketPath, { force: true });
@@ -111,7 +119,8 @@ export class Skylets implements ControlOwner {
         for (const message of this.options.streams.expectedOf(uid)) {
           this.options.streams.fail(uid, message.id, messageOf(error));
         }
-        this.options.dispatch({ type: "skyletFailed", uid, error: messageOf(error) });
+        const fault = error instanceof SkyletNotStarted ? error.fault : "passing";
+        this.options.dispatch({ type: "skyletFailed", uid, error: messageOf(error), fault });
       })
       .finally(() => {
         slot.starting = false;
@@ -134,7 +143,6 @@ export class Skylets implements ControlOwner {
         return;
       }
       if (slot.ready === connection) {
-        slot.lastPid = message.type === "retire" ? null : slot.lastPid;
         connection.send(message);
       }
     });
@@ -158,6 +166,11 @@ export class Skylets implements ControlOwner {
     if (slot?.ready === connection) {
       slot.ready = null;
       this.options.dispatch({ type: "skyletGone", uid: connection.uid });
+      const [waiting] = this.options.streams.expectedOf(connection.uid);
+      if (waiting !== undefined) {
+        // It was asked for a log and cannot have answered; nobody else may need the next one.
+        this.ensure(waiting.uid, waiting.user);
+      }
     }
   }
 
@@ -187,11 +200,9 @@ export class Skylets implements ControlOwner {
       case "prepared":
         return this.onPrepared(uid, frame);
       case "failed":
-        this.options.dispatch({ type: "runnerFailed", uid, attempt, error: frame.error });
-        return undefined;
+        return this.options.settle({ type: "runnerFailed", uid, attempt, error: frame.error });
       case "changed":
-        this.options.dispatch({ type: "runnerChanged", uid, attempt: frame.attempt });
-        return undefined;
+        return this.options.settle({ type: "runnerChanged", uid, attempt: frame.attempt });
       case "gone":
         // May take seconds; what the skylet says of other attempts does not wait for it.
         void this.onGone(uid, attempt);
@@ -199,7 +210,7 @@ export class Skylets implements ControlOwner {
     }
   }
 
-  private onReady(connection: SkyletControl, frame: Extract<FromSkylet, { type: "ready" }>): void {
+  private onReady(connection: SkyletControl, frame: Extract<FromSkylet, { type: "ready" }>): Promise<void> {
     const { uid } = connection;
     const slot = this.slot(uid);
     const own = frame.attempts.filter((one) => {
@@ -211,18 +222,19 @@ export class Skylets implements ControlOwner {
     }
     const older = slot.ready;
     slot.ready = connection;
-    slot.lastPid = connection.pid;
     if (older !== null && older !== connection) {
       older.retire();
     }
-    this.log.info({ uid, version: connection.version, attempts: own.length }, "skylet is ready");
-    this.options.dispatch({ type: "skyletReady", uid, attempts: own });
+    const fields = { pid: connection.pid, version: connection.version, attempts: own.length };
+    this.options.userLog.write("info", uid, fields, "skylet is ready");
+    const settled = this.options.settle({ type: "skyletReady", uid, attempts: own });
     for (const message of this.options.streams.expectedOf(uid)) {
       connection.send({ type: "stream", id: message.id, request: message.request });
     }
     for (const wake of slot.onReady.splice(0)) {
       wake();
     }
+    return settled;
   }
 
   private async onPrepared(uid: Uid, frame: Extract<FromSkylet, { type: "prepared" }>): Promise<void> {
@@ -234,15 +246,22 @@ export class Skylets implements ControlOwner {
       } catch (error) {
         fault = `its process could not be put into its cgroup (${messageOf(error)})`;
       }
-      // Looked at again: the pid must not have become another process before it was placed.
-      fault ??= await faultOfRunner(pid, startTime, uid);
+      // Looked at again: the pid must not have become another process, perhaps another user's, before it was placed.
+      if (fault === null) {
+        fault = await faultOfRunner(pid, startTime, uid);
+        await (fault === null ? undefined : this.options.cgroups.expel(pid));
+      }
     }
     if (fault === null) {
-      this.options.dispatch({ type: "runnerPrepared", uid, attempt, pid, startTime, logDir });
+      await this.options.settle({ type: "runnerPrepared", uid, attempt, pid, startTime, logDir });
       return;
     }
-    this.log.warn({ uid, attempt, fault }, "a runner was not accepted");
-    this.options.dispatch({
+    this.warn({ uid, attempt, fault }, "a runner was not accepted");
+    if ((await readProcess(pid)) === null) {
+      // Killed at its gate: its skylet, or the next one, says so, and another one is prepared.
+      return;
+    }
+    await this.options.settle({
       type: "runnerFailed",
       uid,
       attempt,
@@ -250,13 +269,18 @@ export class Skylets implements ControlOwner {
     });
   }
 
+  /** One look at a time for each attempt, however often its skylet says that it is gone. */
   private async onGone(uid: Uid, attempt: AttemptId): Promise<void> {
-    if (await this.options.cgroups.clear(attempt)) {
-      this.options.dispatch({ type: "attemptGone", uid, attempt });
+    if (this.clearing.has(attempt)) {
       return;
     }
-    this.log.error({ uid, attempt }, "processes of a stopped job cannot be ended; trying again");
-    setTimeout(() => void this.onGone(uid, attempt), returnLimitMs);
+    this.clearing.add(attempt);
+    while (!(await this.options.cgroups.clear(attempt))) {
+      this.log.error({ uid, attempt }, "processes of a stopped job cannot be ended; trying again");
+      await delay(clearAgainMs);
+    }
+    this.clearing.delete(attempt);
+    await this.options.settle({ type: "attemptGone", uid, attempt });
   }
 
   private async start(uid: Uid, user: string, slot: Slot): Promise<void> {
@@ -268,22 +292,17 @@ export class Skylets implements ControlOwner {
     // The traits of the session before it must not be taken for those of the one that is being opened.
     slot.traits = null;
     slot.traits = await this.options.starts.start(uid, user, ready);
+    if (slot.ready === null) {
+      throw new SkyletNotStarted("the user's part ended right after its start", "passing");
+    }
   }
 
-  /** Waits a moment for a skylet that is alive, or that may have been when this agent began. */
+  /** Waits a while for a skylet that is alive. */
   private async cameBack(uid: Uid, slot: Slot): Promise<boolean> {
-    const mayReturn = this.mayReturn.delete(uid) && slot.lastPid === null;
-    const alive = slot.lastPid !== null && (await readProcess(slot.lastPid))?.uids[0] === uid;
-    if (slot.ready !== null || !(alive || mayReturn)) {
-      return slot.ready !== null;
+    const end = performance.now() + returnLimitMs;
+    while (slot.ready === null && performance.now() < end && (await skyletLives(uid, this.options.socketPath))) {
+      await delay(lookEveryMs);
     }
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, returnLimitMs);
-      slot.onReady.push(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
     return slot.ready !== null;
   }
 
@@ -309,7 +328,6 @@ export class Skylets implements ControlOwner {
     }
     this.log.info({ uid, user }, "the account has changed; its skylet is exchanged");
     slot.ready = null;
-    slot.lastPid = null;
     ready.retire();
     this.options.dispatch({ type: "skyletGone", uid });
     return false;
@@ -319,7 +337,9 @@ export class Skylets implements ControlOwner {
     const uid = peerUid(socket);
     const count = uid === null ? 0 : (this.greeting.get(uid) ?? 0);
     if (uid === null || !this.isExpected(uid) || count >= greetingPerUserMax) {
-      this.warn({ uid }, "refused a connection: no skylet of this user is expected");
+      if (uid !== null) {
+        this.warn({ uid }, "refused a connection: no skylet of this user is expected, or there are too many");
+      }
       socket.destroy();
       return;
     }
@@ -332,14 +352,26 @@ export class Skylets implements ControlOwner {
     if (hello === null) {
       this.warn({ uid }, "a connection of a user did not say what it is");
     } else if (hello.role === "control") {
-      // A skylet that goes away ends its side only; the rest is of no use to it then.
-      socket.on("end", () => socket.end());
-      SkyletControl.begin(uid, hello, socket, this);
+      this.beginControl(uid, hello, socket);
     } else if (hello.role === "stream") {
       await this.options.streams.carryStream(uid, hello.id, socket);
     } else {
       await this.options.streams.carryPayload(uid, hello.attempt, socket);
     }
+  }
+
+  private beginControl(uid: Uid, hello: ControlHello, socket: Socket): void {
+    const count = this.controls.get(uid) ?? 0;
+    if (count >= controlsPerUserMax) {
+      this.warn({ uid }, "refused a control connection: the user has too many");
+      socket.destroy();
+      return;
+    }
+    this.controls.set(uid, count + 1);
+    socket.on("close", () => countDown(this.controls, uid));
+    // A skylet that goes away ends its side only; the rest is of no use to it then.
+    socket.on("end", () => socket.end());
+    SkyletControl.begin(uid, hello, socket, this);
   }
 
   private isExpected(uid: Uid): boolean {
@@ -349,33 +381,13 @@ export class Skylets implements ControlOwner {
   private slot(uid: Uid): Slot {
     let slot = this.slots.get(uid);
     if (slot === undefined) {
-      slot = { ready: null, lastPid: null, starting: false, onReady: [], sending: Promise.resolve(), traits: null };
+      slot = { ready: null, starting: false, onReady: [], sending: Promise.resolve(), traits: null };
       this.slots.set(uid, slot);
     }
     return slot;
   }
 
-  /** A user must not be able to fill the log. */
-  private warn(fields: Record<string, string | number | null>, text: string): void {
-    const now = performance.now();
-    if (now - this.warned.since > 60_000) {
-      this.warned = { since: now, count: 0 };
-    }
-    this.warned.count += 1;
-    if (this.warned.count <= warningsPerMinute) {
-      this.log.warn(fields, text);
-    }
+  private warn(fields: UserFields & { uid: Uid }, text: string): void {
+    this.options.userLog.write("warn", fields.uid, fields, text);
   }
-}
-
-/** Whether somebody accepts connections there. */
-function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
 }

@@ -55,21 +55,19 @@ export function onSkyletReady(context: Context, uid: Uid, listed: SkyletAttempt[
       failAttempt(context, attempt, "Its runner has vanished without an exit code.");
     }
   }
-  for (const one of listed) {
-    if (state.attempts.has(one.attempt)) {
-      continue;
-    }
-    const fields = { attempt: one.attempt, uid, state: one.state };
-    if (one.state === "exited") {
-      effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: one.attempt } });
-    } else {
-      effects.push({
-        type: "log",
-        level: "error",
-        text: "A runner lives of which the ledger knows nothing; it is left alone.",
-        fields,
-      });
-    }
+  const strange = listed.filter((one) => !state.attempts.has(one.attempt));
+  for (const one of strange.filter((each) => each.state === "exited")) {
+    effects.push({ type: "sendSkylet", uid, message: { type: "forget", attempt: one.attempt } });
+  }
+  const living = strange.filter((one) => one.state !== "exited");
+  const first = living[0];
+  if (first !== undefined) {
+    effects.push({
+      type: "log",
+      level: "error",
+      text: "Runners live of which the ledger knows nothing; they are left alone.",
+      fields: { uid, count: living.length, attempt: first.attempt, state: first.state },
+    });
   }
   advanceAll(context, uid);
   retireIfIdle(context, uid);
