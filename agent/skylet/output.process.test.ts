@@ -147,7 +147,7 @@ echo "$SKYPILOT_TASK_ID"`;
   const run = `[ "$TEST_VAR" = "from bashrc" ] || exit 1
 [ "$(echo "$SKYPILOT_NODE_IPS" | wc -l)" = 2 ] || exit 2
 [ "$SKYPILOT_NODE_IPS" = "$SKY_NODE_IPS" ] || exit 3
-python3 -c 'import json, os; i = json.loads(os.environ["SKYPILOT_CLUSTER_INFO"]); assert i["cluster_name"] == "lab" and i["zone"] is None' || exit 4
+"${process.execPath}" -e 'const i = JSON.parse(process.env.SKYPILOT_CLUSTER_INFO); process.exit(i.cluster_name === "lab" && i.zone === null ? 0 : 1)' || exit 4
 echo "$SKYPILOT_NODE_RANK $SKYPILOT_NUM_NODES $SKYPILOT_NUM_GPUS_PER_NODE $SKYPILOT_INTERNAL_JOB_ID $SKYPILOT_USER"
 echo "[$CUDA_VISIBLE_DEVICES] $SKYPILOT_TASK_ID"`;
   const wanted = agent.wanted({
