@@ -19,7 +19,9 @@ import { until } from "../../test/help/until.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { Transport } from "../sdk/transport.ts";
 import { readRegistration, type RegisteredCluster } from "../local/registered.ts";
-import { type Ask, connectHead, type HeadConnection } from "./connect.ts";
+import { connectHead } from "./connect.ts";
+import type { HeadConnection } from "./head.ts";
+import type { Ask } from "./host-key.ts";
 
 let dir: string;
 let open: Sshd;

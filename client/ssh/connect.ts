@@ -9,22 +9,8 @@ import { hostname, networkInterfaces, userInfo } from "node:os";
 import type { Duplex } from "node:stream";
 import { SkyError } from "../../shared/errors.ts";
 import { type RegisteredCluster, requireFilledIn } from "../local/registered.ts";
+import type { HeadConnection } from "./head.ts";
 import type { Ask } from "./host-key.ts";
-
-export type { Ask } from "./host-key.ts";
-
-/** One authenticated way to the head. */
-export interface HeadConnection {
-  /**
-   * A new stream of raw bytes to the coordinator's API socket. Rejects with SkyError("ConnectionError"), or with
-   * "NotSupportedError" when the head's sshd leaves no way and trying again is no use.
-   */
-  openStream(): Promise<Duplex>;
-  /** For messages: `ssh alice@head:22`. */
-  readonly how: string;
-  /** Ends all streams. Idempotent. */
-  close(): void;
-}
 
 const localLimitMs = 10_000;
 

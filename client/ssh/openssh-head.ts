@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { Duplex } from "node:stream";
 import { messageOf, type SkyError } from "../../shared/errors.ts";
 import type { RegisteredCluster } from "../local/registered.ts";
-import type { HeadConnection } from "./connect.ts";
+import type { HeadConnection } from "./head.ts";
 import { noGate, notRunning, permissionDenied, type Place, placeText, unreachable, broken } from "./faults.ts";
 import { awaitMark, gateCommand, GateFailed, Tail } from "./gate-call.ts";
 import { gateSocketFailed } from "./gate.ts";

@@ -8,7 +8,7 @@ import type { Client, ClientChannel } from "ssh2";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { parseJumps } from "../local/jumps.ts";
 import type { RegisteredCluster } from "../local/registered.ts";
-import type { HeadConnection } from "./connect.ts";
+import type { HeadConnection } from "./head.ts";
 import { EarlySocket, reach } from "./dial.ts";
 import { broken, noWayToSocket, notRunning, type Place, placeText } from "./faults.ts";
 import { awaitMark, gateCommand, GateFailed, socketTestCommand, Tail } from "./gate-call.ts";
