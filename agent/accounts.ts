@@ -6,7 +6,7 @@
 import type { Uid } from "../shared/ids.ts";
 import { type Account, refusalOf } from "../shared/users-policy.ts";
 import type { AgentConfig } from "./config.ts";
-import { runTool } from "./spawn.ts";
+import { runTool, ToolFault } from "./spawn.ts";
 
 const lookupLimitMs = 10_000;
 const noLoginShells = new Set(["nologin", "false", "true", "sync", "halt", "shutdown"]);
@@ -29,6 +29,10 @@ export function parsePasswd(line: string): Omit<Account, "groups"> | null {
 /** The account with that name as this node's name service gives it; null when there is none. */
 async function findAccount(name: string): Promise<Account | null> {
   const found = await runTool("getent", ["passwd", "--", name], lookupLimitMs);
+  // 2: there is none. Anything else says nothing about the user.
+  if (found.code !== 0 && found.code !== 2) {
+    throw new ToolFault(`getent ended with exit code ${found.code}`, false);
+  }
   const account = found.code === 0 ? parsePasswd(found.stdout.split("\n")[0] ?? "") : null;
   if (account === null || account.name !== name) {
     return null;

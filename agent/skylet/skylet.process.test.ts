@@ -212,6 +212,48 @@ test("a home that cannot be used fails with machine, path, cause and way out, an
   expect(await processesOf(wanted.attempt, null)).toEqual([]);
 });
 
+test("a runner that is killed at its gate is told without a pid, and another one runs the job", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const first = await agent.prepare(wanted, { run: "exit 3" });
+  process.kill(first.pid, "SIGKILL");
+  const lost = await agent.state(wanted.attempt, "starting");
+  expect(lost.pid).toBeNull();
+  agent.send({ type: "start", wanted });
+  await until(() => agent.messages.some((each) => each.type === "prepared" && each.pid !== first.pid), "another one");
+  agent.send({ type: "go", attempt: wanted.attempt });
+  expect((await agent.state(wanted.attempt, "exited")).runExit).toBe(3);
+  expect(agent.messages.filter((each) => each.type === "failed")).toEqual([]);
+});
+
+test("a runner that its skylet left at the gate is told as lost by the next one", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const { pid } = await agent.prepare(wanted, { run: "true" });
+  // It cannot see its gate close while it is stopped, so the next skylet finds it alive.
+  process.kill(pid, "SIGSTOP");
+  await agent.killSkylet();
+  const { attempts } = await agent.start();
+  expect(attempts).toMatchObject([{ attempt: wanted.attempt, state: "starting", pid }]);
+  process.kill(pid, "SIGCONT");
+  await until(() => agent.last(wanted.attempt)?.pid === null, "the news");
+  expect(agent.last(wanted.attempt)?.state).toBe("starting");
+});
+
+test("scripts that cannot be had yet are waited for, until a stop", async () => {
+  await agent.start();
+  const wanted = agent.wanted();
+  const other = agent.wanted();
+  agent.send({ type: "start", wanted });
+  await until(() => agent.payloadCalls >= 3, "some tries");
+  await agent.prepare(wanted, { run: "true" });
+  agent.send({ type: "start", wanted: other });
+  const before = agent.payloadCalls;
+  await until(() => agent.payloadCalls >= before + 2, "some more tries");
+  await agent.stop(other.attempt, 0);
+  expect(agent.messages.some((each) => each.type === "failed" && each.attempt === wanted.attempt)).toBe(false);
+});
+
 test("an agent that is gone is dialled again; frames that are not understood close the connection", async () => {
   await agent.start();
   agent.control?.write('{"type":"go","attempt":"../../etc","extra":1}\n');

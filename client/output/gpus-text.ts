@@ -77,6 +77,10 @@ export function gpusText(result: NodesResult, wanted: string | null, limit: numb
   const parts = [heading, kinds.length === 0 ? "No GPUs." : formatTable(kindColumns, kinds, limit, colors)];
   parts.push("", formatTable(nodeColumns, nodeRows(result.nodes, wanted), limit, colors));
   const warnings = result.nodes.flatMap((node) => node.warnings.map((text) => `${node.name}: ${text}`));
+  if (result.unknown_attempts > 0) {
+    const [count, are] = result.unknown_attempts === 1 ? ["1 job", "is"] : [`${result.unknown_attempts} jobs`, "are"];
+    warnings.push(`${count} on the nodes ${are} unknown to the coordinator: left alone, with all that was granted.`);
+  }
   if (warnings.length > 0) {
     parts.push("", "Warnings:", ...warnings.slice(0, 20).map((text) => wrap(text, "  ", limit)));
   }

@@ -190,6 +190,9 @@ it("gpus list", () => {
     Warnings:
       n3: mixed"
   `);
+  expect(gpusText({ ...result, unknown_attempts: 2 }, null, 80, none)).toContain(
+    "  2 jobs on the nodes are unknown to the coordinator",
+  );
   expect(gpusText(result, "v100", 80, none)).not.toContain("n3  ");
   expect(gpusText(result, "H100", 80, none)).toContain("No H100 on this cluster.");
   expect(requestable(6)).toBe("1, 2, 4, 6");

@@ -60,6 +60,8 @@ export class StandInAgent {
   readonly streams = new Map<string, Received>();
   readonly attempts = new Set<string>();
   connections = 0;
+  /** Connections that asked for a payload. */
+  payloadCalls = 0;
   skylet: ChildProcess | null = null;
   control: Socket | null = null;
   #server: Server | null = null;
@@ -132,6 +134,7 @@ export class StandInAgent {
           }
         };
       } else if (hello.role === "payload") {
+        this.payloadCalls += 1;
         const payload = this.payloads.get(hello.attempt);
         onBytes = () => undefined;
         socket.end(payload === undefined ? "" : JSON.stringify(payload));
