@@ -330,9 +330,10 @@ export class Attempts {
         listener();
       }
     }
-    if (snapshot.state === "exited" && !attempt.mergeDone && attempt.spec.wanted.rank === 0) {
+    if (snapshot.state === "exited" && !attempt.mergeDone) {
       attempt.mergeDone = true;
-      void writeMergedLog(join(this.#options.home, attempt.spec.logDir), attempt.spec.wanted.addresses.length);
+      const { logDir, wanted } = attempt.spec;
+      void writeMergedLog(join(this.#options.home, logDir), wanted.rank, wanted.addresses.length);
     }
   }
 }

@@ -5,7 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
-import { link, mkdir, readdir, readFile, rmdir, unlink, writeFile } from "node:fs/promises";
+import { link, mkdir, readdir, readFile, rename, rmdir, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
@@ -23,6 +23,8 @@ const rankFileSchema = z.strictObject({
   runLog: z.string().regex(/^tasks\/[^/]+\.log$/),
   setupPrefix: z.string(),
   runPrefix: z.string(),
+  /** The rank's output is complete. */
+  ended: z.boolean().default(false),
 });
 export type RankFile = z.infer<typeof rankFileSchema>;
 
@@ -41,6 +43,7 @@ export function rankFileOf(wanted: WantedAttempt, pid: number): RankFile {
     runPrefix: wanted.singleNodeCluster
       ? `(${wanted.jobName ?? "task"}, pid=${pid})`
       : `(${wanted.nodeLabel}, rank=${wanted.rank}, pid=${pid}${place})`,
+    ended: false,
   };
 }
 
@@ -91,8 +94,17 @@ async function claim(folder: string, attempt: string): Promise<boolean> {
   }
 }
 
+/** Appears whole: streams may be looking for it. */
 export async function writeRankFile(folder: string, rank: number, file: RankFile): Promise<void> {
-  await writeFile(join(folder, `.rank-${rank}`), JSON.stringify(file));
+  const path = join(folder, `.rank-${rank}`);
+  const draft = `${path}.${randomBytes(8).toString("hex")}`;
+  try {
+    await writeFile(draft, JSON.stringify(file), { flag: "wx" });
+    await rename(draft, path);
+  } catch (error) {
+    await unlink(draft).catch(() => undefined);
+    throw error;
+  }
 }
 
 /** Null when there is none, or it was damaged; the file lies where the user can write. */

@@ -1,13 +1,14 @@
 /**
- * Writes `run.log`: the output of all ranks whose files this machine can see, every line with its rank's prefix. Made
- * once, at the end of rank 0, for people who look into their home; streams never read it. It must never hold a whole
- * file in memory, nor fail a job: a full home leaves no half file. Called by attempts.ts.
+ * Writes `run.log`: the output of all ranks whose files this machine can see, every line with its rank's prefix. Made at
+ * the end of rank 0 and again when the last of the ranks has ended, for people who look into their home; streams never
+ * read it. It must never hold a whole file in memory, nor fail a job: a full home leaves no half file. Called by
+ * attempts.ts.
  */
 import { createReadStream, createWriteStream } from "node:fs";
 import { rename, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
-import { readRankFile } from "./log-folder.ts";
+import { readRankFile, writeRankFile } from "./log-folder.ts";
 
 /** Bytes taken of each file. */
 const mergedBytesMax = 256 * 1024 * 1024;
@@ -53,10 +54,23 @@ async function* merged(folder: string, ranks: number): AsyncGenerator<Buffer> {
   }
 }
 
-/** Never throws. */
-export async function writeMergedLog(folder: string, ranks: number): Promise<void> {
-  const draft = join(folder, ".run.log.part");
+/** Notes that this rank has ended; true when no other one that is seen here is still to end. */
+async function isLast(folder: string, rank: number, ranks: number): Promise<boolean> {
+  const own = readRankFile(folder, rank);
+  if (own !== null) {
+    await writeRankFile(folder, rank, { ...own, ended: true });
+  }
+  const others = Array.from({ length: ranks }, (_, other) => (other === rank ? null : readRankFile(folder, other)));
+  return others.every((other) => other === null || other.ended);
+}
+
+/** To be called when the rank has ended. Never throws. */
+export async function writeMergedLog(folder: string, rank: number, ranks: number): Promise<void> {
+  const draft = join(folder, `.run.log.part-${rank}`);
   try {
+    if (!(await isLast(folder, rank, ranks)) && rank > 0) {
+      return;
+    }
     await pipeline(merged(folder, ranks), createWriteStream(draft));
     await rename(draft, join(folder, "run.log"));
   } catch {
