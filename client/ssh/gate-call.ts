@@ -18,9 +18,12 @@ export function gateCommand(gate: string, socket: string): string {
   return `${quoteWord(gate)} gate --socket ${quoteWord(socket)}`;
 }
 
-/** Exits 0 where the socket exists. Only to say what is wrong. */
+/** An exit code that no shell or forced command gives by itself. */
+export const noSuchSocket = 68;
+
+/** Exits with `noSuchSocket` where the socket does not exist. Only to say what is wrong. */
 export function socketTestCommand(socket: string): string {
-  return `test -S ${quoteWord(socket)}`;
+  return `test -S ${quoteWord(socket)} || exit ${noSuchSocket}`;
 }
 
 /** The end of what was written to stderr, for messages. */

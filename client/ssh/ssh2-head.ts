@@ -11,7 +11,7 @@ import type { RegisteredCluster } from "../local/registered.ts";
 import type { HeadConnection } from "./head.ts";
 import { EarlySocket, reach } from "./dial.ts";
 import { broken, noWayToSocket, notRunning, type Place, placeText } from "./faults.ts";
-import { awaitMark, gateCommand, GateFailed, socketTestCommand, Tail } from "./gate-call.ts";
+import { awaitMark, gateCommand, GateFailed, noSuchSocket, socketTestCommand, Tail } from "./gate-call.ts";
 import { gateSocketFailed } from "./gate.ts";
 import { connectClient, type Ssh2 } from "./handshake.ts";
 import type { Ask } from "./host-key.ts";
@@ -123,7 +123,7 @@ class Ssh2Head implements HeadConnection {
       channel.destroy();
       const code = error instanceof GateFailed ? error.code : null;
       const cause = stderr.lastLines() || messageOf(error);
-      if (code === gateSocketFailed || (await this.exitCode(socketTestCommand(socket))) === 1) {
+      if (code === gateSocketFailed || (await this.exitCode(socketTestCommand(socket))) === noSuchSocket) {
         throw notRunning(this.place, socket, code === gateSocketFailed ? cause : "there is no such socket");
       }
       throw noWayToSocket(this.place, gate, cause);
