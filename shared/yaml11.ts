@@ -47,9 +47,9 @@ export type YamlNode = YamlScalar | YamlList | YamlMapping;
 /** Characters. As large as the largest body of the API. */
 const yamlLengthMax = 20 * 1024 * 1024;
 /** Lexical pieces (words, separators, line ends); a block of text counts as one, however long it is. */
-const piecesMax = 500_000;
+const piecesMax = 100_000;
 /** Nodes in the tree, with those that aliases repeat. */
-const nodesMax = 200_000;
+const nodesMax = 50_000;
 const nestedTooDeeply = "the YAML is nested too deeply";
 
 /**

@@ -10,6 +10,7 @@ import { OpenAPIHono } from "@hono/zod-openapi";
 import type { Context } from "hono";
 import { apiBodyBytesMax, apiVersion, headers } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
+import type { Uid } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { accountOf, type Peer, requireJobUser } from "./identity.ts";
 import { errorForUser } from "./requests.ts";
@@ -115,6 +116,7 @@ async function bodyOf(
   route: Route,
   incoming: IncomingMessage,
   context: ApiContext,
+  uid: Uid,
 ): Promise<{ body: unknown } | RouteReply> {
   if (route.bodySchema === null) {
     return { body: null };
@@ -125,7 +127,8 @@ async function bodyOf(
   }
   let value: unknown;
   try {
-    value = JSON.parse(bytes.toString("utf8"));
+    const parse = (): unknown => JSON.parse(bytes.toString("utf8"));
+    value = bytes.length > smallBodyBytes ? await context.turns.run(uid, parse) : parse();
   } catch {
     return errorReply(new SkyError("ValueError", `${route.path}: the body is not JSON.`), 422);
   }
@@ -148,7 +151,7 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
   if (route.identity === "jobUser") {
     requireJobUser(account, context.config.users);
   }
-  const body = await bodyOf(route, c.env.incoming, context);
+  const body = await bodyOf(route, c.env.incoming, context, account.uid);
   if ("kind" in body) {
     return body;
   }

@@ -13,6 +13,7 @@ import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { LogTimes } from "./log-rank.ts";
 import type { WaitingNotices } from "./logs.ts";
+import type { Turns } from "./turns.ts";
 
 /** `account`: any account of the head machine. `jobUser`: an account whose jobs the users policy allows. */
 export type RouteIdentity = "account" | "jobUser";
@@ -30,6 +31,7 @@ export interface ApiContext {
   requests: RequestTable;
   notices: WaitingNotices;
   logTimes: LogTimes;
+  turns: Turns;
   log: Log;
 }
 

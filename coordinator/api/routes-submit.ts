@@ -131,7 +131,7 @@ async function submitTask(
   submission: Submission,
   requestId: RequestId,
 ): Promise<number | null> {
-  const task = taskOf(submission.taskText);
+  const task = await context.turns.run(account.uid, () => taskOf(submission.taskText));
   const takesSetup = submission.kind === "launch" && !submission.noSetup;
   const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
   const live = liveParts(context.parts);
@@ -236,9 +236,9 @@ export const submitRoutes: Route[] = [
     identity: "account",
     summary: "Checks a task without queueing it; answers at once: null, or 400 with the fault.",
     body: validateBodySchema,
-    handle: async ({ body }) => {
+    handle: async ({ context, account, body }) => {
       try {
-        taskOf(body.dag);
+        await context.turns.run(account.uid, () => taskOf(body.dag));
         return json(null);
       } catch (error) {
         if (!(error instanceof SkyError)) {

@@ -14,6 +14,7 @@ import { WaitingNotices } from "./logs.ts";
 import { RequestTable } from "./requests.ts";
 import { startApi } from "./server.ts";
 import { type TestCluster, rootAccount, startTestCluster } from "../../test/help/api-parts.ts";
+import { Turns } from "./turns.ts";
 
 const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
@@ -52,6 +53,7 @@ describe("routes", () => {
       requests,
       notices: new WaitingNotices(),
       logTimes,
+      turns: new Turns(),
       log,
     };
     const { app, declared } = buildApp(context, () => null);

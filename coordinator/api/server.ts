@@ -19,6 +19,7 @@ import { logTimes } from "./log-rank.ts";
 import { WaitingNotices } from "./logs.ts";
 import { RequestTable } from "./requests.ts";
 import type { ApiContext, BuildVersion } from "./route.ts";
+import { Turns } from "./turns.ts";
 
 /** A unix socket's path has 107 bytes at most; some are left for a temporary name. */
 const socketPathBytesMax = 100;
@@ -127,7 +128,8 @@ export async function startApi(
 ): Promise<{ close(): Promise<void> }> {
   await clearSocketPath(config.socket);
   const requests = new RequestTable(log);
-  const context: ApiContext = { parts, config, build, requests, notices: new WaitingNotices(), logTimes, log };
+  const notices = new WaitingNotices();
+  const context: ApiContext = { parts, config, build, requests, notices, logTimes, turns: new Turns(), log };
   const peers = new Peers();
   const { app } = buildApp(context, (incoming) => peers.of(incoming));
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
