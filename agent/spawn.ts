@@ -9,6 +9,12 @@ import type { Account } from "../shared/users-policy.ts";
 
 const fixedPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const fixedEnv = { PATH: fixedPath, LC_ALL: "C" };
+/**
+ * The agent may be spared by the kernel when memory runs out, or run with another priority; a user's session must not
+ * inherit either. Where the agent may not reset one of them, it stays. The arguments are the command that it becomes.
+ */
+const asAtBoot =
+  '{ echo 0 >/proc/self/oom_score_adj; renice -n 0 -p "$$"; } >/dev/null 2>&1; umask 022; exec "$0" "$@"';
 const outputBytesMax = 4 * 1024 * 1024;
 /** What a word of the one command line that a login shell reads may consist of: nothing that any shell treats specially. */
 const safeWord = /^[A-Za-z0-9_./@:+,-]+$/;
@@ -111,9 +117,8 @@ export function startSkylet(account: Account, command: SkyletCommand, direct: bo
     return watch(spawn("/bin/sh", words, { ...options, env: { ...env, LC_ALL: undefined } }));
   }
   const line = `/bin/sh ${words.join(" ")}`;
-  return watch(
-    spawn("sudo", ["-H", "su", "--login", account.name, "-c", line], { ...options, env: { PATH: fixedPath } }),
-  );
+  const login = ["sudo", "-H", "su", "--login", account.name, "-c", line];
+  return watch(spawn("/bin/sh", ["-c", asAtBoot, ...login], { ...options, env: { PATH: fixedPath } }));
 }
 
 function watch(child: ChildProcess): StartedSkylet {

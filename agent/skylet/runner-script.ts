@@ -114,8 +114,9 @@ export function userScript(plan: Pick<RunnerPlan, "folder" | "home">, environmen
     "builtin trap 'exit 143' TERM",
     `[ ! -e ${file(attemptFiles.stopped)} ] || builtin exit 143`,
     "builtin set +H",
-    `builtin . ${file(environment)}`,
     `command mkdir -p ${workdir} && builtin cd ${workdir} || builtin exit 1`,
+    // Last: a task may set PATH to anything.
+    `builtin . ${file(environment)}`,
   ];
   return `${preamble.join("; ")}\n${script}${script.endsWith("\n") ? "" : "\n"}`;
 }
