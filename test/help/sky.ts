@@ -14,9 +14,15 @@ export interface SkyOptions extends RunOptions {
   env?: Record<string, string>;
 }
 
-/** argv that runs a program as this user, as a login would but without a shell. */
+/** argv that runs a program as this user, as a login would but without a shell. A user without a name is a bare uid. */
 function asUser(user: TestUser, argv: readonly string[]): string[] {
-  const ids = ["--reuid", String(user.uid), "--regid", String(user.gid), "--init-groups"];
+  const ids = [
+    "--reuid",
+    String(user.uid),
+    "--regid",
+    String(user.gid),
+    user.name === "" ? "--clear-groups" : "--init-groups",
+  ];
   return ["setpriv", ...ids, "--", ...argv];
 }
 
