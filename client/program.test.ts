@@ -486,6 +486,16 @@ describe("the command line", () => {
     }
   });
 
+  it("no help is wider than 80 columns", async () => {
+    const program = (await sky([])).out;
+    const names = [...program.matchAll(/^ {2}([a-z]+) {2,}\S/gm)].map((match) => match[1] ?? "");
+    expect(names.length).toBeGreaterThan(10);
+    for (const words of [[], ...names.map((name) => [name]), ["gpus", "list"]]) {
+      const { out } = await sky([...words, "--help"]);
+      expect(out.split("\n").filter((line) => line.length > 80)).toEqual([]);
+    }
+  });
+
   it("mistyped words get a near match and exit 2", async () => {
     const command = await sky(["lanch"]);
     expect(command).toMatchObject({ code: 2, out: "" });

@@ -27,8 +27,8 @@ function jobId(text: string, before: number[] | undefined): number[] {
   return [...(before ?? []), integer(1)(text)];
 }
 
-function gather(text: string, before: string[]): string[] {
-  return [...before, text];
+function gather(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), text];
 }
 
 function outputOption(): Option {
@@ -50,7 +50,7 @@ function withTaskOptions(command: Command): Command {
   return command
     .option("-n, --name <name>", "the task's name")
     .option("-d, --detach-run", "return when the job is submitted; do not stream its output")
-    .option("--env <KEY=VALUE>", "set a variable of the job; KEY alone takes your own value (repeatable)", gather, [])
+    .option("--env <KEY=VALUE>", "set a variable of the job; KEY alone takes your own value (repeatable)", gather)
     .option("--env-file <file>", "variables of the job, a KEY=VALUE a line")
     .option("--num-nodes <count>", "how many nodes at once", integer(1))
     .addOption(new Option("--gpus <kind:count>", "accelerators per node, e.g. V100:4"))
@@ -62,9 +62,10 @@ function withTaskOptions(command: Command): Command {
     .showHelpAfterError("A command with options of its own goes after --, e.g. sky exec lab -- nvidia-smi -L");
 }
 
-/** `--accelerators` is `--gpus`. */
-function merged<Flags extends { gpus?: string; accelerators?: string }>(flags: Flags): Flags {
-  return flags.accelerators === undefined ? flags : { ...flags, gpus: flags.accelerators };
+/** `--accelerators` is `--gpus`; no `--env` is an empty list, which help need not show. */
+function merged<Flags extends { gpus?: string; accelerators?: string; env?: string[] }>(flags: Flags): Flags {
+  const all = { ...flags, env: flags.env ?? [] };
+  return all.accelerators === undefined ? all : { ...all, gpus: all.accelerators };
 }
 
 const registerLaunch: Register = (program, context, outcome) => {
@@ -81,7 +82,7 @@ const registerLaunch: Register = (program, context, outcome) => {
     .addHelpText(
       "after",
       examples(
-        "sky launch -c lab ''                       # initialize the cluster on this machine",
+        "sky launch -c lab ''           # initialize the cluster on this machine",
         "sky launch -c lab train.yaml",
         "sky launch -c lab --gpus V100:2 -- python train.py --epochs 3",
         "sky launch -c lab -d --env DATA=/data task.yaml",
@@ -146,7 +147,8 @@ const registerLogs: Register = (program, context, outcome) => {
       "after",
       `${examples("sky logs lab", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status")}
 
-Exit codes: 0 succeeded, 100 failed, 101 not finished, 102 no such job, 103 cancelled, 130 Ctrl-C.`,
+Exit codes: 0 succeeded, 100 failed, 101 not finished, 102 no such job,
+103 cancelled, 130 Ctrl-C.`,
     )
     .action(async (name: string, ids: number[] | undefined, flags) => {
       const { logs } = await import("./commands/logs.ts");
@@ -282,6 +284,8 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     .description("Run jobs, as yourself, on machines that your group shares.")
     .version(version, "-v, --version")
     .exitOverride()
+    // Arguments stand in each command's own help; here they would leave no room for what it does.
+    .configureHelp({ subcommandTerm: (command) => command.name() })
     .configureOutput({
       writeOut: (text) => screen.print(text.replace(/\n$/, "")),
       writeErr: (text) => screen.note(text.replace(/\n$/, "")),
