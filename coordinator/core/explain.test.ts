@@ -45,6 +45,16 @@ test.each<[string, Record<string, NodeWords>, JobWords, string]>([
   expect(reason(scenario, scenario.submit(words))).toBe(expected);
 });
 
+test("a start that a node tries again says what went wrong so far", () => {
+  const scenario = new Scenario({ n1: {} }).up();
+  const id = scenario.submit();
+  scenario.report("n1", [scenario.rank(id, "n1", { state: "starting", fault: "the login was late." })]);
+  expect(reason(scenario, id)).toBe("it is being tried again: the login was late.");
+  expect(scenario.job(id).record.phase).toBe("starting");
+  scenario.report("n1", [scenario.rank(id, "n1", { state: "running" })]);
+  expect(reason(scenario, id)).toBeNull();
+});
+
 test("nodes that are silent, refuse or were never seen are named as such", () => {
   const scenario = new Scenario({ n1: {}, n2: {}, n3: {} });
   const id = scenario.submit();
