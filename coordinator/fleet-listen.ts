@@ -3,7 +3,7 @@
  * a node's name and that node's own key, nothing else; every other method, key or name is refused in the same way. It
  * must never look at what an authenticated node says: that is fleet.ts, its only caller.
  */
-import { timingSafeEqual } from "node:crypto";
+import { randomInt, timingSafeEqual } from "node:crypto";
 import { readFile, stat } from "node:fs/promises";
 import { createServer, type Server as NetServer, type Socket } from "node:net";
 import type { Logger } from "pino";
@@ -111,12 +111,15 @@ class Gate {
   /** False: the socket was refused and is gone. */
   admit(socket: Socket): boolean {
     const address = socket.remoteAddress ?? "";
-    const count = this.waitingOf.get(address) ?? 0;
-    if (count >= waitingPerAddressMax || this.waiting.size >= waitingMax) {
+    if ((this.waitingOf.get(address) ?? 0) >= waitingPerAddressMax) {
+      this.dropOneOf(address);
+    }
+    if (this.waiting.size >= waitingMax) {
       this.warn({ address }, "too many connections that have not authenticated; refused one");
       socket.destroy();
       return false;
     }
+    const count = this.waitingOf.get(address) ?? 0;
     const place = `${address}|${socket.remotePort}`;
     this.sockets.add(socket);
     this.waiting.set(place, socket);
@@ -127,14 +130,7 @@ class Gate {
     }, authenticationLimitMs);
     const settle = (): void => {
       clearTimeout(timer);
-      if (this.waiting.delete(place)) {
-        const left = (this.waitingOf.get(address) ?? 1) - 1;
-        if (left > 0) {
-          this.waitingOf.set(address, left);
-        } else {
-          this.waitingOf.delete(address);
-        }
-      }
+      this.forget(place, address);
     };
     socket.once("authenticated", settle);
     socket.once("close", () => {
@@ -143,6 +139,34 @@ class Gate {
     });
     socket.setNoDelay(true);
     return true;
+  }
+
+  /**
+   * Makes room for a newcomer from this address. Any user's job on a node can hold connections from that node's address;
+   * if the newcomer were refused, the node's own agent would stay out for as long as the job likes. Which one goes is
+   * drawn, so that an agent that dials again and again gets through even while others dial faster.
+   */
+  private dropOneOf(address: string): void {
+    this.warn({ address }, "too many connections that have not authenticated; dropped one");
+    const own = [...this.waiting].filter(([place]) => place.startsWith(`${address}|`));
+    const [place, socket] = own[randomInt(Math.max(1, own.length))] ?? [];
+    if (place !== undefined && socket !== undefined) {
+      this.forget(place, address);
+      socket.destroy();
+    }
+  }
+
+  /** The connection has authenticated or is gone. */
+  private forget(place: string, address: string): void {
+    if (!this.waiting.delete(place)) {
+      return;
+    }
+    const left = (this.waitingOf.get(address) ?? 1) - 1;
+    if (left > 0) {
+      this.waitingOf.set(address, left);
+    } else {
+      this.waitingOf.delete(address);
+    }
   }
 
   /** A connection that has sent its SSH identification. */

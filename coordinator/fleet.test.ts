@@ -1,6 +1,6 @@
 /** Real ssh2 at both ends on loopback: who gets in, what is refused, and that bytes arrive whole. */
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect } from "node:net";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { finished } from "node:stream/promises";
@@ -320,4 +320,26 @@ it("survives garbage before authentication and limits silent connections of one 
   silent.forEach((socket) => socket.destroy());
   const a = await agent("n1");
   await until(() => a.ups === 1);
+});
+
+it("lets an agent in although a job on its machine holds every unauthenticated connection that there may be", async () => {
+  const hold = (): void => {
+    const socket = connect(fleet.port, "127.0.0.1");
+    socket.on("error", () => undefined);
+    // What is dropped is dialled again, as an attacker would.
+    socket.on("close", () => (held.delete(socket) && held.size > 0 ? hold() : undefined));
+    held.add(socket);
+  };
+  const held = new Set<Socket>();
+  cleanups.push(() => {
+    const all = [...held];
+    held.clear();
+    all.forEach((socket) => socket.destroy());
+  });
+  for (let count = 0; count < 80; count += 1) {
+    hold();
+  }
+  await until(() => held.size >= 64, "held connections");
+  const n1 = await agent("n1");
+  await until(() => n1.ups === 1, "the agent, before any of them is given up", 8_000);
 });
