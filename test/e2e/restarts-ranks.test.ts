@@ -1,13 +1,14 @@
 /**
  * Kills with SIGKILL while jobs of two ranks are submitted, start, run and end: each rank begins and ends exactly once,
- * and exit codes and both outputs arrive. A rank appends to a file of its own, so what ran can be counted.
+ * and exit codes and both outputs arrive. A rank appends to a file of its own, so what ran can be counted. Also output
+ * that is being followed meanwhile.
  */
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
 import { must } from "../help/run.ts";
-import { runAs, sky } from "../help/sky.ts";
+import { runAs, sky, startSky } from "../help/sky.ts";
 import { clusterName, jobLines, type Site, startSite, submit, tell, untilStatus } from "../help/site.ts";
 import { until } from "../help/until.ts";
 import { processesOf, type TestUser } from "../help/users.ts";
@@ -89,4 +90,15 @@ test.each(["coordinator", "agent:n2", "redis", "skylets"])("kill -9 of %s", asyn
   await until(() => ran(id) === "begin,end begin,end", "both ends while the part is down");
   await restart(part);
   await finished(id);
+});
+
+test.each(["coordinator", "agent:n1", "redis", "skylets"])("output is followed over a kill -9 of %s", async (part) => {
+  const counting = 'for i in $(seq 40); do echo "line $i"; sleep 0.1; done; exit 5';
+  const following = startSky(user, ["exec", "-c", clusterName, "--", counting], { limitMs: 90_000 });
+  await until(() => /line 5/.test(following.stdout()), "the first lines", 60_000);
+  await kill(part);
+  await restart(part);
+  const result = await following.ended;
+  expect(jobLines(result.stdout)).toEqual(Array.from({ length: 40 }, (_, index) => `line ${index + 1}`));
+  expect(result.code).toBe(100);
 });
