@@ -5,7 +5,7 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Logger } from "pino";
-import type { Hello, ToAgent } from "../shared/agent-wire.ts";
+import type { FromAgent, Hello, ToAgent } from "../shared/agent-wire.ts";
 import { assertNever, SkyError } from "../shared/errors.ts";
 import { Cgroups } from "./cgroup.ts";
 import type { AgentConfig } from "./config.ts";
@@ -132,7 +132,15 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const link: Link = new Link(
     config,
     keys,
-    linkOwner({ config, ledger, loop, skylets, version: installed.version, log }),
+    linkOwner({
+      sendCoordinator: (message) => link.send(message),
+      config,
+      ledger,
+      loop,
+      skylets,
+      version: installed.version,
+      log,
+    }),
     log,
   );
   await skylets.listen();
@@ -150,6 +158,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
 }
 
 interface LinkParts {
+  sendCoordinator(message: FromAgent): void;
   config: AgentConfig;
   ledger: Ledger;
   loop: AgentLoop;
@@ -179,6 +188,10 @@ function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
       case "openStream":
         if (state.link === "accepted") {
           skylets.openStream(message);
+        } else {
+          // Said at once: whoever waits for it asks again, and a moment later the answer may be another.
+          const error = `node ${config.node} takes no orders from this coordinator ${state.link === "refused" ? "until an admin confirms it" : "yet"}.`;
+          parts.sendCoordinator({ type: "streamFailed", id: message.id, error });
         }
         return;
       default:

@@ -16,7 +16,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { coordinatorConfigSchema } from "../../coordinator/config.ts";
 import type { CoreEvent } from "../../coordinator/core/state.ts";
 import { startFleet } from "../../coordinator/fleet.ts";
-import type { AttemptReport, Report, WantedAttempt } from "../../shared/agent-wire.ts";
+import type { LogRequest, AttemptReport, Report, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Payload } from "../../shared/job.ts";
 import { launch, must } from "../help/run.ts";
 import { until } from "../help/until.ts";
@@ -361,6 +361,11 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     stateId = "z".repeat(16);
     agent?.reconnect();
     await until(() => events.some((event) => event.type === "nodeRefused"), "the refusal");
+    const log: LogRequest = {
+      ...{ kind: "logs", attempt: one.attempt, logDir: null, rank: 0, follow: false },
+      ...{ setupOffset: 0, runOffset: 0, tailLines: null },
+    };
+    await expect(fleet.openLogStream("n1", alice.uid, alice.name, log)).rejects.toThrow("until an admin confirms it");
     want([], [one.attempt]);
     await new Ledger(join(dir, "state")).saveIdentity({ stateId, epoch: 0 });
     events.length = 0;
