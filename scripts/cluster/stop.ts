@@ -4,7 +4,7 @@
  * folder, such as an editor, and is safe to call twice. Called by dev-cluster.ts.
  */
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmdirSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { attemptIdSchema } from "../../shared/ids.ts";
 import { ClusterError, pathsOf } from "./layout.ts";
@@ -12,9 +12,13 @@ import { end, type Identity, identify, readPids } from "./processes.ts";
 
 const roundsMax = 20;
 
-/** Ids of every attempt that has a folder on one of the nodes. */
-function attemptIds(dir: string): Set<string> {
-  const found = new Set<string>();
+/**
+ * Every attempt that has a folder on one of the nodes, with the uids whose folders hold it. A user can make a folder of
+ * any name there, also that of another user's attempt on another cluster: it says something of the user's own processes
+ * only.
+ */
+function attemptOwners(dir: string): Map<string, Set<number>> {
+  const found = new Map<string, Set<number>>();
   const list = (path: string): string[] => {
     try {
       return readdirSync(path, { withFileTypes: true }).flatMap((entry) => (entry.isDirectory() ? [entry.name] : []));
@@ -27,7 +31,7 @@ function attemptIds(dir: string): Set<string> {
     for (const uid of list(join(nodesDir, node, "run"))) {
       for (const name of list(join(nodesDir, node, "run", uid))) {
         if (attemptIdSchema.safeParse(name).success) {
-          found.add(name);
+          found.set(name, (found.get(name) ?? new Set()).add(Number(uid)));
         }
       }
     }
@@ -44,20 +48,33 @@ function strings(file: string): string[] {
 }
 
 /** A skylet (or what starts it) names a node's folder in its arguments; a job carries its attempt's id. */
-function belongs(pid: number, dir: string, attempts: Set<string>): boolean {
+function belongs(pid: number, dir: string, attempts: Map<string, Set<number>>): boolean {
   const args = strings(`/proc/${pid}/cmdline`);
   const nodes = `${pathsOf(dir).nodesDir}/`;
   if (args.some((arg) => arg.includes(nodes)) && args.some((arg) => arg.includes("skylet"))) {
     return true;
   }
-  if (args.some((arg) => arg.includes(nodes) && [...attempts].some((id) => arg.includes(id)))) {
+  if (args.some((arg) => arg.includes(nodes) && [...attempts.keys()].some((id) => arg.includes(id)))) {
     return true;
   }
-  return strings(`/proc/${pid}/environ`).some((entry) => attempts.has(entry.slice(entry.indexOf("=") + 1)));
+  const owner = ownerOf(pid);
+  return strings(`/proc/${pid}/environ`).some((entry) => {
+    const owners = attempts.get(entry.slice(entry.indexOf("=") + 1));
+    return owner !== null && owners?.has(owner) === true;
+  });
+}
+
+/** The uid of a process; null when it is gone. */
+function ownerOf(pid: number): number | null {
+  try {
+    return statSync(`/proc/${pid}`).uid;
+  } catch {
+    return null;
+  }
 }
 
 function members(dir: string): Identity[] {
-  const attempts = attemptIds(dir);
+  const attempts = attemptOwners(dir);
   const found: Identity[] = [];
   for (const name of readdirSync("/proc")) {
     const pid = /^[0-9]+$/.test(name) ? Number(name) : 0;
