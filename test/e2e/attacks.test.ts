@@ -281,6 +281,7 @@ test("held connections, half requests and heavy tasks of one user keep nobody el
 test("the end of the cluster ends no process that a user has only pretended to be part of it", async () => {
   const { runtimeDir } = nodePathsOf(site.cluster.dir, "n1");
   const elsewhere = "zzzzzzzz-99";
+  await skyOk(bob, ["exec", clusterName, "--", "true"]);
   // As a job of hers on another cluster of this machine.
   const other = runAs(alice, ["sleep", "8"], { env: { SKY_ONPREM_ATTEMPT: elsewhere } });
   await runAs(bob, ["mkdir", join(runtimeDir, String(bob.uid), elsewhere)]);
