@@ -192,4 +192,16 @@ describe("a full disk", () => {
     expect(plain(result.stdout)).toMatch(/Job submitted, ID: \d+/);
     expect(plain(result.stderr)).toContain(`Cannot write ${owner.home}/.sky/onprem/state.json: ENOSPC`);
   });
+
+  test("in the home of one's own machine: down ends the jobs, and says what could not be forgotten", async () => {
+    await must(["rm", `${owner.home}/filler`]);
+    const id = await submit(owner, ["--", "sleep 1000"]);
+    await untilStatus(owner, id, "RUNNING");
+    await run(["dd", "if=/dev/zero", `of=${owner.home}/filler`, "bs=64k"]);
+    const result = await sky(owner, ["down", clusterName, "-y"], { limitMs: 90_000 });
+    expect(result.code, result.stdout).toBe(1);
+    expect(plain(result.stderr)).toContain(`Cannot write ${owner.home}/.sky/onprem/state.json: ENOSPC`);
+    expect(plain(result.stderr)).toContain(`Cluster ${clusterName} still counts as initialized on this machine.`);
+    await untilStatus(owner, id, "CANCELLED");
+  });
 });
