@@ -4,7 +4,7 @@
  * a foreign one is never written into. All ranks of one attempt share one folder. Called by attempts.ts and output.ts.
  */
 import { randomBytes } from "node:crypto";
-import { existsSync, readFileSync } from "node:fs";
+import { closeSync, constants, existsSync, fstatSync, openSync, readFileSync } from "node:fs";
 import { link, mkdir, readdir, readFile, rename, rmdir, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as z from "zod";
@@ -13,6 +13,7 @@ import { SkyError } from "../../shared/errors.ts";
 
 const marker = ".attempt";
 const suffixesMax = 1000;
+const rankFileBytesMax = 65_536;
 
 /** What a rank leaves beside its logs, so that they can be read after its attempt was forgotten. */
 const rankFileSchema = z.strictObject({
@@ -107,10 +108,24 @@ export async function writeRankFile(folder: string, rank: number, file: RankFile
   }
 }
 
+/** A file's text, at once: a fifo or a device in its place would hold up the skylet, or never end. */
+function readPlainFile(path: string): string {
+  const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const facts = fstatSync(fd);
+    if (!facts.isFile() || facts.size > rankFileBytesMax) {
+      throw new Error(`${path} is not what was written there`);
+    }
+    return readFileSync(fd, "utf8");
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Null when there is none, or it was damaged; the file lies where the user can write. */
 export function readRankFile(folder: string, rank: number): RankFile | null {
   try {
-    return rankFileSchema.parse(JSON.parse(readFileSync(join(folder, `.rank-${rank}`), "utf8")));
+    return rankFileSchema.parse(JSON.parse(readPlainFile(join(folder, `.rank-${rank}`))));
   } catch {
     return null;
   }

@@ -303,3 +303,29 @@ test("traps in a home catch nobody but its owner", async () => {
     canary.remove();
   }
 });
+
+test("logs that their owner has replaced show nothing that is not the owner's, and hold up nobody", async () => {
+  const canary = makeCanary();
+  try {
+    const traps = (log: string): string[] => [
+      `ln -sf ${canary.file} ${log}/tasks/run.log`,
+      `rm -f ${log}/tasks/run.log; mkfifo ${log}/tasks/run.log`,
+      `rm -f ${log}/.rank-0; mkfifo ${log}/.rank-0`,
+      `rm -rf ${log}; ln -s ${canary.dir} ${log}`,
+    ];
+    for (const [index] of traps("").entries()) {
+      const id = await submit(bob, ["--", "echo mine"]);
+      await untilStatus(bob, id, "SUCCEEDED");
+      const folder = readdirSync(join(bob.home, "sky_logs")).find((name) => name.startsWith(`${id}-`)) ?? "";
+      const trap = traps(`~/sky_logs/${folder}`)[index] ?? "";
+      await runAs(bob, ["bash", "-c", trap]);
+      const seen = await sky(bob, ["logs", clusterName, String(id), "--no-follow"], { limitMs: 30_000 });
+      expect(seen.stdout + seen.stderr, trap).not.toContain("root's own");
+    }
+    await aliceWorks();
+    const works = await sky(bob, ["exec", clusterName, "--", "echo bob-again"]);
+    expect(works.stdout + works.stderr).toContain("bob-again");
+  } finally {
+    canary.remove();
+  }
+});
