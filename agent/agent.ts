@@ -100,11 +100,12 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     entries: contents.entries,
   });
   const userLog = new UserLog(log);
+  const sendCoordinator = (message: FromAgent): void => link.send(message);
   const loop: AgentLoop = new AgentLoop(state, {
     ledger,
     ensureSkylet: (uid, user) => skylets.ensure(uid, user),
     sendSkylet: (uid, message) => skylets.send(uid, message),
-    sendCoordinator: (message) => link.send(message),
+    sendCoordinator,
     log,
     userLog,
   });
@@ -113,7 +114,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
       entry: (attempt) => state.attempts.get(attempt)?.entry,
       openStream: (id) => link.openStream(id),
       openPayload: (attempt) => link.openPayload(attempt),
-      streamFailed: (id, error) => link.send({ type: "streamFailed", id, error }),
+      streamFailed: (id, error) => sendCoordinator({ type: "streamFailed", id, error }),
     },
     userLog,
   );
@@ -129,20 +130,8 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     entry: (attempt) => state.attempts.get(attempt)?.entry,
     hasAttempts: (uid) => [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid),
   });
-  const link: Link = new Link(
-    config,
-    keys,
-    linkOwner({
-      sendCoordinator: (message) => link.send(message),
-      config,
-      ledger,
-      loop,
-      skylets,
-      version: installed.version,
-      log,
-    }),
-    log,
-  );
+  const owner = linkOwner({ sendCoordinator, config, ledger, loop, skylets, version: installed.version, log });
+  const link: Link = new Link(config, keys, owner, log);
   await skylets.listen();
   loop.dispatch({ type: "resumed" });
   link.start();

@@ -119,14 +119,17 @@ class Link implements RedisLink {
     }
   }
 
-  #unlessLost<T>(work: Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      this.#working.add(reject);
-      const done = (): void => {
-        this.#working.delete(reject);
-      };
-      work.then(resolve, reject).then(done, done);
+  async #unlessLost<T>(work: Promise<T>): Promise<T> {
+    let end: (cause: StoreUnavailable) => void = () => {};
+    const lost = new Promise<never>((_, reject) => {
+      end = reject;
     });
+    this.#working.add(end);
+    try {
+      return await Promise.race([work, lost]);
+    } finally {
+      this.#working.delete(end);
+    }
   }
 
   close(): void {
