@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import type { FromAgent, Hello, ToAgent } from "../shared/agent-wire.ts";
 import { assertNever, SkyError } from "../shared/errors.ts";
 import { Cgroups } from "./cgroup.ts";
+import { Clearing } from "./clearing.ts";
 import type { AgentConfig } from "./config.ts";
 import { initialAgentState } from "./core/reduce.ts";
 import type { AgentState, LedgerEntry } from "./core/state.ts";
@@ -105,10 +106,12 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     ledger,
     ensureSkylet: (uid, user) => skylets.ensure(uid, user),
     sendSkylet: (uid, message) => skylets.send(uid, message),
+    clearAttempt: (uid, attempt) => clearing.overdue(uid, attempt),
     sendCoordinator,
     log,
     userLog,
   });
+  const clearing = new Clearing(cgroups, log, (event) => loop.settle(event));
   const streams = new SkyletStreams(
     {
       entry: (attempt) => state.attempts.get(attempt)?.entry,
@@ -123,6 +126,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     starts: new SkyletStarts(config, installed),
     streams,
     cgroups,
+    clearing,
     log,
     userLog,
     dispatch: (event) => loop.dispatch(event),

@@ -52,6 +52,7 @@ function makeLoop(): AgentLoop {
     ensureSkylet: (uid) => void acts.push(`ensure ${uid}`),
     sendSkylet: (uid, message) => void acts.push(`${message.type} ${uid}`),
     sendCoordinator: (message) => void sent.push(message),
+    clearAttempt: () => undefined,
     log: pino({ level: "silent" }),
     userLog: new UserLog(pino({ level: "silent" })),
   });

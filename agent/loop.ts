@@ -26,6 +26,8 @@ export interface LoopPorts {
   ensureSkylet(uid: Uid, user: string): void;
   sendSkylet(uid: Uid, message: ToSkylet): void;
   sendCoordinator(message: FromAgent): void;
+  /** Ends what is left of the attempt without its skylet, where that is possible; `attemptGone` follows. */
+  clearAttempt(uid: Uid, attempt: AttemptId): void;
   log: Logger;
   userLog: UserLog;
 }
@@ -120,6 +122,8 @@ export class AgentLoop {
       case "refuse":
         this.ports.log.error({ reason: effect.reason }, "the coordinator is not accepted");
         return this.ports.sendCoordinator({ type: "refused", reason: effect.reason, stateId: effect.stateId });
+      case "clearLater":
+        return this.clearLater(effect);
       case "retryLater":
         return this.retryLater(effect.uid);
       case "log":
@@ -171,6 +175,14 @@ export class AgentLoop {
       );
       setTimeout(() => void this.saveIdentity(identity), ledgerRetryMs);
     }
+  }
+
+  private clearLater({ uid, attempt, seconds }: Extract<AgentEffect, { type: "clearLater" }>): void {
+    setTimeout(() => {
+      if (this.state.attempts.has(attempt)) {
+        this.ports.clearAttempt(uid, attempt);
+      }
+    }, seconds * 1000).unref();
   }
 
   private retryLater(uid: Uid): void {

@@ -13,6 +13,7 @@ import { messageOf, SkyError } from "../shared/errors.ts";
 import type { AttemptId, Uid } from "../shared/ids.ts";
 import type { FromSkylet, ToSkylet } from "../shared/skylet-wire.ts";
 import { AccountRefused, sessionTraits } from "./accounts.ts";
+import type { Clearing } from "./clearing.ts";
 import type { Cgroups } from "./cgroup.ts";
 import type { AgentEvent, LedgerEntry } from "./core/state.ts";
 import { isAnswered } from "./folders.ts";
@@ -33,13 +34,13 @@ const controlsPerUserMax = 4;
  */
 const returnLimitMs = 10_000;
 const lookEveryMs = 50;
-const clearAgainMs = 2_000;
 
 export interface SkyletsOptions {
   socketPath: string;
   starts: SkyletStarts;
   streams: SkyletStreams;
   cgroups: Cgroups;
+  clearing: Clearing;
   log: Logger;
   userLog: UserLog;
   dispatch(event: AgentEvent): void;
@@ -70,8 +71,6 @@ export class Skylets implements ControlOwner {
   private readonly greeting = new Map<Uid, number>();
   private readonly controls = new Map<Uid, number>();
   private readonly sockets = new Set<Socket>();
-  /** Attempts whose processes are being ended and looked for. */
-  private readonly clearing = new Set<AttemptId>();
   private server: Server | null = null;
 
   constructor(options: SkyletsOptions) {
@@ -205,7 +204,7 @@ export class Skylets implements ControlOwner {
         return this.options.settle({ type: "runnerChanged", uid, attempt: frame.attempt });
       case "gone":
         // May take seconds; what the skylet says of other attempts does not wait for it.
-        void this.onGone(uid, attempt);
+        void this.options.clearing.gone(uid, attempt);
         return undefined;
     }
   }
@@ -267,20 +266,6 @@ export class Skylets implements ControlOwner {
       attempt,
       error: `The job was not started: ${fault}. Launch it again.`,
     });
-  }
-
-  /** One look at a time for each attempt, however often its skylet says that it is gone. */
-  private async onGone(uid: Uid, attempt: AttemptId): Promise<void> {
-    if (this.clearing.has(attempt)) {
-      return;
-    }
-    this.clearing.add(attempt);
-    while (!(await this.options.cgroups.clear(attempt))) {
-      this.log.error({ uid, attempt }, "processes of a stopped job cannot be ended; trying again");
-      await delay(clearAgainMs);
-    }
-    this.clearing.delete(attempt);
-    await this.options.settle({ type: "attemptGone", uid, attempt });
   }
 
   private async start(uid: Uid, user: string, slot: Slot): Promise<void> {

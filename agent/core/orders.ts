@@ -7,6 +7,9 @@ import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Uid } from "../../shared/ids.ts";
 import { advance, type Context, failAttempt, newAttempt, newEntry, retireIfIdle, skyletOf } from "./attempts.ts";
 
+/** How long after its grace time a stopped attempt may still be there before the agent does the user's part. */
+const clearAfterSeconds = 15;
+
 export function onWelcomed(context: Context, stateId: string, epoch: number): void {
   const { state, effects } = context;
   if (state.link === "down") {
@@ -74,6 +77,10 @@ export function onDesired(context: Context, desired: Desired): void {
     // No skylet has ever been asked to start it, in this life of the agent or an earlier one.
     attempt.gone ||= attempt.fresh && !attempt.sent.start;
     advance(context, attempt);
+    if (state.attempts.has(id)) {
+      const { uid, graceSeconds } = attempt.entry.wanted;
+      context.effects.push({ type: "clearLater", uid, attempt: id, seconds: graceSeconds + clearAfterSeconds });
+    }
   }
 }
 

@@ -123,7 +123,7 @@ test("only what is named as ended is stopped; it is forgotten when nothing of it
   const hand = new Hand().join().run();
   expect(hand.desire(2, [])).toEqual([]);
   expect(hand.reported()).toEqual([`${attempt} running`]);
-  expect(hand.desire(3, [], [attempt])).toEqual(["stop"]);
+  expect(hand.desire(3, [], [attempt])).toEqual(["stop", "clearLater"]);
   expect(hand.reported()).toEqual([`${attempt} running`]);
   expect(hand.give({ type: "attemptGone", uid: 1001, attempt })).toEqual(["dropLedger", "forget"]);
   expect(hand.reported()).toEqual([]);
@@ -276,7 +276,10 @@ test("devices that another attempt still holds are waited for", () => {
   hand.desire(2, [wanted(), wanted({ attempt: "noncenon-2", grant }), wanted({ attempt: "noncenon-3", grant })]);
   const started = hand.done.filter((effect) => effect.type === "sendSkylet" && effect.message.type === "start");
   expect(started).toHaveLength(2);
-  expect(hand.desire(3, [wanted(), wanted({ attempt: "noncenon-3", grant })], ["noncenon-2"])).toEqual(["stop"]);
+  expect(hand.desire(3, [wanted(), wanted({ attempt: "noncenon-3", grant })], ["noncenon-2"])).toEqual([
+    "stop",
+    "clearLater",
+  ]);
   expect(hand.give({ type: "attemptGone", uid: 1001, attempt: "noncenon-2" })).toEqual([
     "dropLedger",
     "forget",

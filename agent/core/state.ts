@@ -117,6 +117,11 @@ export type AgentEffect =
   | { type: "ensureSkylet"; uid: Uid; user: string }
   /** The skylet could not be started but is still needed: dispatch `retryDue` after a while. One per user at a time is enough. */
   | { type: "retryLater"; uid: Uid }
+  /**
+   * The attempt has ended: if it is still there after this time, its skylet does not do its part; end its processes
+   * without it where a cgroup tells which they are, then dispatch `attemptGone`.
+   */
+  | { type: "clearLater"; uid: Uid; attempt: AttemptId; seconds: number }
   | { type: "sendSkylet"; uid: Uid; message: ToSkylet }
   | { type: "sendReport"; report: Report }
   | { type: "refuse"; reason: string; stateId: string | null }

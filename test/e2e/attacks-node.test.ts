@@ -329,3 +329,22 @@ test("logs that their owner has replaced show nothing that is not the owner's, a
     canary.remove();
   }
 });
+
+test("a user whose skylet cannot start any more keeps no devices of a cancelled job", async () => {
+  const id = await submit(bob, ["--gpus", "V100:4", "--", "sleep 10000"]);
+  await untilStatus(bob, id, "RUNNING");
+  const sleeps = (): number[] =>
+    processesOf(bob.uid).filter((pid) => readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith("sleep"));
+  const before = sleeps();
+  expect(before.length).toBeGreaterThan(0);
+  await runAs(bob, ["bash", "--norc", "-c", "mv ~/.profile ~/.profile.was; echo 'exit 1' > ~/.profile"]);
+  for (const pid of processesOf(bob.uid)) {
+    if (readFileSync(`/proc/${pid}/cmdline`, "utf8").includes("skylet.mjs")) {
+      process.kill(pid, "SIGKILL");
+    }
+  }
+  await sky(bob, ["cancel", clusterName, String(id), "-y"]);
+  const next = await submit(alice, ["--gpus", "V100:4", "--", "echo mine now"]);
+  await untilStatus(alice, next, "SUCCEEDED", 60_000);
+  await runAs(bob, ["bash", "--norc", "-c", "mv -f ~/.profile.was ~/.profile"]);
+});
