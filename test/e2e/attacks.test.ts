@@ -79,7 +79,7 @@ test("keys and headers that name somebody else change nobody", async () => {
   expect(done.map((one) => one.status)).toEqual(done.map(() => 200));
   expect(JSON.parse(done.at(-1)?.body ?? "")).toMatchObject({ uid: bob.uid, user: bob.name });
   const rows = await queueOf(bob);
-  expect([...rows.keys()].sort()).toEqual([1, 2, 3]);
+  expect([...rows.keys()].sort((a, b) => a - b)).toEqual([1, 2, 3]);
   for (const id of rows.keys()) {
     await untilStatus(bob, id, "SUCCEEDED");
   }
