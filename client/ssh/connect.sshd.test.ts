@@ -4,7 +4,7 @@
  * program is found through a folder of the test's own, whose config keeps known_hosts out of the caller's home.
  */
 import { createHash, randomBytes } from "node:crypto";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server } from "node:net";
 import { tmpdir, userInfo } from "node:os";
@@ -107,11 +107,15 @@ afterAll(async () => {
   for (const connection of connections) {
     connection.close();
   }
+  // Pins live in files for the ssh program; those that failed to connect have closed theirs themselves.
+  expect(readdirSync(tmpdir()).filter((name) => name.startsWith("sky-pin-") && !pinsBefore.has(name))).toEqual([]);
   coordinator.close();
   await open.stop();
   await closed.stop();
   rmSync(dir, { recursive: true, force: true });
 });
+
+const pinsBefore = new Set(readdirSync(tmpdir()));
 
 beforeEach(() => rmSync(knownHosts, { force: true }));
 

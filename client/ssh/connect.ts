@@ -23,7 +23,12 @@ export async function connectHead(cluster: RegisteredCluster, ask: Ask): Promise
   if (cluster.transport === "openssh") {
     const { OpenSshHead } = await import("./openssh-head.ts");
     const head = new OpenSshHead(cluster, ask);
-    await head.connect();
+    try {
+      await head.connect();
+    } catch (error) {
+      head.close();
+      throw error;
+    }
     return head;
   }
   const { connectBySsh2 } = await import("./ssh2-head.ts");

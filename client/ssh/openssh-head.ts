@@ -104,11 +104,16 @@ export class OpenSshHead implements HeadConnection {
     for (const child of this.children) {
       child.kill();
     }
+    this.removePin();
+  }
+
+  private readonly removePin = (): void => {
     if (this.pinFolder !== null) {
       rmSync(this.pinFolder, { recursive: true, force: true });
       this.pinFolder = null;
+      process.off("exit", this.removePin);
     }
-  }
+  };
 
   private args(): string[] {
     const { cluster } = this;
@@ -143,7 +148,11 @@ export class OpenSshHead implements HeadConnection {
   }
 
   private pinFile(hostKey: string): string {
-    this.pinFolder ??= mkdtempSync(join(tmpdir(), "sky-pin-"));
+    if (this.pinFolder === null) {
+      this.pinFolder = mkdtempSync(join(tmpdir(), "sky-pin-"));
+      // Also when the program is ended in the middle.
+      process.once("exit", this.removePin);
+    }
     const file = join(this.pinFolder, "known_hosts");
     writeFileSync(file, `${pinnedName} ${hostKey}\n`, { mode: 0o600 });
     return file;
