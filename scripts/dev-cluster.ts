@@ -13,6 +13,9 @@ import { gone, identify, isAlive, readPids, signal } from "./cluster/processes.t
 import { checkDir, notReady, partsOf, start, startPart } from "./cluster/start.ts";
 import { removeEmpty, stop } from "./cluster/stop.ts";
 
+// What a cluster's folder must be open to does not depend on the umask of whoever makes it.
+process.umask(0o022);
+
 const usage = `usage:
   dev-cluster start --dir DIR [--nodes N] [--accelerators 'V100:4,V100:4,-'] [--name NAME] [--single-user] [--allow-root]
                     [--ssh-port PORT] [--ssh-user USER] [--ssh-key FILE] [--json]

@@ -106,7 +106,7 @@ export function launch(dir: string, part: string, argv: string[], env: Record<st
   if (command === undefined) {
     throw new Error("launch: empty argv");
   }
-  const log = openSync(join(pathsOf(dir).logDir, `${part.replace(":", "-")}.log`), "a", 0o644);
+  const log = openSync(join(pathsOf(dir).logDir, `${part.replace(":", "-")}.log`), "a", 0o600);
   try {
     const child = spawn(command, args, { detached: true, stdio: ["ignore", log, log], cwd: "/", env });
     child.on("error", () => {

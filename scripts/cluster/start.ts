@@ -4,7 +4,16 @@
  * Called by dev-cluster.ts.
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  lstatSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { cpus, totalmem } from "node:os";
@@ -55,15 +64,30 @@ export function checkDir(dir: string): void {
       `--dir must be an absolute path of at most ${dirBytesMax} bytes (unix sockets lie in it), not '${dir}'.`,
     );
   }
+  if (isRoot) {
+    checkPlace(dir);
+  }
   mkdirSync(dir, { recursive: true, mode: 0o755 });
+  if (isRoot) {
+    // Once more: the umask counts for what was just made.
+    checkPlace(dir);
+  }
   if (readCluster(dir) === null && readdirSync(dir).some((name) => name !== "lock")) {
     throw new ClusterError(`${dir} is not empty and holds no cluster. Name another folder with --dir.`);
   }
-  if (!isRoot) {
-    return;
-  }
+}
+
+/** Every part of the path that exists must be a folder of root's that users can pass and cannot change; asked before anything is made there. */
+function checkPlace(dir: string): void {
   for (let path = dir; ; path = dirname(path)) {
-    const { mode, uid } = statSync(path);
+    const facts = lstatSync(path, { throwIfNoEntry: false });
+    if (facts === undefined) {
+      continue;
+    }
+    const { mode, uid } = facts;
+    if (!facts.isDirectory()) {
+      throw new ClusterError(`${path} is not a folder but a link or a file. Name the folder itself with --dir.`);
+    }
     if ((mode & 0o001) === 0) {
       throw new ClusterError(
         `users cannot reach ${dir}: ${path} is closed to others (mode ${(mode & 0o777).toString(8)}). Choose a folder below /var/lib, /srv or /tmp.`,
