@@ -206,7 +206,8 @@ export class Attempts {
       running.killAt = Math.min(running.killAt, killAt);
       return;
     }
-    const order: StopOrder = { attempt: id, runner: null, killAt, onStuck: (text) => this.#reportStuck(id, text) };
+    const folder = this.#folder(id);
+    const order: StopOrder = { folder, runner: null, killAt, onStuck: (text) => this.#reportStuck(id, text) };
     this.#stops.set(id, order);
     const starting = this.#starting.get(id);
     if (starting !== undefined) {

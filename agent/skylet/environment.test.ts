@@ -118,9 +118,10 @@ test("setup names no device; a share of a device counts as one; vendors have nam
 
 test("the runner inherits the login, not the skylet", () => {
   const own = { PATH: "/bin", NODE_EXTRA_CA_CERTS: "/etc/site.pem", NODE_CHANNEL_FD: "3", SKY_ONPREM_X: "1" };
-  expect(runnerEnvironment(own, "abcd1234-1")).toEqual({
+  expect(runnerEnvironment(own, "abcd1234-1", "/run/x/1001/abcd1234-1")).toEqual({
     PATH: "/bin",
     NODE_EXTRA_CA_CERTS: "/etc/site.pem",
     SKY_ONPREM_ATTEMPT: "abcd1234-1",
+    SKY_ONPREM_FOLDER: "/run/x/1001/abcd1234-1",
   });
 });

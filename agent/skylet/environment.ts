@@ -13,8 +13,13 @@ export interface JobVariables {
   set: Record<string, string>;
 }
 
-/** Present in the environment of every process of an attempt; a stop finds stray processes by it. */
-export const attemptVariable = "SKY_ONPREM_ATTEMPT";
+/** Names the attempt in the environment of each of its processes. */
+const attemptVariable = "SKY_ONPREM_ATTEMPT";
+/**
+ * The attempt's folder, by which a stop finds stray processes: unlike the attempt's id it tells the ranks of one attempt
+ * apart where several nodes are one machine. A task cannot set it.
+ */
+export const folderVariable = "SKY_ONPREM_FOLDER";
 
 const visibleDevices = [
   "CUDA_VISIBLE_DEVICES",
@@ -24,7 +29,7 @@ const visibleDevices = [
 ] as const;
 
 /** bash refuses to assign these; a task that names them gets bash's own values. */
-const readonlyInBash = new Set(["BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"]);
+const notExported = new Set([folderVariable, "BASHOPTS", "BASH_VERSINFO", "EUID", "PPID", "SHELLOPTS", "UID"]);
 
 function padded(value: number, width: number): string {
   return String(value).padStart(width, "0");
@@ -129,7 +134,7 @@ export function environmentFile(variables: JobVariables): string {
   const unset = variables.unset.filter((name) => variables.set[name] === undefined);
   const lines = unset.length === 0 ? [] : [`builtin unset ${unset.join(" ")}`];
   for (const [name, value] of Object.entries(variables.set)) {
-    if (!readonlyInBash.has(name)) {
+    if (!notExported.has(name)) {
       lines.push(`builtin export ${name}=${shellQuoted(value, `The value of '${name}' in the task's envs`)}`);
     }
   }
@@ -137,9 +142,9 @@ export function environmentFile(variables: JobVariables): string {
 }
 
 /** The environment in which a runner starts: the skylet's, which is the login's, less what is the skylet's own. */
-export function runnerEnvironment(own: NodeJS.ProcessEnv, attempt: string): NodeJS.ProcessEnv {
+export function runnerEnvironment(own: NodeJS.ProcessEnv, attempt: string, folder: string): NodeJS.ProcessEnv {
   const inherited = Object.entries(own).filter(
     ([name]) => !/^(NODE_CHANNEL_.*|NODE_UNIQUE_ID|NODE_V8_COVERAGE|SKY_ONPREM_.*)$/.test(name),
   );
-  return { ...Object.fromEntries(inherited), [attemptVariable]: attempt };
+  return { ...Object.fromEntries(inherited), [attemptVariable]: attempt, [folderVariable]: folder };
 }

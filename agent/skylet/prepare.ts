@@ -101,7 +101,7 @@ async function spawnRunner(folder: string, home: string, attempt: string): Promi
   const child = spawn("/bin/sh", [join(folder, attemptFiles.runnerScript)], {
     cwd: home,
     detached: true,
-    env: runnerEnvironment(process.env, attempt),
+    env: runnerEnvironment(process.env, attempt, folder),
     stdio: ["pipe", "ignore", "ignore"],
   });
   child.stdin?.on("error", () => undefined);

@@ -5,7 +5,8 @@
  */
 import { readdirSync, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
-import { attemptVariable } from "./environment.ts";
+import { basename } from "node:path";
+import { folderVariable } from "./environment.ts";
 
 export interface ProcessStat {
   pid: number;
@@ -87,11 +88,11 @@ async function carriesMarker(pid: number, marker: Buffer): Promise<boolean> {
 
 /**
  * Every living process of an attempt, parents before their children: members of the runner's cgroup and session, those
- * that carry the attempt's id in their environment, and the children of all these. Never this process itself.
+ * that carry the attempt's folder in their environment, and the children of all these. Never this process itself.
  */
-export async function processesOf(attempt: string, runnerPid: number | null): Promise<ProcessStat[]> {
-  const marker = Buffer.from(`${attemptVariable}=${attempt}\0`);
-  const inCgroup = runnerPid === null ? new Set<number>() : cgroupMembers(runnerPid, attempt);
+export async function processesOf(folder: string, runnerPid: number | null): Promise<ProcessStat[]> {
+  const marker = Buffer.from(`${folderVariable}=${folder}\0`);
+  const inCgroup = runnerPid === null ? new Set<number>() : cgroupMembers(runnerPid, basename(folder));
   const all = readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .map((name) => livingProcess(Number(name)))

@@ -209,7 +209,7 @@ test("a home that cannot be used fails with machine, path, cause and way out, an
     /machine '.+': cannot make the job's log folder in .+sky_logs: a file stands .+ Move it away and launch again\.$/,
   );
   expect(existsSync(join(agent.dir, wanted.attempt))).toBe(false);
-  expect(await processesOf(wanted.attempt, null)).toEqual([]);
+  expect(await processesOf(join(agent.dir, wanted.attempt), null)).toEqual([]);
 });
 
 test("a runner that is killed at its gate is told without a pid, and another one runs the job", async () => {

@@ -98,7 +98,7 @@ test("a script that counts: nothing is counted once gone was said", async () => 
   const log = join(logs, "tasks/run.log");
   const text = readFileSync(log, "utf8");
   expect(text).not.toContain("AFTER");
-  expect(await processesOf(attempt, null)).toEqual([]);
+  expect(await processesOf(join(agent.dir, attempt), null)).toEqual([]);
   expect(readFileSync(log, "utf8")).toBe(text);
 });
 
@@ -113,14 +113,14 @@ test("own sessions, double forks, cleaned environments, pipelines and subshells"
     `touch ${agent.root}/all; wait; echo AFTER`,
   ].join("\n");
   const { attempt, logs, pid } = await runUntil(script, "all");
-  const before = await processesOf(attempt, pid);
-  await until(async () => (await processesOf(attempt, pid)).length >= 9, "all processes");
+  const before = await processesOf(join(agent.dir, attempt), pid);
+  await until(async () => (await processesOf(join(agent.dir, attempt), pid)).length >= 9, "all processes");
   for (const each of before) {
     const parent = before.findIndex((other) => other.pid === each.parent);
     expect(parent).toBeLessThan(before.indexOf(each));
   }
   await agent.stop(attempt, 10);
-  expect(await processesOf(attempt, pid)).toEqual([]);
+  expect(await processesOf(join(agent.dir, attempt), pid)).toEqual([]);
   expect(readFileSync(join(logs, "tasks/run.log"), "utf8")).not.toContain("AFTER");
 });
 
@@ -149,7 +149,7 @@ test("by a skylet that has only adopted the runner", async () => {
   await agent.start();
   await agent.stop(attempt, 10);
   expect(await agent.state(attempt, "exited")).toMatchObject({ runExit: 143, fault: null });
-  expect(await processesOf(attempt, null)).toEqual([]);
+  expect(await processesOf(join(agent.dir, attempt), null)).toEqual([]);
 });
 
 test("leaves another attempt of the same user alone", async () => {
@@ -167,9 +167,12 @@ test("a background process outlives its finished script until the stop", async (
   const { pid } = await agent.prepare(wanted, { run: "sleep 1000 & exit 0" });
   agent.send({ type: "go", attempt });
   expect(await agent.state(attempt, "exited")).toMatchObject({ runExit: 0 });
-  await until(async () => (await processesOf(attempt, pid)).length === 1, "only the background process");
+  await until(
+    async () => (await processesOf(join(agent.dir, attempt), pid)).length === 1,
+    "only the background process",
+  );
   await agent.stop(attempt, 10);
-  expect(await processesOf(attempt, pid)).toEqual([]);
+  expect(await processesOf(join(agent.dir, attempt), pid)).toEqual([]);
   expect(await agent.state(attempt, "exited")).toMatchObject({ runExit: 0 });
 });
 

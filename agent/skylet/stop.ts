@@ -7,7 +7,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isAlive, livingProcess, type ProcessStat, processesOf } from "./processes.ts";
 
 export interface StopOrder {
-  attempt: string;
+  /** The attempt's folder; named in the environment of its processes. */
+  folder: string;
   /** The runner as it was when it was prepared; null when there never was one. */
   runner: { pid: number; startTime: string } | null;
   /** `performance.now()` at which TERM turns into KILL. A second, more urgent stop may bring it forward. */
@@ -26,7 +27,7 @@ export async function stopProcesses(order: StopOrder): Promise<void> {
   let emptyLooks = 0;
   let stuck = false;
   for (let looks = 0; emptyLooks < 2; looks += 1) {
-    const found = await processesOf(order.attempt, sessionOf(order));
+    const found = await processesOf(order.folder, sessionOf(order));
     emptyLooks = found.length === 0 ? emptyLooks + 1 : 0;
     const overdueMs = performance.now() - order.killAt;
     for (const each of found) {
