@@ -93,7 +93,7 @@ test("an empty state: jobs go on, nodes refuse it by name of the command, and gi
   await release("a");
   await until(() => ran("a").length === 4, "both ranks' own ends");
   await untilStatus(user, wide, "SUCCEEDED");
-  expect((await nodes()).unknown_attempts).toBe(0);
+  await until(async () => (await nodes()).unknown_attempts === 0, "both ranks to be forgotten");
 });
 
 test("a state that was rolled back takes over what was started since, and starts none of it twice", async () => {
