@@ -155,9 +155,9 @@ test("by a skylet that has only adopted the runner", async () => {
 test("leaves another attempt of the same user alone", async () => {
   const staying = await runUntil(`touch ${agent.root}/staying; sleep 1000`, "staying");
   const going = await runUntil(`touch ${agent.root}/going; sleep 1000`, "going");
-  const before = (await processesOf(staying.attempt, staying.pid)).map((each) => each.pid);
+  const before = (await processesOf(join(agent.dir, staying.attempt), staying.pid)).map((each) => each.pid);
   await agent.stop(going.attempt, 10);
-  expect((await processesOf(staying.attempt, staying.pid)).map((each) => each.pid)).toEqual(before);
+  expect((await processesOf(join(agent.dir, staying.attempt), staying.pid)).map((each) => each.pid)).toEqual(before);
   expect(before.length).toBeGreaterThanOrEqual(3);
 });
 

@@ -243,7 +243,7 @@ export class StandInAgent {
   async close(): Promise<void> {
     await this.killSkylet();
     for (const attempt of this.attempts) {
-      for (const each of await processesOf(attempt, null)) {
+      for (const each of await processesOf(join(this.dir, attempt), null)) {
         process.kill(each.pid, "SIGKILL");
       }
     }
