@@ -187,6 +187,11 @@ function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
           parts.sendCoordinator({ type: "streamFailed", id: message.id, error });
         }
         return;
+      case "renewed":
+      case "inspect":
+      case "makeKey":
+      case "useKey":
+        return;
       default:
         assertNever(message);
     }

@@ -3,48 +3,21 @@
  * called, so that `sky --version` costs nothing. It must never do a command's work itself. Called by client/main.ts, and
  * by tests with a terminal and a home of their own.
  */
-import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Argument, Command, CommanderError, Option } from "commander";
 import { version } from "../shared/version.ts";
 import { type Context, UsageError } from "./commands/context.ts";
 import type { ExecFlags } from "./commands/exec.ts";
 import type { LaunchFlags } from "./commands/launch.ts";
+import { registerAdmin } from "./program-admin.ts";
+import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
 
 /** Exit codes of the command line itself; jobs have 0 and 100–103 (shared/api.ts). */
 const usageCode = 2;
 const failureCode = 1;
 
-function integer(smallest: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^[0-9]+$/.test(text) || value < smallest || value > 2 ** 31) {
-      throw new InvalidArgumentError(`It must be a whole number of at least ${smallest}.`);
-    }
-    return value;
-  };
-}
-
 function jobId(text: string, before: number[] | undefined): number[] {
   return [...(before ?? []), integer(1)(text)];
 }
-
-function gather(text: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), text];
-}
-
-function outputOption(): Option {
-  return new Option("-o, --output <format>", "how to print").choices(["table", "json"]).default("table");
-}
-
-function examples(...lines: string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  ${line}`).join("\n")}`;
-}
-
-/** Holds what the chosen command came to. */
-interface Outcome {
-  code: number;
-}
-
-type Register = (program: Command, context: Context, outcome: Outcome) => void;
 
 function withTaskOptions(command: Command): Command {
   return command
@@ -304,6 +277,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerClusters,
     registerGpus,
     registerUnsupported,
+    registerAdmin,
     registerPlumbing,
   ];
   for (const register of registers) {

@@ -71,6 +71,10 @@ class Agents implements SessionOwner {
         }
         return;
       }
+      case "renew":
+      case "vitals":
+      case "newKey":
+        return;
       default:
         assertNever(message);
     }

@@ -19,7 +19,9 @@ import {
 } from "./ids.ts";
 import { acceleratorKindSchema, rankGrantSchema } from "./job.ts";
 
-export const agentProtocol = 1;
+/** The protocol that this version speaks, and the one before it, which it still understands (see docs/architecture.md). */
+export const agentProtocol = 2;
+const protocolSchema = z.union([z.literal(1), z.literal(2)]);
 /** Exit code of the channel `payload ATTEMPT` when the payload is lost for good; 0: it is complete; else: ask again. */
 export const payloadMissingCode = 2;
 /** Largest control frame in bytes, newline included; a longer one closes the connection. */
@@ -58,12 +60,17 @@ export const wantedAttemptSchema = z.strictObject({
   graceSeconds: z.int().min(0).max(3600),
   /** When the job was submitted, for SKYPILOT_TASK_ID; milliseconds since 1970. */
   submittedAt: timeSchema,
+  /**
+   * The attempt may run only while the coordinator renews it: its runner ends it this many seconds after the last request
+   * for a renewal that was answered. Absent: it runs on whatever happens. Since protocol 2.
+   */
+  leaseSeconds: z.int().min(1).max(86_400).optional(),
 });
 export type WantedAttempt = z.infer<typeof wantedAttemptSchema>;
 
 const welcomeSchema = z.strictObject({
   type: z.literal("welcome"),
-  protocol: z.literal(agentProtocol),
+  protocol: protocolSchema,
   version: z.string().max(100),
   node: nodeNameSchema,
   stateId: stateIdSchema,
@@ -110,18 +117,59 @@ export type OpenStream = z.infer<typeof openStreamSchema>;
 /** The user has said `sky down`: end the skylet once none of the user's attempts is left. */
 const retireSkyletSchema = z.strictObject({ type: z.literal("retireSkylet"), uid: uidSchema });
 
+/**
+ * Answer to `renew`: until then this coordinator wanted what it last sent as wanted. The node counts its leases from the
+ * moment at which it asked, so an answer that was delayed on the way cannot make them longer. Since protocol 2.
+ */
+const renewedSchema = z.strictObject({ type: z.literal("renewed"), id: z.int().min(0) });
+
+/** What an admin asks of a machine; it is answered as JSON lines on a channel `stream ID`, as `openStream` is. */
+export const inspectRequestSchema = z.discriminatedUnion("kind", [
+  /** What breaks clusters in practice, checked on the node; `users` as the head knows them, to be compared. */
+  z.strictObject({
+    kind: z.literal("doctor"),
+    users: z.array(z.strictObject({ name: userNameSchema, uid: uidSchema })).max(1_000),
+  }),
+  /** Lines of this product's journal that name one of the attempts; `since` in milliseconds since 1970. */
+  z.strictObject({
+    kind: z.literal("journal"),
+    attempts: z.array(attemptIdSchema).min(1).max(100),
+    since: timeSchema,
+    lines: z.int().min(1).max(100_000),
+  }),
+]);
+export type InspectRequest = z.infer<typeof inspectRequestSchema>;
+const inspectSchema = z.strictObject({
+  type: z.literal("inspect"),
+  id: streamIdSchema,
+  request: inspectRequestSchema,
+});
+export type Inspect = z.infer<typeof inspectSchema>;
+
+/** One line of a public ed25519 key in OpenSSH's form, without a comment. */
+const publicKeySchema = z.string().regex(/^ssh-ed25519 [A-Za-z0-9+/]{68}={0,2}$/);
+
+/** Make a new key beside the present one and answer `newKey`. Since protocol 2. */
+const makeKeySchema = z.strictObject({ type: z.literal("makeKey"), id: streamIdSchema });
+/** That key is known now: use it from the next connection on, and connect anew. Since protocol 2. */
+const useKeySchema = z.strictObject({ type: z.literal("useKey"), key: publicKeySchema });
+
 export const toAgentSchema = z.discriminatedUnion("type", [
   welcomeSchema,
   desiredSchema,
   openStreamSchema,
   retireSkyletSchema,
+  renewedSchema,
+  inspectSchema,
+  makeKeySchema,
+  useKeySchema,
 ]);
 export type ToAgent = z.infer<typeof toAgentSchema>;
 
 /** First frame of an agent. `stateId` and `epoch` are the last it accepted; null and 0 on a new node. */
 const helloSchema = z.strictObject({
   type: z.literal("hello"),
-  protocol: z.literal(agentProtocol),
+  protocol: protocolSchema,
   version: z.string().max(100),
   node: nodeNameSchema,
   stateId: stateIdSchema.nullable(),
@@ -206,10 +254,35 @@ const streamFailedSchema = z.strictObject({
   error: z.string().max(1000),
 });
 
+/** Asks for `renewed` with the same id; sent while the node holds attempts with a lease. Since protocol 2. */
+const renewSchema = z.strictObject({ type: z.literal("renew"), id: z.int().min(0) });
+
+/** How the machine is, every half minute and after each report of a new connection. Since protocol 2. */
+const vitalsSchema = z.strictObject({
+  type: z.literal("vitals"),
+  /** The machine's clock, milliseconds since 1970, so that clocks that are apart are seen. */
+  clockMs: timeSchema,
+  uptimeSeconds: z.number().min(0),
+  /** Load average of the last minute. */
+  load1: z.number().min(0),
+  memoryAvailableGb: z.number().min(0),
+  /** Free space for the agent's ledger, in GiB; null when it cannot be read. */
+  diskFreeGb: z.number().min(0).nullable(),
+  /** Users' skylets that are connected. */
+  skylets: z.int().min(0),
+});
+export type Vitals = z.infer<typeof vitalsSchema>;
+
+/** Answer to `makeKey`: the public part; the private one never leaves the machine. Since protocol 2. */
+const newKeySchema = z.strictObject({ type: z.literal("newKey"), id: streamIdSchema, key: publicKeySchema });
+
 export const fromAgentSchema = z.discriminatedUnion("type", [
   helloSchema,
   reportSchema,
   refusedSchema,
   streamFailedSchema,
+  renewSchema,
+  vitalsSchema,
+  newKeySchema,
 ]);
 export type FromAgent = z.infer<typeof fromAgentSchema>;

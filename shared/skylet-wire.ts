@@ -1,7 +1,8 @@
 /**
  * The protocol between the agent (root) and a user's skylet on the agent's unix socket: newline-delimited JSON frames,
  * strict on both sides. The skylet dials; the agent takes the uid from the kernel, never from a frame. A skylet is not
- * trusted: it can only speak about its own user's attempts. A connection's first frame says what it is: `control`, or
+ * trusted: it can only speak about its own user's attempts. Agent and skylet are always of one version: a skylet of another
+ * one is exchanged after its `ready`, so `hello`, `ready` and `retire` must never change. A connection's first frame says what it is: `control`, or
  * one stream (afterwards raw bytes, see LogFrame), or one payload fetch (afterwards the payload's JSON, or a
  * payloadFault, then the end; an end before that means that it can be asked for again).
  * Used by agent/skylets.ts and agent/skylet/main.ts.
@@ -42,6 +43,8 @@ export const toSkyletSchema = z.discriminatedUnion("type", [
     attempt: attemptIdSchema,
     graceSeconds: z.int().min(0).max(3600),
   }),
+  /** The attempt may run until the machine has been up this long (milliseconds, as /proc/uptime counts); never earlier than before. */
+  z.strictObject({ type: z.literal("lease"), attempt: attemptIdSchema, untilUptimeMs: z.int().min(0) }),
   /** The coordinator holds the end durably: remove the attempt's folder. */
   z.strictObject({ type: z.literal("forget"), attempt: attemptIdSchema }),
   /** Open a connection with role `stream` and this id, and send log frames. */
