@@ -63,7 +63,7 @@ const owners = [
   },
   { module: "node:child_process", folder: "coordinator", files: ["coordinator/accounts.ts"] },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },
-  { module: "node:child_process", folder: "client", files: ["client/ssh/"] },
+  { module: "node:child_process", folder: "client", files: ["client/ssh/", "client/ansible/"] },
 ];
 
 function withoutComments(text: string): string {

@@ -6,6 +6,7 @@
 import { type Readable, Writable } from "node:stream";
 import pc from "picocolors";
 import { SkyError } from "../../shared/errors.ts";
+import { createProgress, type Progress } from "./progress.ts";
 
 export type Colors = ReturnType<typeof pc.createColors>;
 
@@ -13,7 +14,7 @@ export type Colors = ReturnType<typeof pc.createColors>;
 export interface ScreenStreams {
   stdin: Readable & { isTTY?: boolean };
   stdout: Writable & { isTTY?: boolean; columns?: number };
-  stderr: Writable & { isTTY?: boolean };
+  stderr: Writable & { isTTY?: boolean; columns?: number };
   env: NodeJS.ProcessEnv;
 }
 
@@ -38,6 +39,8 @@ export interface Screen {
    * letter of it. Null where nobody can answer; rejects on Ctrl-C or Ctrl-D.
    */
   ask(question: string, options?: { hidden: boolean }): Promise<string | null>;
+  /** How far a long work is, on stderr, drawn over itself; nothing where stderr is no terminal. */
+  progress: Progress;
   /** There is a person at a terminal. */
   interactive: boolean;
 }
@@ -109,6 +112,7 @@ export function createScreen(streams: ScreenStreams): Screen {
     noteColors: pc.createColors(wantsColor(stderr, env)),
     columns: widthOf(streams),
     ask,
+    progress: createProgress(stderr),
     interactive: stdin.isTTY === true,
     async confirm(question) {
       for (let tries = 0; tries < 3; tries += 1) {

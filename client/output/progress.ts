@@ -1,0 +1,52 @@
+/**
+ * One line that shows how far a long work is: a bar, a count, what is being done now. It is drawn over itself on a
+ * terminal and does not exist elsewhere, so that logs of scripts hold no half lines. Used by commands that take long.
+ */
+import { plain } from "./table.ts";
+
+const barWidth = 20;
+/** Clears the line from its beginning. */
+const eraseLine = "\r\u001b[K";
+
+export interface ProgressStream {
+  write(text: string): unknown;
+  isTTY?: boolean;
+  columns?: number;
+}
+
+export interface Progress {
+  /** Draws it; `total` 0: not known. */
+  show(done: number, total: number, text: string): void;
+  /** Takes it away, so that something else can be printed. */
+  clear(): void;
+}
+
+/** The text of one state, at most `columns` wide. */
+export function progressText(done: number, total: number, text: string, columns: number): string {
+  const share = total > 0 ? Math.min(1, done / total) : 0;
+  const full = Math.round(share * barWidth);
+  const bar = `[${"#".repeat(full)}${".".repeat(barWidth - full)}]`;
+  const count = total > 0 ? `${Math.min(done, total)}/${total}` : String(done);
+  const line = `${bar} ${count} ${plain(text)}`;
+  return Array.from(line)
+    .slice(0, Math.max(10, columns - 1))
+    .join("");
+}
+
+export function createProgress(stream: ProgressStream): Progress {
+  let shown = false;
+  return {
+    show(done, total, text) {
+      if (stream.isTTY === true) {
+        stream.write(eraseLine + progressText(done, total, text, stream.columns || 80));
+        shown = true;
+      }
+    },
+    clear() {
+      if (shown) {
+        stream.write(eraseLine);
+        shown = false;
+      }
+    },
+  };
+}
