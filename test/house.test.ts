@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const folders = ["shared", "coordinator", "agent", "client", "scripts", "test"];
+const folders = ["shared", "coordinator", "agent", "system", "client", "scripts", "test"];
 const linesMax = 400;
 /** A table of cases may be long. */
 const testLinesMax = 600;
@@ -33,18 +33,19 @@ interface Rule {
 
 const rules: Rule[] = [
   { folder: "shared", own: ["shared"], packages: ["zod", "yaml", "fastest-levenshtein"] },
+  { folder: "system", own: ["shared", "system"], packages: ["node:*", "koffi"] },
   { folder: "coordinator/core", own: ["shared", "coordinator/core"], packages: [] },
   { folder: "agent/core", own: ["shared", "agent/core"], packages: [] },
   {
     folder: "coordinator",
-    own: ["shared", "coordinator"],
-    packages: ["node:*", "zod", "yaml", "bullmq", "ioredis", "ssh2", "koffi", "pino", "hono", "@hono/*"],
+    own: ["shared", "system", "coordinator"],
+    packages: ["node:*", "zod", "yaml", "bullmq", "ioredis", "ssh2", "pino", "hono", "@hono/*"],
   },
   { folder: "agent/skylet", own: ["shared", "agent/skylet"], packages: ["node:*", "zod"] },
   {
     folder: "agent",
-    own: ["shared", "agent/*", "agent/core", "agent/accelerators"],
-    packages: ["node:*", "zod", "yaml", "ssh2", "koffi", "pino"],
+    own: ["shared", "system", "agent/*", "agent/core", "agent/accelerators"],
+    packages: ["node:*", "zod", "yaml", "ssh2", "pino"],
   },
   {
     folder: "client",
