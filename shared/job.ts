@@ -116,6 +116,11 @@ export const jobRecordSchema = z.strictObject({
   end: endStatusSchema.nullable(),
   /** Why it ended as it did, for people; null when the status says it all. */
   reason: z.string().max(1000).nullable(),
+  /**
+   * Put back, unfinished, from a backup that was taken at this time (UTC): what has become of it since is not known. While
+   * it stands here the job is never started; an admin's release takes it away.
+   */
+  restoredFrom: z.iso.datetime().max(40).optional(),
 });
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 

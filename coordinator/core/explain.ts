@@ -90,6 +90,9 @@ function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
   if (twin !== null) {
     return `an attempt of this job that the coordinator's state does not know runs on ${twin}; it is left alone`;
   }
+  if (job.record.restoredFrom !== undefined) {
+    return heldText(job.record.restoredFrom);
+  }
   if (nodes.every((node) => !node.reported)) {
     return "no node has reported yet";
   }
@@ -97,6 +100,14 @@ function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
   const rest = nodes.length - parts.length;
   const more = rest > 0 ? `, and ${rest} more nodes` : "";
   return `needs ${needText(shape)}: ${parts.join(", ")}${more}`.slice(0, 1000);
+}
+
+/** `time`: when the backup was taken that the job was put back from. */
+function heldText(time: string): string {
+  return (
+    `held after a restore: this is how the job stood at ${time}, and it may have run since; ` +
+    "an admin lets it start with `sky admin release`, or you cancel it"
+  );
 }
 
 /** What a job asks for, e.g. `4 x V100 on 2 nodes`. */

@@ -3,7 +3,8 @@
  * their records say. Nothing is decided here; the loop dispatches `ticked` once afterwards and the nodes' first reports
  * do the rest. Called by the coordinator's start-up and by tests.
  */
-import type { Job } from "../../shared/job.ts";
+import type { Job, RankRecord } from "../../shared/job.ts";
+import { type NodeAdmin, openNode } from "../../shared/node-admin.ts";
 import { compareJobs, enqueue } from "./order.ts";
 import { type ActiveJob, type CoreConfig, jobKey, type NodeState, type SetupState, type State } from "./state.ts";
 
@@ -14,9 +15,11 @@ export interface Recovered {
   nonce: string;
   jobs: Job[];
   setups: SetupState[];
+  /** What admins have decided, by node, already brought in line with the config; absent: nothing. */
+  admins?: ReadonlyMap<string, NodeAdmin>;
 }
 
-function newNode(name: string, index: number): NodeState {
+function newNode(name: string, index: number, admin: NodeAdmin): NodeState {
   return {
     name,
     index,
@@ -34,6 +37,10 @@ function newNode(name: string, index: number): NodeState {
     unknown: new Set(),
     warnings: [],
     refusal: null,
+    protocol: null,
+    version: null,
+    vitals: null,
+    admin,
   };
 }
 
@@ -44,13 +51,16 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     epoch: recovered.epoch,
     nonce: recovered.nonce,
     attemptCounter: 0,
-    nodes: new Map(config.nodes.map((node, index) => [node.name, newNode(node.name, index)])),
+    nodes: new Map(
+      config.nodes.map(({ name }, index) => [name, newNode(name, index, recovered.admins?.get(name) ?? openNode)]),
+    ),
     jobs: new Map(),
     setups: new Map(recovered.setups.map((setup) => [setup.uid, setup])),
     attempts: new Map(),
     waiting: new Map(),
     planDue: false,
     blocked: new Set(),
+    wakeAsked: null,
   };
   const jobs: ActiveJob[] = [];
   for (const { id, record } of recovered.jobs) {
@@ -58,8 +68,10 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
       continue;
     }
     const ranks = record.attempt?.ranks ?? [];
-    // A pid is recorded only once the runner exists, so it stands for "seen started".
-    const startedOn = ranks.filter((rank) => rank.pid !== null).map((rank) => rank.grant.node);
+    // A pid is recorded only once the runner exists, so it stands for "seen started". An older copy cannot know what was
+    // seen since, so everything in it counts as started.
+    const wasSeen = (rank: RankRecord): boolean => rank.pid !== null || record.restoredFrom !== undefined;
+    const startedOn = ranks.filter(wasSeen).map((rank) => rank.grant.node);
     const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn };
     jobs.push(job);
     state.jobs.set(jobKey(job.uid, id), job);

@@ -186,6 +186,25 @@ export function onCancelRequested(context: Context, uid: Uid, ids: JobId[]): voi
   }
 }
 
+/** Jobs that a restore has put back may be started from here on. Jobs that are not held stay as they are. */
+export function onJobsReleased(context: Context, uid: Uid, ids: JobId[]): void {
+  const { state, effects } = context;
+  for (const id of ids) {
+    const job = state.jobs.get(jobKey(uid, id));
+    if (job === undefined || job.record.phase === "ended" || job.record.restoredFrom === undefined) {
+      continue;
+    }
+    const { restoredFrom: _, ...record } = job.record;
+    job.record = record;
+    effects.push({ type: "commitUpdate", uid, id, record });
+    if (record.phase === "waiting") {
+      enqueue(state, job);
+    }
+    planAgain(state);
+    announce(context, job);
+  }
+}
+
 export function onUserDowned(context: Context, uid: Uid): void {
   const { state, effects } = context;
   for (const job of state.jobs.values()) {

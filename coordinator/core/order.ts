@@ -23,9 +23,13 @@ export function compareJobs(a: ActiveJob, b: ActiveJob): number {
 
 /**
  * Puts a job into its class. Searched from the end, because new jobs nearly always are last; and since a user's newest
- * number stops the search, the order within a user holds even when the clock was set back between two submissions.
+ * number stops the search, the order within a user holds even when the clock was set back between two submissions. A
+ * job that is held after a restore is in no class until it is released.
  */
 export function enqueue(state: State, job: ActiveJob): void {
+  if (job.record.restoredFrom !== undefined) {
+    return;
+  }
   const name = classOf(job.record.shape);
   const line = state.waiting.get(name) ?? [];
   let at = line.length;

@@ -9,6 +9,7 @@ import {
   type Context,
   onCancelRequested,
   onEndCommitted,
+  onJobsReleased,
   onJobSubmitted,
   onStartCommitted,
   onUserDowned,
@@ -34,6 +35,8 @@ function apply(context: Context, event: CoreEvent): void {
       return onJobSubmitted(context, event.uid, event.id, event.record);
     case "cancelRequested":
       return onCancelRequested(context, event.uid, event.ids);
+    case "jobsReleased":
+      return onJobsReleased(context, event.uid, event.ids);
     case "userDowned":
       return onUserDowned(context, event.uid);
     case "nodeConnected":

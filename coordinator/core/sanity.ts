@@ -83,8 +83,9 @@ function lineViolations(state: State): string[] {
     }
   }
   for (const [key, job] of state.jobs) {
-    if (job.record.phase === "waiting" && !queued.has(key)) {
-      found.push(`${key} waits but is in no class`);
+    const held = job.record.restoredFrom !== undefined;
+    if (job.record.phase === "waiting" && queued.has(key) === held) {
+      found.push(held ? `${key} is held but is in a class` : `${key} waits but is in no class`);
     }
   }
   return found;

@@ -101,12 +101,24 @@ export type CoreEvent =
   /** The record is durable and acknowledged. */
   | { type: "jobSubmitted"; uid: Uid; id: JobId; record: JobRecord }
   | { type: "cancelRequested"; uid: Uid; ids: JobId[] }
+  /** An admin has said that these jobs, held since a restore, may be started. */
+  | { type: "jobsReleased"; uid: Uid; ids: JobId[] }
   /** `sky down`: all of the user's unfinished jobs are cancelled, the last setup is forgotten, the skylets end. */
   | { type: "userDowned"; uid: Uid }
-  | { type: "nodeConnected"; node: NodeName; hello: Hello }
+  /** `key`: the public key by which the node has proved who it is. */
+  | { type: "nodeConnected"; node: NodeName; hello: Hello; key?: string }
   | { type: "nodeDisconnected"; node: NodeName }
   | { type: "nodeReported"; node: NodeName; report: Report }
   | { type: "nodeRefused"; node: NodeName; reason: string }
+  | { type: "vitalsReceived"; node: NodeName; vitals: Vitals }
+  /** Checked by the caller: the node exists, and a removal that ends jobs is meant so. */
+  | { type: "nodeAdminChanged"; node: NodeName; wish: AdminWish }
+  /** The node has made this key and holds its private part beside the present one. */
+  | { type: "keyMade"; node: NodeName; key: string }
+  /** What `saveNodeAdmin` asked for is on disk. */
+  | { type: "nodeAdminSaved"; node: NodeName; admin: NodeAdmin }
+  /** An admin ends an attempt that nodes run and this state does not know. */
+  | { type: "unknownEnded"; attempt: AttemptId }
   | { type: "startCommitted"; uid: Uid; id: JobId; attempt: AttemptId }
   | { type: "endCommitted"; uid: Uid; id: JobId }
   /** Answer to `readJob`: the record as it is in the store, finished jobs included; null: there is none. */

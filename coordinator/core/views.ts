@@ -50,8 +50,11 @@ export function queueRows(state: State, uid: Uid | null, now: number): QueueRow[
     if (position !== null) {
       positions.set(job.uid, position);
     }
-    // Equal demands of one user wait for the same reason.
-    const key = waits ? `${job.uid} ${classOf(job.record.shape)}` : jobKey(job.uid, job.id);
+    // Equal demands of one user wait for the same reason, unless one is held.
+    const key =
+      waits && job.record.restoredFrom === undefined
+        ? `${job.uid} ${classOf(job.record.shape)}`
+        : jobKey(job.uid, job.id);
     const known = reasons.get(key);
     const reason = known === undefined ? reasonOf(state, job, facts) : known;
     reasons.set(key, reason);
