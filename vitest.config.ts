@@ -12,11 +12,22 @@ const special = [
   "test/sim/**",
   "test/wire/**",
   "test/e2e/**",
+  "test/hosts/**",
 ];
 
 function project(name: string, include: string[], exclude: string[], limitMs: number) {
   return { test: { name, include, exclude: [...elsewhere, ...exclude], testTimeout: limitMs, hookTimeout: limitMs } };
 }
+
+/** Whole machines: after all others, so that they hold up nobody, and two files at once, since they mostly wait. */
+const hosts = {
+  test: {
+    ...project("hosts", ["test/hosts/**/*.test.ts"], [], 600_000).test,
+    globalSetup: "test/hosts/around.ts",
+    maxWorkers: 2,
+    sequence: { groupOrder: 1 },
+  },
+};
 
 export default defineConfig({
   test: {
@@ -28,6 +39,7 @@ export default defineConfig({
       project("sim", ["test/sim/**/*.test.ts"], [], 120_000),
       project("wire", ["test/wire/**/*.test.ts"], [], 30_000),
       project("e2e", ["test/e2e/**/*.test.ts"], [], 300_000),
+      hosts,
     ],
   },
 });
