@@ -13,6 +13,7 @@ import { parseConfig } from "../shared/config-file.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { stateIdSchema } from "../shared/ids.ts";
 import { version } from "../shared/version.ts";
+import { Notifier } from "../system/notify.ts";
 import { prepareFolders, startAgent } from "./agent.ts";
 import { type AgentConfig, agentConfigSchema } from "./config.ts";
 import { declaredAccelerators } from "./inventory.ts";
@@ -67,11 +68,15 @@ async function acceptState(stateId: string, config: AgentConfig): Promise<void> 
 }
 
 async function run(config: AgentConfig): Promise<void> {
+  const notifier = Notifier.open();
   const log: Logger = pino(
     { level: config.log_level, base: { node: config.node } },
     destination({ fd: 1, sync: true }),
   );
-  process.on("SIGTERM", () => process.exit(0));
+  process.on("SIGTERM", () => {
+    notifier.stopping();
+    process.exit(0);
+  });
   process.on("SIGINT", () => process.exit(0));
   for (const fatal of ["uncaughtException", "unhandledRejection"]) {
     process.on(fatal, (error: unknown) => {
@@ -81,7 +86,15 @@ async function run(config: AgentConfig): Promise<void> {
   }
   log.info({ version, coordinator: config.coordinator.address, single_user: config.single_user }, "agent starts");
   const agent = await startAgent(config, findInstalled(), log);
-  process.on("SIGHUP", () => agent.reconnect());
+  const status = `Node ${config.node} of the coordinator at ${config.coordinator.address}.`;
+  process.on("SIGHUP", () => {
+    notifier.reloading();
+    agent.reconnect();
+    notifier.ready(status);
+  });
+  // Ready without the coordinator: running jobs are kept, and users' skylets served, also while it is away.
+  notifier.ready(status);
+  notifier.watch();
 }
 
 async function main(): Promise<void> {

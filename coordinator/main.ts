@@ -8,17 +8,20 @@ import { parseArgs } from "node:util";
 import { parseConfig } from "../shared/config-file.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { commit, version } from "../shared/version.ts";
+import { Notifier } from "../system/notify.ts";
 import { SystemAccounts } from "./accounts.ts";
 import { startApi } from "./api/server.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
 import { type Log, openLog } from "./log.ts";
 import { checkServer, openLink } from "./redis.ts";
-import { Supervisor } from "./supervisor.ts";
+import { type Standing, Supervisor } from "./supervisor.ts";
 
 /** Paths of unix sockets are cut off by the kernel at 107 bytes; temporary names beside them need some of that. */
 const socketPathBytesMax = 100;
 /** Milliseconds after which a stop no longer waits for anything. */
 const stopLimitMs = 2_500;
+/** Milliseconds after which systemd is told that the API answers, although the first try at Redis is still under way. */
+const readyLimitMs = 20_000;
 const usage = `Usage: coordinator.mjs --config FILE [--check]
        coordinator.mjs --version
 
@@ -67,19 +70,46 @@ async function check(config: CoordinatorConfig): Promise<void> {
   process.stdout.write(`The config is good: cluster ${config.cluster}, ${config.nodes.length} node(s).\n`);
 }
 
+/**
+ * Tells systemd that the service is ready once the first try at Redis has ended, well or not: an API that says why it
+ * waits is of more use than a start that fails. A unit that is ordered after this one never waits for Redis to come.
+ */
+function announcer(notifier: Notifier): (standing: Standing) => void {
+  let standing: Standing = { works: null, text: "Serving; the first try at Redis is under way." };
+  let isReady = false;
+  const tell = (): void => {
+    if (isReady) {
+      notifier.status(standing.text);
+    } else {
+      isReady = true;
+      notifier.ready(standing.text);
+    }
+  };
+  const late = setTimeout(tell, readyLimitMs);
+  return (next) => {
+    clearTimeout(late);
+    standing = next;
+    tell();
+  };
+}
+
 /** Serves until TERM or INT. */
 async function serve(config: CoordinatorConfig): Promise<void> {
+  const notifier = Notifier.open();
   const log: Log = openLog(config.log_level);
   process.on("uncaughtException", (error) => {
     log.fatal({ err: error }, "a fault in the program; it ends");
     process.exit(exitFault);
   });
-  const supervisor = new Supervisor(config, log);
+  const tellStanding = announcer(notifier);
+  const supervisor = new Supervisor(config, log, tellStanding);
   const parts = { current: () => supervisor.current(), accounts: new SystemAccounts() };
   const api = await startApi(parts, config, { version, commit }, log);
   const running = supervisor.run();
+  notifier.watch(() => supervisor.isWell());
   const stop = (signal: NodeJS.Signals): void => {
     log.info({ signal }, "coordinator stops; jobs are not touched");
+    notifier.stopping();
     setTimeout(() => process.exit(0), stopLimitMs).unref();
     supervisor.stop();
     void Promise.allSettled([api.close(), running]).then(() => process.exit(0));

@@ -14,6 +14,15 @@ import type { ApiParts } from "./parts.ts";
 const firstWaitMs = 200;
 const longestWaitMs = 500;
 const steadyMs = 10_000;
+/** Everything that a start or a close waits for has a limit; together they stay far below this one. */
+const stuckAfterMs = 10 * 60_000;
+
+/** How it stands, for systemd. `works` is null before the first try has ended. */
+export interface Standing {
+  works: boolean | null;
+  /** One line for people. */
+  text: string;
+}
 
 export class Supervisor {
   readonly #config: CoordinatorConfig;
@@ -21,10 +30,20 @@ export class Supervisor {
   readonly #stopping = new AbortController();
   #current: Generation | null = null;
   #why = "it is starting";
+  /** Since when a start or a close is under way; null while a generation works, and between two tries. */
+  #busySince: number | null = null;
+  readonly #onStanding: (standing: Standing) => void;
 
-  constructor(config: CoordinatorConfig, log: Log) {
+  /** `onStanding` hears of each change: after a start, and of each new cause why there is none. */
+  constructor(config: CoordinatorConfig, log: Log, onStanding: (standing: Standing) => void = () => {}) {
     this.#config = config;
     this.#log = log;
+    this.#onStanding = onStanding;
+  }
+
+  /** False when a start or a close hangs, which nothing but a new process mends. Waiting for Redis is well. */
+  isWell(): boolean {
+    return this.#busySince === null || performance.now() - this.#busySince < stuckAfterMs;
   }
 
   /** For the API. `unavailable` is a sentence's end for users, without a full stop. */
@@ -54,13 +73,17 @@ export class Supervisor {
       this.#stopping.signal.addEventListener("abort", () => resolve(null), { once: true });
     });
     let generation: Generation;
+    this.#busySince = performance.now();
     try {
       generation = await startGeneration(this.#config, this.#log);
     } catch (error) {
       this.#explain(error);
       return;
+    } finally {
+      this.#busySince = null;
     }
     this.#current = generation;
+    this.#onStanding({ works: true, text: `Serving cluster ${this.#config.cluster}.` });
     const cause = await Promise.race([generation.failed, stopped]);
     this.#current = null;
     if (cause !== null) {
@@ -68,7 +91,9 @@ export class Supervisor {
     } else {
       this.#why = "it is stopping";
     }
+    this.#busySince = performance.now();
     await generation.close();
+    this.#busySince = null;
   }
 
   /** The same cause again and again is logged once. */
@@ -79,5 +104,6 @@ export class Supervisor {
       this.#log.error({ why }, "the coordinator cannot work; it tries again");
     }
     this.#why = why;
+    this.#onStanding({ works: false, text: `Waiting: ${why}` });
   }
 }
