@@ -20,6 +20,8 @@ export interface EffectsOwner {
   store: Store;
   log: Log;
   tell(node: NodeName, message: ToAgent): void;
+  /** Ends a node's connection after what it was told before. */
+  cut(node: NodeName, reason: string): void;
   /** What a finished write tells the core. */
   dispatch(event: CoreEvent): void;
   announce(uid: Uid, id: JobId): void;
@@ -81,6 +83,11 @@ export class Effects {
         return null;
       case "saveSetup":
         return this.#write(`${effect.uid}`, [() => store.saveSetup(effect.uid, effect.setup)]);
+      case "saveNodeAdmin":
+        return this.#saveNodeAdmin(effect);
+      case "cutNode":
+        this.#send(() => this.#owner.cut(effect.node, effect.reason));
+        return null;
       case "saveEpoch":
         return this.#saveEpoch(effect.epoch);
       case "tellNode":
@@ -117,6 +124,11 @@ export class Effects {
       () => queue.finish(uid, id, record.attempt?.number ?? 0),
     ]);
     this.#owner.dispatch({ type: "endCommitted", uid, id });
+  }
+
+  async #saveNodeAdmin({ node, admin }: CoreEffect & { type: "saveNodeAdmin" }): Promise<void> {
+    await this.#write(`node ${node}`, [() => this.#owner.store.saveNodeAdmin(node, admin)]);
+    this.#owner.dispatch({ type: "nodeAdminSaved", node, admin });
   }
 
   /** Nobody waits for the answer; it comes as an event. In the job's chain, so it sees the writes asked for before. */

@@ -25,8 +25,13 @@ const warningsPerMinute = 30;
 export interface ListenOptions {
   config: CoordinatorConfig;
   log: Logger;
-  /** Called once for each connection that has proved to be this node. `destroy` cuts it at once, without waiting for the other end. */
-  onNode(node: NodeName, connection: Connection, destroy: () => void): void;
+  /** Public keys, as configuredKeys() spells them, by which this node may connect now. */
+  keysOf(node: NodeName): readonly string[];
+  /**
+   * Called once for each connection that has proved to be this node, with the key that proved it. `destroy` cuts it at
+   * once, without waiting for the other end.
+   */
+  onNode(node: NodeName, connection: Connection, destroy: () => void, key: string): void;
 }
 
 export interface Listener {
@@ -55,19 +60,25 @@ function unreadable(file: string, error: unknown): never {
   throw new SkyError("ValueError", `The host key ${file} cannot be read: ${messageOf(error)}`);
 }
 
-function nodeKeys(config: CoordinatorConfig): Map<NodeName, ParsedKey> {
-  const keys = new Map<NodeName, ParsedKey>();
+function parsePublic(line: string): ParsedKey | null {
+  const parsed = ssh2.utils.parseKey(line);
+  const key = Array.isArray(parsed) ? parsed[0] : parsed;
+  return key === undefined || key instanceof Error || key.type !== sshKeyType ? null : key;
+}
+
+/** The nodes' keys as `ssh-ed25519 BASE64`. Throws a SkyError when one is not usable or two nodes have one name. */
+export function configuredKeys(config: CoordinatorConfig): Map<NodeName, string> {
+  const keys = new Map<NodeName, string>();
   for (const node of config.nodes) {
-    const parsed = ssh2.utils.parseKey(node.key);
-    const key = Array.isArray(parsed) ? parsed[0] : parsed;
-    if (key === undefined || key instanceof Error || key.type !== sshKeyType) {
+    const key = parsePublic(node.key);
+    if (key === null) {
       const hint = `Give one line such as: ${sshKeyType} AAAA…`;
       throw new SkyError("ValueError", `The key of node '${node.name}' is not an ed25519 public key.`, hint);
     }
     if (keys.has(node.name)) {
       throw new SkyError("ValueError", `Two nodes are named '${node.name}'.`, "Give each node a name of its own.");
     }
-    keys.set(node.name, key);
+    keys.set(node.name, `${sshKeyType} ${key.getPublicSSH().toString("base64")}`);
   }
   return keys;
 }
@@ -78,8 +89,8 @@ function sameKey(offered: Buffer, known: Buffer): boolean {
 }
 
 /** Whether this request proves, or (without a signature) could prove, that the caller is the node it names. */
-function provesNode(context: PublicKeyAuthContext, known: ParsedKey | undefined): boolean {
-  if (known === undefined || context.key.algo !== sshKeyType || !sameKey(context.key.data, known.getPublicSSH())) {
+function provesNode(context: PublicKeyAuthContext, known: ParsedKey | null): boolean {
+  if (known === null || context.key.algo !== sshKeyType || !sameKey(context.key.data, known.getPublicSSH())) {
     return false;
   }
   if (context.signature === undefined) {
@@ -96,16 +107,14 @@ function provesNode(context: PublicKeyAuthContext, known: ParsedKey | undefined)
 /** Limits and authentication of one listener. */
 class Gate {
   private readonly options: ListenOptions;
-  private readonly keys: Map<NodeName, ParsedKey>;
   private readonly sockets = new Set<Socket>();
   /** Sockets that have not authenticated yet, by address and port as ssh2 reports them. */
   private readonly waiting = new Map<string, Socket>();
   private readonly waitingOf = new Map<string, number>();
   private warned = { since: 0, count: 0 };
 
-  constructor(options: ListenOptions, keys: Map<NodeName, ParsedKey>) {
+  constructor(options: ListenOptions) {
     this.options = options;
-    this.keys = keys;
   }
 
   /** False: the socket was refused and is gone. */
@@ -183,10 +192,12 @@ class Gate {
       return;
     }
     let refusals = 0;
-    let node: NodeName | null = null;
+    let proved: { node: NodeName; key: string } | null = null;
     connection.on("authentication", (context: AuthContext) => {
-      if (context.method === "publickey" && provesNode(context, this.keys.get(context.username))) {
-        node = context.signature === undefined ? null : context.username;
+      const key = context.method === "publickey" ? this.keyThatProves(context) : undefined;
+      if (key !== undefined) {
+        proved =
+          context.method === "publickey" && context.signature !== undefined ? { node: context.username, key } : null;
         context.accept();
         return;
       }
@@ -201,12 +212,16 @@ class Gate {
     });
     connection.on("ready", () => {
       socket.emit("authenticated");
-      if (node === null) {
+      if (proved === null) {
         socket.destroy();
         return;
       }
-      this.options.onNode(node, connection, () => socket.destroy());
+      this.options.onNode(proved.node, connection, () => socket.destroy(), proved.key);
     });
+  }
+
+  private keyThatProves(context: PublicKeyAuthContext): string | undefined {
+    return this.options.keysOf(context.username).find((key) => provesNode(context, parsePublic(key)));
   }
 
   destroyAll(): void {
@@ -248,7 +263,7 @@ function listening(server: NetServer, address: string, port: number): Promise<nu
 export async function listenForAgents(options: ListenOptions): Promise<Listener> {
   const { config } = options;
   const hostKey = await readHostKey(config.host_key);
-  const gate = new Gate(options, nodeKeys(config));
+  const gate = new Gate(options);
   const ssh = new ssh2.Server({
     hostKeys: [hostKey],
     algorithms: structuredClone(sshAlgorithms) as unknown as NonNullable<ssh2.ServerConfig["algorithms"]>,

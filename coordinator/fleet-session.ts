@@ -23,6 +23,7 @@ import { controlSubsystem } from "../shared/ssh-algorithms.ts";
 /** Sessions (control, streams, payload fetches) of one connection at one time. */
 const sessionsMax = 1_024;
 const helloLimitMs = 10_000;
+const finishLimitMs = 2_000;
 /** Control bytes that a node has not taken yet; beyond it the node is cut off and has to come back for a fresh picture. */
 const queuedBytesMax = 16 * 1024 * 1024;
 const streamCommand = /^stream ([a-z0-9]{16})$/;
@@ -42,6 +43,9 @@ export interface SessionOwner {
 
 export class NodeSession {
   readonly node: NodeName;
+  /** The public key by which it has proved to be this node. */
+  readonly key: string;
+  private readonly connection: Connection;
   private readonly owner: SessionOwner;
   private readonly log: Logger;
   private readonly destroy: () => void;
@@ -52,8 +56,17 @@ export class NodeSession {
   private closed = false;
   private sessions = 0;
 
-  constructor(node: NodeName, connection: Connection, destroy: () => void, owner: SessionOwner, log: Logger) {
+  constructor(
+    caller: { node: NodeName; key: string },
+    connection: Connection,
+    destroy: () => void,
+    owner: SessionOwner,
+    log: Logger,
+  ) {
+    const { node } = caller;
     this.node = node;
+    this.key = caller.key;
+    this.connection = connection;
     this.owner = owner;
     this.log = log;
     this.destroy = destroy;
@@ -62,6 +75,10 @@ export class NodeSession {
     connection.on("end", () => this.close("it ended the connection"));
     connection.on("close", () => this.close("the connection closed"));
     connection.on("session", (accept, reject) => {
+      if (this.closed) {
+        reject();
+        return;
+      }
       if (this.sessions >= sessionsMax) {
         this.log.warn({ node }, "too many channels at one time; refused one");
         reject();
@@ -81,6 +98,19 @@ export class NodeSession {
     clearTimeout(this.helloTimer);
     this.log.info({ node: this.node, reason }, "node disconnected");
     this.destroy();
+    this.owner.onClosed(this);
+  }
+
+  /** As close, but what was told to the node before still reaches it; the connection is cut soon, whatever the node does. */
+  finish(reason: string): void {
+    if (this.closed) {
+      return;
+    }
+    this.closed = true;
+    clearTimeout(this.helloTimer);
+    this.log.info({ node: this.node, reason }, "node disconnected");
+    this.connection.end();
+    setTimeout(() => this.destroy(), finishLimitMs).unref();
     this.owner.onClosed(this);
   }
 

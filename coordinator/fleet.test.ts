@@ -21,6 +21,7 @@ import { StoreUnavailable } from "./parts.ts";
 const log = pino({ level: "silent" });
 const keyPair = (): { private: string; public: string } => ssh2.utils.generateKeyPairSync("ed25519");
 const keys = { host: keyPair(), otherHost: keyPair(), n1: keyPair(), n2: keyPair(), stranger: keyPair() };
+const publicText = (pair: { public: string }): string => pair.public.split(" ").slice(0, 2).join(" ");
 const request: LogRequest = {
   kind: "logs",
   attempt: "abcdefgh-1",
@@ -35,6 +36,8 @@ const request: LogRequest = {
 let dir = "";
 let events: CoreEvent[] = [];
 let payloads = new Map<string, Payload | Error>();
+/** What each node may connect by. */
+let accepted = new Map<string, string[]>();
 let fleet: Awaited<ReturnType<typeof startFleet>>;
 const cleanups: (() => void)[] = [];
 
@@ -42,6 +45,10 @@ beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "sky-fleet-"));
   events = [];
   payloads = new Map();
+  accepted = new Map([
+    ["n1", [publicText(keys.n1)]],
+    ["n2", [publicText(keys.n2)]],
+  ]);
   await writeFile(join(dir, "host_key"), keys.host.private, { mode: 0o600 });
   const config = coordinatorConfigSchema.parse({
     cluster: "t",
@@ -56,6 +63,7 @@ beforeEach(async () => {
   });
   const owner = {
     dispatch: (event: CoreEvent) => void events.push(event),
+    keysOf: (node: string) => accepted.get(node) ?? [],
     payloadFor: async (node: string, attempt: string) => {
       const payload = payloads.get(`${node}/${attempt}`) ?? null;
       if (payload instanceof Error) {

@@ -15,12 +15,13 @@ import { NodeSession, type SessionOwner } from "./fleet-session.ts";
 import type { Fleet, FleetOwner } from "./parts.ts";
 
 const streamLimitMs = 10_000;
+const keyLimitMs = 10_000;
 /** Streams that one node has been asked for and has not opened yet. */
 const pendingPerNodeMax = 512;
 
-interface PendingStream {
+interface Pending<T> {
   node: NodeName;
-  resolve(stream: Duplex): void;
+  resolve(value: T): void;
   reject(error: SkyError): void;
 }
 
@@ -31,7 +32,9 @@ class Agents implements SessionOwner {
   private readonly sessions = new Map<NodeName, NodeSession>();
   /** Sessions whose hello was announced and whose end was not. */
   private readonly announced = new Set<NodeSession>();
-  private readonly pending = new Map<string, PendingStream>();
+  private readonly pending = new Map<string, Pending<Duplex>>();
+  /** Nodes that were asked for a new key. */
+  private readonly pendingKeys = new Map<string, Pending<string>>();
   private closed = false;
 
   constructor(owner: FleetOwner, log: Logger) {
@@ -52,7 +55,7 @@ class Agents implements SessionOwner {
   onHello(session: NodeSession, hello: Hello): void {
     this.log.info({ node: session.node, version: hello.version, boot: hello.bootId }, "node connected");
     this.announced.add(session);
-    this.owner.dispatch({ type: "nodeConnected", node: session.node, hello });
+    this.owner.dispatch({ type: "nodeConnected", node: session.node, hello, key: session.key });
   }
 
   onMessage(session: NodeSession, message: Exclude<FromAgent, Hello>): void {
@@ -71,9 +74,17 @@ class Agents implements SessionOwner {
         }
         return;
       }
-      case "renew":
       case "vitals":
-      case "newKey":
+        this.owner.dispatch({ type: "vitalsReceived", node: session.node, vitals: message });
+        return;
+      case "newKey": {
+        const pending = this.pendingKeys.get(message.id);
+        if (pending?.node === session.node) {
+          pending.resolve(message.key);
+        }
+        return;
+      }
+      case "renew":
         return;
       default:
         assertNever(message);
@@ -84,7 +95,7 @@ class Agents implements SessionOwner {
     if (this.sessions.get(session.node) === session) {
       this.sessions.delete(session.node);
     }
-    for (const pending of this.pending.values()) {
+    for (const pending of [...this.pending.values(), ...this.pendingKeys.values()]) {
       if (pending.node === session.node) {
         pending.reject(lost(session.node));
       }
@@ -148,6 +159,37 @@ class Agents implements SessionOwner {
     });
   }
 
+  cut(node: NodeName, reason: string): void {
+    this.sessions.get(node)?.finish(reason);
+  }
+
+  makeKey(node: NodeName): Promise<string> {
+    const session = this.sessions.get(node);
+    if (session === undefined || !this.announced.has(session)) {
+      return Promise.reject(lost(node));
+    }
+    const id = randomStreamId();
+    return new Promise<string>((resolve, reject) => {
+      const timer = setTimeout(() => {
+        const text = `Node '${node}' did not make a new key within ${keyLimitMs / 1000} seconds; its present one goes on.`;
+        reject(new SkyError("ServerUnavailableError", text, `Its agent's log says why: journalctl -u sky-agent`));
+      }, keyLimitMs);
+      const settle = (): void => clearTimeout(timer);
+      this.pendingKeys.set(id, {
+        node,
+        resolve: (key) => {
+          settle();
+          resolve(key);
+        },
+        reject: (error) => {
+          settle();
+          reject(error);
+        },
+      });
+      session.tell({ type: "makeKey", id });
+    }).finally(() => this.pendingKeys.delete(id));
+  }
+
   closeAll(): void {
     this.closed = true;
     for (const session of this.sessions.values()) {
@@ -176,12 +218,16 @@ export async function startFleet(
   const listener = await listenForAgents({
     config,
     log,
-    onNode: (node, connection, destroy) => agents.add(new NodeSession(node, connection, destroy, agents, log)),
+    keysOf: (node) => owner.keysOf(node),
+    onNode: (node, connection, destroy, key) =>
+      agents.add(new NodeSession({ node, key }, connection, destroy, agents, log)),
   });
   log.info({ address: config.listen.address, port: listener.port }, "listening for agents");
   return {
     port: listener.port,
     tell: (node, message) => agents.tell(node, message),
+    cut: (node, reason) => agents.cut(node, reason),
+    makeKey: (node) => agents.makeKey(node),
     openLogStream: (node, uid, user, request) => agents.openLogStream(node, uid, user, request),
     close: async () => {
       agents.closeAll();

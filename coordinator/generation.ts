@@ -8,7 +8,9 @@ import type { Job } from "../shared/job.ts";
 import { commit, version } from "../shared/version.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { initialState } from "./core/initial.ts";
+import { keysOf, layOver } from "./core/node-keys.ts";
 import { startFleet } from "./fleet.ts";
+import { configuredKeys } from "./fleet-listen.ts";
 import type { Log } from "./log.ts";
 import { CoreLoop } from "./loop.ts";
 import type { Fleet, JobQueue, Loop, Store } from "./parts.ts";
@@ -59,18 +61,30 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
       jobs.push(job);
     }
 
-    const nodes = config.nodes.map(({ name, address }) => ({ name, address: address ?? null }));
+    const keys = configuredKeys(config);
+    const nodes = config.nodes.map(({ name, address }) => ({
+      name,
+      address: address ?? null,
+      key: keys.get(name) ?? "",
+    }));
+    const { admins, changed } = layOver(nodes, await store.nodeAdmins());
+    for (const [node, admin] of changed) {
+      log.info({ node, dropped: admin === null }, "the config says otherwise than what was stored of a node; it wins");
+      await store.saveNodeAdmin(node, admin);
+    }
     const state = initialState(
       { nodes, graceSeconds: config.grace_seconds, version },
-      { stateId, epoch, nonce: newNonce(), jobs, setups },
+      { stateId, epoch, nonce: newNonce(), jobs, setups, admins },
     );
     let fleet: Fleet | null = null;
     const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);
-    const loop = new CoreLoop({ state, queue, store, log, tell, now: Date.now });
+    const cut: Fleet["cut"] = (node, reason) => fleet?.cut(node, reason);
+    const loop = new CoreLoop({ state, queue, store, log, tell, cut, now: Date.now });
     fleet = await startFleet(
       config,
       {
         dispatch: (event) => loop.note(event),
+        keysOf: (node) => keysOf(loop.state, node),
         payloadFor: (node, attempt) => payloadFor(loop.state, store, node, attempt),
       },
       log,

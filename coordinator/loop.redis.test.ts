@@ -172,9 +172,10 @@ async function live(node: FakeNode, failAt = Number.POSITIVE_INFINITY): Promise<
   const loop: CoreLoop = new CoreLoop({
     state,
     queue: failing<JobQueue>(queue, ["update", "take", "finish"]),
-    store: failing<Store>(store, ["saveSetup", "saveEpoch"]),
+    store: failing<Store>(store, ["saveSetup", "saveEpoch", "saveNodeAdmin"]),
     log,
     tell: (_, message) => node.hear(loop, message),
+    cut: () => {},
     now: Date.now,
   });
   const close = async (): Promise<void> => {

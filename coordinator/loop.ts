@@ -23,6 +23,8 @@ export interface LoopParts {
   log: Log;
   /** Sends to a node; must not throw. */
   tell(node: NodeName, message: ToAgent): void;
+  /** Ends a node's connection; must not throw. */
+  cut(node: NodeName, reason: string): void;
   /** Milliseconds since 1970; the core's only clock. */
   now(): number;
 }
@@ -51,6 +53,7 @@ export class CoreLoop implements Loop {
       store: parts.store,
       log: parts.log,
       tell: (node, message) => parts.tell(node, message),
+      cut: (node, reason) => parts.cut(node, reason),
       dispatch: (event) => this.note(event),
       announce: (uid, id) => this.#announce(uid, id),
       wakeAt: (time) => this.#wakeAt(time),

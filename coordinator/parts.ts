@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import type { LogRequest, ToAgent } from "../shared/agent-wire.ts";
 import type { AttemptId, JobId, NodeName, RequestId, Uid } from "../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../shared/job.ts";
+import type { NodeAdmin } from "../shared/node-admin.ts";
 import type { Account } from "../shared/users-policy.ts";
 import type { CoreEvent, SetupState, State } from "./core/state.ts";
 
@@ -34,6 +35,10 @@ export interface Store {
   open(): Promise<{ stateId: string; epoch: number; setups: SetupState[] }>;
   saveEpoch(epoch: number): Promise<void>;
   saveSetup(uid: Uid, setup: SetupState | null): Promise<void>;
+  /** What admins have decided about nodes, as it is stored; a node whose entry is damaged takes no jobs. */
+  nodeAdmins(): Promise<Map<NodeName, NodeAdmin>>;
+  /** Null drops the entry. */
+  saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void>;
   /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
   putPayload(uid: Uid, payload: Payload): Promise<string>;
   getPayload(uid: Uid, ref: string): Promise<Payload | null>;
@@ -44,6 +49,10 @@ export interface Store {
 export interface Fleet {
   /** Best effort, never throws: the next picture repairs what was lost. */
   tell(node: NodeName, message: ToAgent): void;
+  /** Ends the node's connection once it has taken what it was told before. */
+  cut(node: NodeName, reason: string): void;
+  /** Asks the node to make a new key; resolves with its public part. Rejects with a SkyError that names node and cause; time limit 10 s. */
+  makeKey(node: NodeName): Promise<string>;
   /** A stream of log frames from a user's skylet. Rejects with a SkyError that names the node and the cause; time limit 10 s. */
   openLogStream(node: NodeName, uid: Uid, user: string, request: LogRequest): Promise<Duplex>;
   close(): Promise<void>;
@@ -52,6 +61,8 @@ export interface Fleet {
 /** What the fleet needs from its owner. */
 export interface FleetOwner {
   dispatch(event: CoreEvent): void;
+  /** Public keys (`ssh-ed25519 BASE64`) by which this node may connect now; none: it is unknown or removed. */
+  keysOf(node: NodeName): readonly string[];
   /** The payload that this node may have for this attempt (its state wants it there), or null. */
   payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
 }

@@ -1,14 +1,15 @@
 /**
- * Everything durable besides the queues: the state's identity and epoch, each user's last setup, and the payloads
- * (scripts, environment values, secrets), which lie encrypted and once by content and user. It must never write a
- * payload in the clear, nor find one user's payload by another's reference. Called by the loop's effects, the API
+ * Everything durable besides the queues: the state's identity and epoch, each user's last setup, what admins have decided
+ * about nodes, and the payloads (scripts, environment values, secrets), which lie encrypted and once by content and user.
+ * It must never write a payload in the clear, nor find one user's payload by another's reference. Called by the loop's effects, the API
  * (through parts.ts), and retention, which drops payloads that nothing refers to.
  */
 import { randomInt } from "node:crypto";
 import * as z from "zod";
 import { messageOf, SkyError } from "../shared/errors.ts";
-import { jobIdSchema, nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
+import { jobIdSchema, type NodeName, nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
 import { jobRecordSchema, type Payload, payloadBytesMax, payloadSchema } from "../shared/job.ts";
+import { type NodeAdmin, nodeAdminSchema, openNode } from "../shared/node-admin.ts";
 import type { SetupState } from "./core/state.ts";
 import type { Log } from "./log.ts";
 import type { Store } from "./parts.ts";
@@ -21,6 +22,8 @@ const epochKey = "sky-state:epoch";
 const keyPrintKey = "sky-state:key";
 /** uid → SetupState as JSON. */
 const setupsKey = "sky-setups";
+/** node → NodeAdmin as JSON. */
+const nodesKey = "sky-nodes";
 /** The sealed payload. */
 const payloadKey = (uid: Uid, ref: string): string => `sky-payload:${uid}:${ref}`;
 /** A user's payloads by the time (ms) at which each was last put. */
@@ -88,6 +91,33 @@ export class RedisStore implements Store {
       setup === null
         ? this.#link.client.hdel(setupsKey, String(uid))
         : this.#link.client.hset(setupsKey, String(uid), JSON.stringify(setup)),
+    );
+  }
+
+  nodeAdmins(): Promise<Map<NodeName, NodeAdmin>> {
+    return this.#link.run("reading what admins have said of nodes", async () => {
+      const admins = new Map<NodeName, NodeAdmin>();
+      for (const [node, text] of Object.entries(await this.#link.client.hgetall(nodesKey))) {
+        try {
+          admins.set(nodeNameSchema.parse(node), nodeAdminSchema.parse(JSON.parse(text)));
+        } catch (error) {
+          // Whether it takes jobs is not known, so it takes none until an admin says so; its configured key counts.
+          this.#log.error(
+            { node, cause: messageOf(error).slice(0, 300) },
+            "a damaged entry of a node; it takes no jobs",
+          );
+          admins.set(node, { ...openNode, state: "draining", reason: "what was stored of it is damaged" });
+        }
+      }
+      return admins;
+    });
+  }
+
+  async saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void> {
+    await this.#link.run(`storing what admins have said of node ${node}`, () =>
+      admin === null
+        ? this.#link.client.hdel(nodesKey, node)
+        : this.#link.client.hset(nodesKey, node, JSON.stringify(nodeAdminSchema.parse(admin))),
     );
   }
 

@@ -41,6 +41,7 @@ function newNode(name: string, index: number, admin: NodeAdmin): NodeState {
     version: null,
     vitals: null,
     admin,
+    keyOnDisk: admin.key?.key ?? null,
   };
 }
 

@@ -130,6 +130,14 @@ export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason:
   announce(context, job);
 }
 
+/**
+ * What ran on a node that is lost, drained or removed comes to its end, or is started elsewhere if it may be. Call it for
+ * jobs that are `clean` and have begun, with a reason for their users.
+ */
+export function giveUp(context: Context, job: ActiveJob, reason: string): void {
+  endJob(context, job, "FAILED_DRIVER", reason);
+}
+
 export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
   const { state } = context;
   const job = state.jobs.get(jobKey(uid, id));

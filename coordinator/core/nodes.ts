@@ -3,12 +3,13 @@
  * as used, what it has let go of is free, what it has lost ends its job, and what this state does not know is left
  * alone. A silent node changes nothing about its jobs. Called by reduce.ts only.
  */
-import { agentProtocol, type AttemptReport, type Hello, type Report } from "../../shared/agent-wire.ts";
+import { agentProtocol, type AttemptReport, type Hello, type Report, type Vitals } from "../../shared/agent-wire.ts";
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import { wantedJob } from "./desired.ts";
 import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
+import { noteKeyOfConnection, offerKey } from "./node-keys.ts";
 import { loseRank, takeReport } from "./progress.ts";
 import type { NodeState } from "./state.ts";
 
@@ -41,7 +42,7 @@ function raiseEpoch(context: Context, seen: number): void {
   }
 }
 
-export function onNodeConnected(context: Context, name: NodeName, hello: Hello): void {
+export function onNodeConnected(context: Context, name: NodeName, hello: Hello, key?: string): void {
   const { state } = context;
   const node = state.nodes.get(name);
   if (node === undefined) {
@@ -51,6 +52,9 @@ export function onNodeConnected(context: Context, name: NodeName, hello: Hello):
   node.heard = false;
   node.stale = true;
   node.refusal = null;
+  node.protocol = hello.protocol;
+  node.version = hello.version;
+  noteKeyOfConnection(context, node, key);
   const foreign = hello.stateId !== state.stateId;
   // The present epoch itself is no surprise on a node that has been welcomed in it.
   if (!foreign && (hello.epoch > state.epoch || (hello.epoch === state.epoch && !node.welcomed))) {
@@ -102,6 +106,9 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
   if (isFirst || hasOtherInventory) {
     planAgain(state);
   }
+  if (isFirst) {
+    offerKey(context, node);
+  }
   releaseEnded(context, node, report.seq);
   for (const one of report.attempts) {
     takeAttempt(context, node, one);
@@ -112,6 +119,14 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
     if (job !== null && job.commit === "clean") {
       loseRank(context, job, node);
     }
+  }
+}
+
+export function onVitalsReceived(context: Context, name: NodeName, vitals: Vitals): void {
+  const node = context.state.nodes.get(name);
+  if (node !== undefined && node.connected) {
+    const { type: _, clockMs, ...rest } = vitals;
+    node.vitals = { ...rest, at: context.now, skewMs: clockMs - context.now };
   }
 }
 
@@ -170,6 +185,20 @@ function markEnded(node: NodeState, id: AttemptId): void {
   node.stale = true;
 }
 
+/**
+ * An admin ends what nodes run and this state does not know. It is named as ended from now on, and a waiting job of which
+ * it is an attempt is not started again.
+ */
+export function onUnknownEnded(context: Context, attempt: AttemptId): void {
+  for (const node of context.state.nodes.values()) {
+    const report = node.attempts.get(attempt);
+    if (report !== undefined && node.unknown.has(attempt)) {
+      markEnded(node, attempt);
+      endTwin(context, report);
+    }
+  }
+}
+
 function forgetUnknown(context: Context, node: NodeState, before: Map<AttemptId, AttemptReport>): void {
   for (const id of node.unknown) {
     if (!node.attempts.has(id)) {
@@ -195,7 +224,7 @@ export function onJobRead(context: Context, uid: Uid, id: JobId, attempt: Attemp
       continue;
     }
     const text =
-      "A node runs an attempt that this state does not know. It is left alone and keeps what it was granted.";
+      "A node runs an attempt that this state does not know. It is left alone and keeps what it was granted; see `sky admin unknown`.";
     context.effects.push({ type: "log", level: "warn", text, fields: { node: node.name, attempt, uid, job: id } });
   }
 }

@@ -16,7 +16,17 @@ import {
   settleRecovered,
   startJob,
 } from "./jobs.ts";
-import { onJobRead, onNodeConnected, onNodeDisconnected, onNodeRefused, onNodeReported } from "./nodes.ts";
+import { cutRemoved, nextDeadline, onNodeAdminChanged, settleNodes } from "./node-admin.ts";
+import { onKeyMade, onNodeAdminSaved } from "./node-keys.ts";
+import {
+  onJobRead,
+  onNodeConnected,
+  onNodeDisconnected,
+  onNodeRefused,
+  onNodeReported,
+  onUnknownEnded,
+  onVitalsReceived,
+} from "./nodes.ts";
 import { plan } from "./schedule.ts";
 import type { CoreEffect, CoreEvent, State } from "./state.ts";
 
@@ -24,8 +34,11 @@ import type { CoreEffect, CoreEvent, State } from "./state.ts";
 export function reduce(state: State, event: CoreEvent, now: number): CoreEffect[] {
   const context: Context = { state, effects: [], now };
   apply(context, event);
+  settleNodes(context);
   startWhatFits(context);
   tellStaleNodes(context);
+  cutRemoved(context);
+  askToWake(context, [nextDeadline(state, now)]);
   return context.effects;
 }
 
@@ -40,7 +53,7 @@ function apply(context: Context, event: CoreEvent): void {
     case "userDowned":
       return onUserDowned(context, event.uid);
     case "nodeConnected":
-      return onNodeConnected(context, event.node, event.hello);
+      return onNodeConnected(context, event.node, event.hello, event.key);
     case "nodeDisconnected":
       return onNodeDisconnected(context, event.node);
     case "nodeReported":
@@ -53,8 +66,19 @@ function apply(context: Context, event: CoreEvent): void {
       return onEndCommitted(context, event.uid, event.id);
     case "jobRead":
       return onJobRead(context, event.uid, event.id, event.attempt, event.record);
+    case "vitalsReceived":
+      return onVitalsReceived(context, event.node, event.vitals);
+    case "nodeAdminChanged":
+      return onNodeAdminChanged(context, event.node, event.wish);
+    case "nodeAdminSaved":
+      return onNodeAdminSaved(context, event.node, event.admin);
+    case "keyMade":
+      return onKeyMade(context, event.node, event.key);
+    case "unknownEnded":
+      return onUnknownEnded(context, event.attempt);
     case "ticked":
       context.state.planDue = true;
+      context.state.wakeAsked = null;
       return settleRecovered(context);
     default:
       return assertNever(event);
@@ -77,7 +101,14 @@ function startWhatFits(context: Context): void {
       startJob(context, job, ranks);
     }
   }
-  if (decided.wakeAt !== null) {
-    context.effects.push({ type: "wakeAt", at: decided.wakeAt });
+}
+
+/** Asks for `ticked` at the earliest of these moments. A wish for an earlier one stays: when it comes, this asks again. */
+function askToWake(context: Context, moments: (number | null)[]): void {
+  const { state } = context;
+  const next = Math.min(...moments.map((moment) => moment ?? Number.POSITIVE_INFINITY));
+  if (Number.isFinite(next) && (state.wakeAsked === null || next < state.wakeAsked)) {
+    state.wakeAsked = next;
+    context.effects.push({ type: "wakeAt", at: next });
   }
 }

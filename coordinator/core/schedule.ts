@@ -1,8 +1,7 @@
 /**
  * The plan: which waiting jobs start now, and on what. Jobs are tried in the order of order.ts; one that does not fit
  * is passed over together with its whole class, so a later job that fits starts first and ten thousand equal jobs cost
- * one try. It changes nothing: reduce.ts turns its starts into transitions. Pure; time alone never changes the answer
- * yet, so `wakeAt` is null until something depends on the clock.
+ * one try. It changes nothing: reduce.ts turns its starts into transitions. Pure; time alone never changes its answer.
  */
 import type { AttemptReport } from "../../shared/agent-wire.ts";
 import type { NodeName } from "../../shared/ids.ts";
@@ -16,13 +15,12 @@ export interface Plan {
   starts: { key: JobKey; ranks: RankGrant[] }[];
   /** Classes of which the first job does not fit. */
   blocked: string[];
-  /** Next moment (ms) at which time alone could change the answer. */
-  wakeAt: number | null;
 }
 
-/** Nothing is planned on a node that is silent, refuses us or has not yet said in this epoch what it holds. */
+/** Nothing is planned on a node that is drained, silent, refuses us or has not yet said in this epoch what it holds. */
 export function takesJobs(node: NodeState): boolean {
-  return node.connected && node.heard && node.reported && node.refusal === null && node.inventory !== null;
+  const isThere = node.connected && node.heard && node.reported && node.refusal === null && node.inventory !== null;
+  return isThere && node.admin.state === "open";
 }
 
 /** A grant for every rank, each on a node of its own; null when there are too few nodes with room. */
@@ -86,7 +84,7 @@ function nextJob(state: State, lines: Map<string, { keys: JobKey[]; at: number }
 
 /** What can start now. Classes in `state.blocked` are not tried: nothing has become free since they did not fit. */
 export function plan(state: State): Plan {
-  const result: Plan = { starts: [], blocked: [], wakeAt: null };
+  const result: Plan = { starts: [], blocked: [] };
   const lines = new Map<string, { keys: JobKey[]; at: number }>();
   for (const [name, keys] of state.waiting) {
     if (!state.blocked.has(name)) {

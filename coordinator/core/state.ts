@@ -4,9 +4,10 @@
  * reach for a clock, a file or a random number. The loop (coordinator/loop.ts) is the only caller of the reducer; API
  * routes read the state through coordinator/core/views.ts and never change it.
  */
-import type { AttemptReport, Hello, Inventory, LogRequest, Report, ToAgent } from "../../shared/agent-wire.ts";
+import type { AttemptReport, Hello, Inventory, LogRequest, Report, ToAgent, Vitals } from "../../shared/agent-wire.ts";
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
+import type { NodeAdmin } from "../../shared/node-admin.ts";
 
 /** `UID/ID`: names one job in the whole cluster. */
 export type JobKey = `${number}/${number}`;
@@ -54,6 +55,28 @@ export interface NodeState {
   warnings: string[];
   /** Why the agent refuses this coordinator, if it does. */
   refusal: string | null;
+  /** Of the last connection: the wire protocol and the product's version; null before the first. */
+  protocol: number | null;
+  version: string | null;
+  /** How the machine was when it last said so; null: never in this life of the coordinator. */
+  vitals: NodeVitals | null;
+  admin: NodeAdmin;
+  /** The new key (`admin.key.key`) that is known to be on disk; null: none is. */
+  keyOnDisk: string | null;
+}
+
+/** `at` (ms since 1970) is when they came; `skewMs` how far the machine's clock is ahead of the coordinator's. */
+export interface NodeVitals extends Omit<Vitals, "type" | "clockMs"> {
+  at: number;
+  skewMs: number;
+}
+
+/** What an admin wants of a node; `force`: a removal ends the jobs that run there. Times in ms since 1970. */
+export interface AdminWish {
+  state: NodeAdmin["state"];
+  reason: string | null;
+  by: string;
+  deadline: number | null;
 }
 
 /**
@@ -70,7 +93,8 @@ export interface SetupState {
 
 /** What the core must know from the config. */
 export interface CoreConfig {
-  nodes: { name: NodeName; address: string | null }[];
+  /** `key`: the node's public key as the config has it (shared/node-admin.ts gives its form). */
+  nodes: { name: NodeName; address: string | null; key?: string }[];
   graceSeconds: number;
   /** The product's version, for the welcome; `0` when not given. */
   version?: string;
@@ -94,6 +118,8 @@ export interface State {
   planDue: boolean;
   /** Classes that did not fit at the last plan; emptied whenever something may have become free. */
   blocked: Set<string>;
+  /** The moment for which `wakeAt` was last asked and has not come; null: none. */
+  wakeAsked: number | null;
 }
 
 /** What happened; past tense. Everything the core ever learns arrives as one of these. */
@@ -142,6 +168,10 @@ export type CoreEffect =
    * durable before a restart reaches the node, while what is truly unknown is left alone.
    */
   | { type: "readJob"; uid: Uid; id: JobId; attempt: AttemptId }
+  /** Write what admins have decided about this node, then dispatch `nodeAdminSaved`; a promise to the admin. */
+  | { type: "saveNodeAdmin"; node: NodeName; admin: NodeAdmin }
+  /** End the node's connection once it has taken what was sent to it before. */
+  | { type: "cutNode"; node: NodeName; reason: string }
   | { type: "saveSetup"; uid: Uid; setup: SetupState | null }
   /** The epoch was raised because an agent had already seen it: store it before anything is sent. */
   | { type: "saveEpoch"; epoch: number }

@@ -16,6 +16,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { coordinatorConfigSchema } from "../../coordinator/config.ts";
 import type { CoreEvent } from "../../coordinator/core/state.ts";
 import { startFleet } from "../../coordinator/fleet.ts";
+import { configuredKeys } from "../../coordinator/fleet-listen.ts";
 import type { LogRequest, AttemptReport, Report, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Payload } from "../../shared/job.ts";
 import { launch, must } from "../help/run.ts";
@@ -95,6 +96,7 @@ beforeEach(async () => {
         fleet.tell("n1", { type: "welcome", protocol: 1, version: "t", node: "n1", stateId, epoch: 1 });
       }
     },
+    keysOf: () => [...configuredKeys(coordinator).values()],
     payloadFor: async (_node: string, attempt: string) => payloads.get(attempt) ?? null,
   };
   fleet = await startFleet(coordinator, owner, log);

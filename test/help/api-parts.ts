@@ -13,6 +13,7 @@ import { requestPayloadSchema, type RequestPayload } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../../shared/job.ts";
+import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { logFrameKinds } from "../../shared/skylet-wire.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "../../coordinator/config.ts";
@@ -67,11 +68,22 @@ class MemoryQueue implements JobQueue {
 
 class MemoryStore implements Store {
   readonly payloads: Payload[] = [];
+  readonly admins = new Map<NodeName, NodeAdmin>();
   async open(): Promise<never> {
     throw new Error("not opened in these tests");
   }
   async saveEpoch(): Promise<void> {}
   async saveSetup(): Promise<void> {}
+  async nodeAdmins(): Promise<Map<NodeName, NodeAdmin>> {
+    return this.admins;
+  }
+  async saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void> {
+    if (admin === null) {
+      this.admins.delete(node);
+    } else {
+      this.admins.set(node, admin);
+    }
+  }
   async putPayload(_uid: Uid, payload: Payload): Promise<string> {
     this.payloads.push(payload);
     return String(this.payloads.length).padStart(16, "0");
@@ -114,6 +126,18 @@ class MemoryFleet implements Fleet {
   };
   tell(node: NodeName, message: ToAgent): void {
     this.told.push({ node, message });
+  }
+  /** Nodes whose connection was ended. */
+  readonly cuts: NodeName[] = [];
+  cut(node: NodeName): void {
+    this.cuts.push(node);
+  }
+  /** What nodes answer that are asked for a new key. */
+  newKey: (node: NodeName) => Promise<string> = async () => {
+    throw new SkyError("ServerUnavailableError", "no keys here");
+  };
+  makeKey(node: NodeName): Promise<string> {
+    return this.newKey(node);
   }
   async openLogStream(node: NodeName, _uid: Uid, _user: string, request: LogRequest): Promise<Duplex> {
     this.requests.push(request);
@@ -164,12 +188,14 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
     limits: { free_disk_mb: 0 },
     ...changes,
   });
-  const core = { nodes: nodes.map((name) => ({ name, address: null })), graceSeconds: 1 };
+  const key = `ssh-ed25519 ${"A".repeat(68)}`;
+  const core = { nodes: nodes.map((name) => ({ name, address: null, key })), graceSeconds: 1 };
   const recovered = { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [] };
   const [queue, store, fleet, log] = [new MemoryQueue(), new MemoryStore(), new MemoryFleet(), openLog("error")];
   const state = initialState(core, recovered);
   const tell = (node: NodeName, message: ToAgent): void => fleet.tell(node, message);
-  const loop = new CoreLoop({ state, queue, store, log, tell, now: () => Date.now() });
+  const cut = (node: NodeName): void => fleet.cut(node);
+  const loop = new CoreLoop({ state, queue, store, log, tell, cut, now: () => Date.now() });
   const accounts = new Map<Uid, Account>([[0, rootAccount]]);
   const unavailable: TestCluster["unavailable"] = { cause: null };
   const parts: ApiParts = {
