@@ -4,6 +4,7 @@
  * A small one can also be filled. Never this computer's own disks. Called by machine.ts.
  */
 import { join } from "node:path";
+import { until } from "../help/until.ts";
 import type { Namespaces } from "./world.ts";
 
 export interface DiskOptions {
@@ -51,5 +52,9 @@ export class Disk {
   async losePower(): Promise<void> {
     await this.#world.must(["python3", "-c", shutdownProgram, this.mounted]);
     await this.#world.must(["umount", this.mounted]);
+    // The machine's own mounts go a moment after its last process; until then the file system is the one that was shut down.
+    const free = async (): Promise<boolean> =>
+      (await this.#world.must(["losetup", "--associated", this.#file])).trim() === "";
+    await until(free, `the disk ${this.path} to be let go`);
   }
 }

@@ -5,6 +5,7 @@
  */
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { launch, type Result, run, type Running, type RunOptions } from "../help/run.ts";
 import { until } from "../help/until.ts";
 import { Disk, type DiskOptions } from "./disk.ts";
@@ -89,9 +90,10 @@ export class Machine {
       ...[`--machine=${this.name}`, `--hostname=${this.name}`, "--network-bridge=br0", "--settings=no"],
       ...["--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=read-only", ...this.#binds],
     ];
-    const inGroup = ["sh", "-c", 'echo 0 >"$1/cgroup.procs" && shift && exec "$@"', "sh", this.#group, ...nspawn];
+    const script = fileURLToPath(new URL("machine.sh", import.meta.url));
+    const words = ["unshare", "--mount", "bash", script, this.#group, this.#world.folder, this.name, ...nspawn];
     const env = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", SYSTEMD_NSPAWN_UNIFIED_HIERARCHY: "1" };
-    this.#guest = launch(this.#world.argv(inGroup), { env, limitMs: 24 * 3_600_000 });
+    this.#guest = launch(this.#world.argv(words), { env, limitMs: 24 * 3_600_000 });
     const log = openSync(this.#consoleFile, "a");
     this.#guest.child.stdout?.on("data", (chunk: Buffer) => writeSync(log, chunk));
     this.#guest.child.stderr?.on("data", (chunk: Buffer) => writeSync(log, chunk));
@@ -164,14 +166,14 @@ export class Machine {
     return ["ssh", "-F", config, "-T", `${user}@${this.name}`, "--", command];
   }
 
-  /** Cuts the machine's network: from now on no frame gets through, and nobody is told. */
+  /** Cuts the machine's network, as a broken switch would: no frame gets through, and neither side is told. */
   async cut(): Promise<void> {
-    await this.#world.must(["ip", "link", "set", `vb-${this.name}`, "type", "bridge_slave", "state", "0"]);
+    await this.#world.must(["ip", "link", "set", `vb-${this.name}`, "nomaster"]);
   }
 
   /** Ends a cut. */
   async join(): Promise<void> {
-    await this.#world.must(["ip", "link", "set", `vb-${this.name}`, "type", "bridge_slave", "state", "3"]);
+    await this.#world.must(["ip", "link", "set", `vb-${this.name}`, "master", "br0"]);
   }
 
   /** Power loss: every process ends at once, without a word; its disks lose what was not fsynced. */
