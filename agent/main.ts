@@ -12,7 +12,7 @@ import { destination, type Logger, pino } from "pino";
 import { parseConfig } from "../shared/config-file.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { stateIdSchema } from "../shared/ids.ts";
-import { version } from "../shared/version.ts";
+import { build, commit, version, versionText } from "../shared/version.ts";
 import { Notifier } from "../system/notify.ts";
 import { prepareFolders, startAgent } from "./agent.ts";
 import { type AgentConfig, agentConfigSchema } from "./config.ts";
@@ -50,7 +50,7 @@ function findInstalled(): Installed {
   if (bundle === undefined) {
     throw new SkyError("ValueError", `There is no skylet.mjs beside ${here}.`, "Run ./scripts/build first.");
   }
-  return { script: join(here, "start-skylet.sh"), node: process.execPath, bundle, version };
+  return { script: join(here, "start-skylet.sh"), node: process.execPath, bundle, version: build };
 }
 
 async function acceptState(stateId: string, config: AgentConfig): Promise<void> {
@@ -84,7 +84,10 @@ async function run(config: AgentConfig): Promise<void> {
       process.exit(1);
     });
   }
-  log.info({ version, coordinator: config.coordinator.address, single_user: config.single_user }, "agent starts");
+  log.info(
+    { version, commit, coordinator: config.coordinator.address, single_user: config.single_user },
+    "agent starts",
+  );
   const agent = await startAgent(config, findInstalled(), log);
   const status = `Node ${config.node} of the coordinator at ${config.coordinator.address}.`;
   process.on("SIGHUP", () => {
@@ -104,7 +107,7 @@ async function main(): Promise<void> {
     strict: true,
   });
   if (values.version === true) {
-    process.stdout.write(`${version}\n`);
+    process.stdout.write(`${versionText("sky-agent")}\n`);
     return;
   }
   const [command, stateId, ...rest] = positionals;

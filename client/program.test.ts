@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { version } from "../shared/version.ts";
+import { versionText } from "../shared/version.ts";
 import { until } from "../test/help/until.ts";
 import type { Context } from "./commands/context.ts";
 import { commandLineOf } from "./output/command-line.ts";
@@ -512,7 +512,7 @@ describe("the command line", () => {
   });
 
   it("version, help, completion", async () => {
-    expect((await sky(["--version"])).out).toBe(`${version}\n`);
+    expect((await sky(["--version"])).out).toBe(`${versionText("sky")}\n`);
     expect((await sky([])).out).toContain("Usage: sky");
     expect((await sky(["completion", "bash"])).out).toContain("complete -o filenames -F _sky sky");
     expect((await sky(["completion", "zsh"])).out).toMatch(/^#compdef sky/);

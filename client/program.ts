@@ -4,7 +4,7 @@
  * by tests with a terminal and a home of their own.
  */
 import { Argument, Command, CommanderError, Option } from "commander";
-import { version } from "../shared/version.ts";
+import { versionText } from "../shared/version.ts";
 import { type Context, UsageError } from "./commands/context.ts";
 import type { ExecFlags } from "./commands/exec.ts";
 import type { LaunchFlags } from "./commands/launch.ts";
@@ -255,7 +255,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
   const { screen } = context;
   const program = new Command("sky")
     .description("Run jobs, as yourself, on machines that your group shares.")
-    .version(version, "-v, --version")
+    .version(versionText("sky"), "-v, --version")
     .exitOverride()
     // Arguments stand in each command's own help; here they would leave no room for what it does.
     .configureHelp({ subcommandTerm: (command) => command.name() })

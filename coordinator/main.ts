@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { parseConfig } from "../shared/config-file.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
-import { commit, version } from "../shared/version.ts";
+import { commit, version, versionText } from "../shared/version.ts";
 import { Notifier } from "../system/notify.ts";
 import { SystemAccounts } from "./accounts.ts";
 import { startApi } from "./api/server.ts";
@@ -97,6 +97,7 @@ function announcer(notifier: Notifier): (standing: Standing) => void {
 async function serve(config: CoordinatorConfig): Promise<void> {
   const notifier = Notifier.open();
   const log: Log = openLog(config.log_level);
+  log.info({ version, commit, cluster: config.cluster }, "coordinator starts");
   process.on("uncaughtException", (error) => {
     log.fatal({ err: error }, "a fault in the program; it ends");
     process.exit(exitFault);
@@ -131,7 +132,7 @@ async function main(): Promise<void> {
   if (values.help) {
     process.stdout.write(usage);
   } else if (values.version) {
-    process.stdout.write(`sky-coordinator ${version} (${commit})\n`);
+    process.stdout.write(`${versionText("sky-coordinator")}\n`);
   } else if (values.config === undefined) {
     throw new SkyError("ValueError", "--config FILE is missing.", "See --help.");
   } else if (values.check) {

@@ -1,7 +1,8 @@
 /**
- * Makes dist/: one bundle a program, the `sky` executable and the native modules, so that dist/ can be copied anywhere
- * and needs nothing of the checkout. It builds into a folder beside dist/ and swaps the two, so that a failed build
- * leaves the last good one. It must never fetch anything. Called through scripts/build.
+ * Makes dist/: one bundle a program, the `sky` executable, the native modules and the licences of what is inside, so
+ * that dist/ can be copied anywhere and needs nothing of the checkout. It builds into a folder beside dist/ and swaps
+ * the two, so that a failed build leaves the last good one. It must never fetch anything. Called through scripts/build
+ * (`--out DIR` and `--version V` for another place and version) and by scripts/package.ts.
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -15,13 +16,16 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { basename, dirname, join } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
 import { type BuildOptions, build } from "esbuild";
+import { licencesOf } from "./release/licences.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const dist = join(root, "dist");
-const staging = join(root, `dist.${process.pid}.tmp`);
+const { values } = parseArgs({ options: { out: { type: "string" }, version: { type: "string" } } });
+const dist = resolve(values.out ?? join(root, "dist"));
+const staging = `${dist}.${process.pid}.tmp`;
 
 /** CommonJS libraries inside an ESM bundle expect these three; names are private so that they cannot meet an import. */
 const banner = [
@@ -62,6 +66,7 @@ function optionsFor(version: string, commit: string): BuildOptions {
     absWorkingDir: root,
     outdir: staging,
     bundle: true,
+    metafile: true,
     platform: "node",
     format: "esm",
     target: "node20.19",
@@ -102,12 +107,14 @@ function copyKoffi(): void {
 
 async function main(): Promise<void> {
   const manifest: unknown = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
-  const version = String((manifest as { version: unknown }).version);
+  const version = values.version ?? String((manifest as { version: unknown }).version);
   const options = optionsFor(version, commitText());
   rmSync(staging, { recursive: true, force: true });
   mkdirSync(staging, { recursive: true });
   try {
-    await Promise.all([
+    const doctor = existsSync(join(root, "doctor/main.ts")) ? [{ doctor: "doctor/main.ts" }] : [];
+    const built = await Promise.all([
+      ...doctor.map((entryPoints) => build({ ...options, entryPoints })),
       build({ ...options, entryPoints: { coordinator: "coordinator/main.ts" } }),
       build({ ...options, entryPoints: { agent: "agent/main.ts" } }),
       build({ ...options, entryPoints: { skylet: "agent/skylet/main.ts" } }),
@@ -117,6 +124,8 @@ async function main(): Promise<void> {
     copyKoffi();
     cpSync(join(root, "agent/start-skylet.sh"), join(staging, "start-skylet.sh"));
     cpSync(join(root, "LICENSE"), join(staging, "LICENSE"));
+    const inputs = built.flatMap((result) => Object.keys(result.metafile?.inputs ?? {}));
+    writeFileSync(join(staging, "THIRD-PARTY-LICENSES"), licencesOf(root, inputs, ["koffi"]));
     // `sky` has no ending, so the nearest package.json says how Node reads it.
     writeFileSync(join(staging, "package.json"), `${JSON.stringify({ private: true, type: "commonjs" })}\n`);
     writeFileSync(join(staging, "sky"), launcher);
@@ -130,7 +139,7 @@ async function main(): Promise<void> {
 }
 
 function swap(): void {
-  const old = join(root, `dist.${process.pid}.old`);
+  const old = `${dist}.${process.pid}.old`;
   if (existsSync(dist)) {
     renameSync(dist, old);
   }

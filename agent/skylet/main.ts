@@ -2,7 +2,7 @@
  * The skylet: the one program that touches a user's files and starts their jobs, running as that user with that user's
  * login environment, one per user and node. It takes orders from the agent only and ends when there is nothing to do;
  * its end, crash or replacement leaves every runner alone. Started by the agent through `sudo su --login`:
- * `node skylet.mjs --socket PATH --dir FOLDER --version V --nofile N --idle SECONDS [--agent-uid UID]`.
+ * `node skylet.mjs --version`, or `node skylet.mjs --socket PATH --dir FOLDER --version V --nofile N --idle SECONDS [--agent-uid UID]`.
  */
 import { mkdirSync } from "node:fs";
 import { homedir, userInfo } from "node:os";
@@ -10,6 +10,7 @@ import { parseArgs } from "node:util";
 import * as z from "zod";
 import { messageOf } from "../../shared/errors.ts";
 import type { ToSkylet } from "../../shared/skylet-wire.ts";
+import { versionText } from "../../shared/version.ts";
 import { Attempts } from "./attempts.ts";
 import { type AgentAddress, Control, dial, fetchPayload } from "./control.ts";
 import { serveLogs } from "./output.ts";
@@ -132,6 +133,11 @@ class Skylet {
   }
 }
 
+/** Without a value `--version` asks; with one it is what the agent calls this build. */
+if (process.argv.length === 3 && process.argv[2] === "--version") {
+  process.stdout.write(`${versionText("sky-skylet")}\n`);
+  process.exit(0);
+}
 try {
   const given = readArguments();
   mkdirSync(given.dir, { recursive: true, mode: 0o700 });

@@ -43,7 +43,7 @@ const agent = (...args: string[]) => run([process.execPath, "--import", "tsx", m
 const isBuilt = existsSync(join(root, "dist/skylet.mjs"));
 
 it("prints its version, checks a config, and says what is wrong with one", async () => {
-  expect((await agent("--version")).stdout.trim()).toMatch(/^\d+\.\d+\.\d+/);
+  expect((await agent("--version")).stdout.trim()).toMatch(/^sky-agent \d+\.\d+\.\d+\S* \(\S+\)$/);
   expect(await agent("--config", file, "--check")).toMatchObject({ code: 0, stdout: `${file}: ok\n` });
   const faults: [string, string][] = [
     ["acelerators: x", "acelerators"],
