@@ -59,7 +59,14 @@ export function writeIdentity(root: string, place: Place, all: readonly Place[],
   write("/etc/hosts", hostsLines(all));
   write("/etc/machine-id", `${createHash("sha256").update(place.name).digest("hex").slice(0, 32)}\n`);
   // The name sorts before systemd's own file for such an interface.
-  const network = ["[Match]", "Name=host0", "[Link]", "RequiredForOnline=no", "[Network]", `Address=${place.address}/24`];
+  const network = [
+    "[Match]",
+    "Name=host0",
+    "[Link]",
+    "RequiredForOnline=no",
+    "[Network]",
+    `Address=${place.address}/24`,
+  ];
   const always = ["LinkLocalAddressing=no", "IPv6AcceptRA=no", "ConfigureWithoutCarrier=yes", "IgnoreCarrierLoss=yes"];
   write("/etc/systemd/network/10-host0.network", `${[...network, ...always].join("\n")}\n`);
   write("/etc/ssh/ssh_host_ed25519_key", readFileSync(place.hostKey.file, "utf8"), 0o600);
@@ -93,7 +100,12 @@ export function writeAccounts(root: string, users: readonly MachineUser[]): void
 }
 
 /** Makes the users' homes (on a machine, or once for all) with a key pair that lets them in everywhere. */
-export function writeHomes(root: string, homes: string, users: readonly MachineUser[], keys: Map<string, KeyPair>): void {
+export function writeHomes(
+  root: string,
+  homes: string,
+  users: readonly MachineUser[],
+  keys: Map<string, KeyPair>,
+): void {
   for (const { name, uid } of users) {
     const home = join(homes, name);
     const key = keys.get(name);

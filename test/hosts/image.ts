@@ -36,7 +36,9 @@ async function ownSource(): Promise<Source> {
   const own = rows.filter(([uri, of, component]) => of === suite && component === "main" && uri !== undefined);
   const uri = own[0]?.[0];
   if (uri === undefined) {
-    throw new Error(`no apt source of this computer offers '${suite} main'; test machines are made from it:\n${targets}`);
+    throw new Error(
+      `no apt source of this computer offers '${suite} main'; test machines are made from it:\n${targets}`,
+    );
   }
   const components = [...new Set(rows.filter((row) => row[0] === uri && row[1] === suite).map((row) => row[2] ?? ""))];
   return { suite, mirror: plainMirror(uri), components: components.join(",") };
@@ -66,7 +68,11 @@ export async function baseImage(): Promise<string> {
   if (!existsSync(image)) {
     const words = [image, source.suite, source.mirror, source.components, packages.join(",")];
     await must(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", script, ...words], {
-      env: { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8", ...(await proxy()) },
+      env: {
+        PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        LANG: "C.UTF-8",
+        ...(await proxy()),
+      },
       limitMs: 540_000,
     });
   }

@@ -19,7 +19,7 @@ export interface MachineRunOptions extends RunOptions {
 const bootLimitMs = 120_000;
 
 /** Quotes words for a POSIX shell. */
-export function shellWords(argv: readonly string[]): string {
+function shellWords(argv: readonly string[]): string {
   return argv.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
 }
 
@@ -101,7 +101,7 @@ export class Machine {
     try {
       await this.untilBooted();
     } catch (error) {
-      throw new Error(`${this.name} did not boot: ${String(error)}\n${this.tail()}`);
+      throw new Error(`${this.name} did not boot: ${String(error)}\n${this.tail()}`, { cause: error });
     }
   }
 
@@ -197,7 +197,19 @@ export class Machine {
     const empty = (): boolean => readFileSync(join(group, "cgroup.events"), "utf8").includes("populated 0");
     await until(empty, `${this.name} to be off`, bootLimitMs);
     await this.#guest?.ended;
-    await this.#world.must(["find", this.#group, "-mindepth", "1", "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
+    await this.#world.must([
+      "find",
+      this.#group,
+      "-mindepth",
+      "1",
+      "-depth",
+      "-type",
+      "d",
+      "-exec",
+      "rmdir",
+      "{}",
+      ";",
+    ]);
     this.#guest = null;
     this.#init = 0;
   }

@@ -14,7 +14,9 @@ async function remains(name: string): Promise<string[]> {
   const loops = (await must(["losetup", "--list", "--noheadings", "--output=BACK-FILE"]))
     .split("\n")
     .filter((line) => line.includes(name));
-  const processes = (await run(["pgrep", "--full", "--list-full", name])).stdout.split("\n").filter((line) => line !== "");
+  const processes = (await run(["pgrep", "--full", "--list-full", name])).stdout
+    .split("\n")
+    .filter((line) => line !== "");
   const groups = await must(["find", "/sys/fs/cgroup", "-maxdepth", "2", "-name", name]);
   return [...folders, ...mounts, ...loops, ...processes, ...groups.split("\n").filter((line) => line !== "")];
 }
@@ -45,7 +47,8 @@ describe("two machines with homes of their own", () => {
     for (const machine of world.machines) {
       expect(await machine.must(["systemctl", "is-system-running"])).toBe("running\n");
       expect(await machine.must(["hostname"])).toBe(`${machine.name}\n`);
-      const groups = "mkdir /sys/fs/cgroup/own && cat /sys/fs/cgroup/own/cgroup.freeze && echo 1 >/sys/fs/cgroup/own/cgroup.kill";
+      const groups =
+        "mkdir /sys/fs/cgroup/own && cat /sys/fs/cgroup/own/cgroup.freeze && echo 1 >/sys/fs/cgroup/own/cgroup.kill";
       expect(await machine.must(groups)).toBe("0\n");
     }
     await world.machine("head").must(["touch", "/etc/only-here"]);
@@ -62,7 +65,9 @@ describe("two machines with homes of their own", () => {
       expect(await machine.must(["id", "-nG"], { user: "bob" })).toBe("bob lab\n");
     }
     expect(await world.machine("head").sshMust("alice", "ssh -o BatchMode=yes n1 hostname")).toBe("n1\n");
-    expect(await world.must(["ssh", "-F", world.sshConfig, "n1", "cat"], { input: "from outside" })).toBe("from outside");
+    expect(await world.must(["ssh", "-F", world.sshConfig, "n1", "cat"], { input: "from outside" })).toBe(
+      "from outside",
+    );
   });
 
   test("a program that a test runs on a machine has that machine's ids, folders, input and exit code", async () => {

@@ -12,7 +12,11 @@ import { fileURLToPath } from "node:url";
 import { newWorldName, removeRemains, worldsDir } from "./identity.ts";
 
 /** The environment of programs that a world runs; nothing of the test's own gets in. */
-const cleanEnv = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LANG: "C.UTF-8", HOME: "/root" };
+const cleanEnv = {
+  PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+  LANG: "C.UTF-8",
+  HOME: "/root",
+};
 
 export interface Namespaces {
   name: string;
