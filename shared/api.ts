@@ -99,7 +99,7 @@ export const logsResultSchema = z.int();
 export const cancelResultSchema = z.array(z.int());
 
 /** One node in `GET /onprem/nodes` (any user may see it). `devices_free` counts devices that nobody holds any part of. */
-const nodeRowSchema = z.object({
+export const nodeRowSchema = z.object({
   name: z.string(),
   label: z.string(),
   state: z.enum(["UP", "UNREACHABLE", "NEVER_SEEN", "REFUSED"]),
@@ -112,6 +112,20 @@ const nodeRowSchema = z.object({
   accelerators_free: z.record(z.string(), z.number()),
   warnings: z.array(z.string()),
   last_report_seconds_ago: z.number().nullable(),
+  /**
+   * What an admin has decided: nothing new starts there; `drained`: and nothing is left there. Times in seconds since
+   * 1970. Null: nothing (also from a coordinator that does not know the key).
+   */
+  admin: z
+    .object({
+      state: z.enum(["draining", "drained", "removed"]),
+      reason: z.string().nullable(),
+      by: z.string().nullable(),
+      since: z.number().nullable(),
+      deadline: z.number().nullable(),
+    })
+    .nullable()
+    .default(null),
 });
 export type NodeRow = z.infer<typeof nodeRowSchema>;
 export const nodesResultSchema = z.object({

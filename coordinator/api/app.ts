@@ -12,9 +12,10 @@ import { apiBodyBytesMax, apiVersion, headers } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Uid } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import { accountOf, type Peer, requireJobUser } from "./identity.ts";
+import { accountOf, isAdmin, type Peer, requireAdmin, requireJobUser } from "./identity.ts";
 import { errorForUser } from "./requests.ts";
 import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
+import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
 import { healthRoutes } from "./routes-health.ts";
 import { jobRoutes } from "./routes-jobs.ts";
@@ -32,6 +33,13 @@ const oldestApiVersion = 24;
 const bodyBytesPerUserMax = 3 * apiBodyBytesMax;
 const smallBodyBytes = 64 * 1024;
 
+/** Who may call, for the published document. */
+const callers: Record<Route["identity"], string> = {
+  account: "Any account of the head machine.",
+  jobUser: "The caller must be allowed to run jobs.",
+  admin: "Root, or a member of the admin group.",
+};
+
 /** Every route but the document, which describes them. */
 const routes: Route[] = [
   ...healthRoutes,
@@ -41,6 +49,7 @@ const routes: Route[] = [
   ...logRoutes,
   ...clusterRoutes,
   ...onpremRoutes,
+  ...adminRoutes,
 ];
 
 function asResponse(reply: RouteReply): Response {
@@ -151,6 +160,12 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
   if (route.identity === "jobUser") {
     requireJobUser(account, context.config.users);
   }
+  if (route.identity === "admin") {
+    if (!isAdmin(account, context.config.admin_group)) {
+      context.log.warn({ user: account.name, uid: account.uid, path: route.path }, "refused: not an admin");
+    }
+    requireAdmin(account, context.config.admin_group);
+  }
   const body = await bodyOf(route, c.env.incoming, context, account.uid);
   if ("kind" in body) {
     return body;
@@ -245,8 +260,7 @@ function publish(app: OpenAPIHono<Bindings>, route: Route): void {
     method: route.method === "GET" ? "get" : "post",
     path: route.path,
     summary: route.summary,
-    description:
-      route.identity === "jobUser" ? "The caller must be allowed to run jobs." : "Any account of the head machine.",
+    description: callers[route.identity],
     ...(route.bodySchema === null
       ? {}
       : { request: { body: { content: { "application/json": { schema: route.bodySchema } } } } }),

@@ -51,6 +51,17 @@ export function requireJobUser(account: Account, policy: UsersPolicy): void {
   }
 }
 
+/** Throws PermissionDeniedError, which names the group, when this account is no admin. */
+export function requireAdmin(account: Account, adminGroup: string): void {
+  if (!isAdmin(account, adminGroup)) {
+    throw new SkyError(
+      "PermissionDeniedError",
+      `Only members of the group '${adminGroup}' on the head machine may do this; user '${account.name}' is not one.`,
+      `If you should be, somebody with root on the head runs: usermod -aG ${adminGroup} ${account.name}`,
+    );
+  }
+}
+
 /** Root, and members of the group that the config names. */
 export function isAdmin(account: Account, adminGroup: string): boolean {
   return account.uid === 0 || account.groups.includes(adminGroup);

@@ -15,8 +15,11 @@ import type { LogTimes } from "./log-rank.ts";
 import type { WaitingNotices } from "./logs.ts";
 import type { Turns } from "./turns.ts";
 
-/** `account`: any account of the head machine. `jobUser`: an account whose jobs the users policy allows. */
-export type RouteIdentity = "account" | "jobUser";
+/**
+ * `account`: any account of the head machine. `jobUser`: an account whose jobs the users policy allows. `admin`: root, or
+ * a member of the group that the config names.
+ */
+export type RouteIdentity = "account" | "jobUser" | "admin";
 
 export interface BuildVersion {
   version: string;

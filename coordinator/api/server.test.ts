@@ -62,7 +62,8 @@ describe("routes", () => {
     expect(new Set(routed).size).toBe(routed.length);
     expect(routed.length).toBeGreaterThan(20);
     for (const route of declared) {
-      expect(["account", "jobUser"]).toContain(route.identity);
+      expect(["account", "jobUser", "admin"]).toContain(route.identity);
+      expect(route.identity === "admin", route.path).toBe(route.path.startsWith("/onprem/admin/"));
     }
     requests.close();
   });

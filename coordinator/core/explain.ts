@@ -8,6 +8,7 @@ import type { JobId, Uid } from "../../shared/ids.ts";
 import type { Shape } from "../../shared/job.ts";
 import { devicesOf, emptyUse, fitNode, freeOf, isRefusedMix, type NodeUse, slack } from "./fit.ts";
 import { compareJobs } from "./order.ts";
+import { adminText, silenceText, unavailableText } from "./node-texts.ts";
 import { takesJobs, unknownTwin } from "./schedule.ts";
 import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
 import { type Holder, holdersOf, usesOf } from "./usage.ts";
@@ -63,12 +64,15 @@ export function reasonOf(state: State, job: ActiveJob, facts: Facts): string | n
   if (record.phase === "ended") {
     return record.reason;
   }
-  const silent = (record.attempt?.ranks ?? [])
+  const nodes = (record.attempt?.ranks ?? [])
     .map((rank) => state.nodes.get(rank.grant.node))
-    .find((node) => node !== undefined && unavailableText(node, facts.now) !== null);
-  return silent === undefined
-    ? troubleText(state, job)
-    : `${silent.name} ${unavailableText(silent, facts.now)}; what the job does there is not known`;
+    .filter((node) => node !== undefined);
+  const silent = nodes.find((node) => silenceText(node, facts.now) !== null);
+  if (silent !== undefined) {
+    return `${silent.name} ${silenceText(silent, facts.now)}; what the job does there is not known`;
+  }
+  const ending = nodes.find((node) => node.admin.state === "draining" && node.admin.deadline !== null);
+  return troubleText(state, job) ?? (ending === undefined ? null : `${ending.name} ${adminText(ending, facts.now)}`);
 }
 
 /** What hinders a start that a node tries again. */
@@ -85,13 +89,16 @@ function troubleText(state: State, job: ActiveJob): string | null {
 
 function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
   const { shape } = job.record;
-  const nodes = [...state.nodes.values()];
+  const nodes = present(state);
   const twin = unknownTwin(state, job);
   if (twin !== null) {
     return `an attempt of this job that the coordinator's state does not know runs on ${twin}; it is left alone`;
   }
   if (job.record.restoredFrom !== undefined) {
     return heldText(job.record.restoredFrom);
+  }
+  if (nodes.length === 0) {
+    return "an admin has removed every node of this cluster";
   }
   if (nodes.every((node) => !node.reported)) {
     return "no node has reported yet";
@@ -110,6 +117,11 @@ function heldText(time: string): string {
   );
 }
 
+/** Nodes that an admin has removed are not there, until an admin resumes them; drained ones are. */
+function present(state: State): NodeState[] {
+  return [...state.nodes.values()].filter((node) => node.admin.state !== "removed");
+}
+
 /** What a job asks for, e.g. `4 x V100 on 2 nodes`. */
 function needText(shape: Shape): string {
   const parts: string[] = [];
@@ -126,24 +138,9 @@ function needText(shape: Shape): string {
   return shape.nodes === 1 ? `${what} on 1 node` : `${what} on each of ${shape.nodes} nodes`;
 }
 
-/** Why nothing is planned on this node; null when it takes jobs. */
-function unavailableText(node: NodeState, now: number): string | null {
-  if (takesJobs(node)) {
-    return null;
-  }
-  if (node.refusal !== null) {
-    return "refuses this coordinator until an admin confirms it";
-  }
-  if (node.lastReportAt === null) {
-    return "has not reported yet";
-  }
-  const seconds = Math.max(0, Math.round((now - node.lastReportAt) / 1000));
-  return node.connected ? "is just coming back" : `is unreachable (last report ${seconds} s ago)`;
-}
-
 function nodeText(node: NodeState, job: ActiveJob, facts: Facts): string {
   const { shape } = job.record;
-  const unavailable = unavailableText(node, facts.now);
+  const unavailable = takesJobs(node) ? null : (unavailableText(node, facts.now) ?? "is just coming back");
   const inventory = node.inventory;
   if (unavailable !== null || inventory === null) {
     return unavailable ?? "has not reported yet";
@@ -221,7 +218,7 @@ function holderText(node: NodeState, job: ActiveJob, facts: Facts): string {
  * count by what they last reported, also while they are unreachable; one that has never reported may have anything.
  */
 export function neverFits(state: State, shape: Shape): string | null {
-  const nodes = [...state.nodes.values()];
+  const nodes = present(state);
   if (nodes.every((node) => node.inventory === null)) {
     return null;
   }

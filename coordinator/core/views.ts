@@ -8,9 +8,10 @@ import { type Job, statusOf } from "../../shared/job.ts";
 import { nodeLabel } from "./desired.ts";
 import { factsOf, reasonOf } from "./explain.ts";
 import { emptyUse, freeOf, type NodeUse } from "./fit.ts";
+import { warningsOf } from "./node-texts.ts";
 import { classOf, compareJobs } from "./order.ts";
 import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
-import { usesOf } from "./usage.ts";
+import { holdersOf, usesOf } from "./usage.ts";
 
 /** One row of the queue, for finished jobs (from the queue's history) as well as for those of the state. */
 export function queueRowOf(job: Job, reason: string | null, position: number | null): QueueRow {
@@ -103,7 +104,19 @@ function nodeStateText(node: NodeState): NodeRow["state"] {
   return node.connected ? "UP" : "UNREACHABLE";
 }
 
-function nodeRowOf(node: NodeState, use: NodeUse, now: number): NodeRow {
+/** What an admin has decided about the node; `busy`: something of users is still there. */
+function adminOf(node: NodeState, busy: boolean): NodeRow["admin"] {
+  const { state, reason, by, since, deadline } = node.admin;
+  if (state === "open") {
+    return null;
+  }
+  const seconds = (time: number | null): number | null => (time === null ? null : time / 1000);
+  const shown = state === "draining" && !busy ? "drained" : state;
+  return { state: shown, reason, by, since: seconds(since), deadline: seconds(deadline) };
+}
+
+/** One node as users see it. `busy`: see adminOf. */
+export function nodeRowOf(node: NodeState, use: NodeUse, busy: boolean, now: number): NodeRow {
   const { inventory } = node;
   const devices = inventory?.accelerators ?? [];
   const total: Record<string, number> = {};
@@ -126,13 +139,17 @@ function nodeRowOf(node: NodeState, use: NodeUse, now: number): NodeRow {
     memory_gb_free: Math.max(0, (inventory?.memoryGb ?? 0) - use.memoryGb),
     accelerators: total,
     accelerators_free: free,
-    warnings: node.refusal === null ? node.warnings : [node.refusal, ...node.warnings],
+    warnings: warningsOf(node),
     last_report_seconds_ago: node.lastReportAt === null ? null : Math.max(0, (now - node.lastReportAt) / 1000),
+    admin: adminOf(node, busy),
   };
 }
 
-/** Every configured node in the config's order. `now` in ms since 1970. */
+/** Every configured node in the config's order, but for those that an admin has removed. `now` in ms since 1970. */
 export function nodeRows(state: State, now: number): NodeRow[] {
   const uses = usesOf(state);
-  return [...state.nodes.values()].map((node) => nodeRowOf(node, uses.get(node.name) ?? emptyUse(), now));
+  const busy = new Set(holdersOf(state).map((holder) => holder.node));
+  return [...state.nodes.values()]
+    .filter((node) => node.admin.state !== "removed")
+    .map((node) => nodeRowOf(node, uses.get(node.name) ?? emptyUse(), busy.has(node.name), now));
 }
