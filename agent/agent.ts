@@ -5,8 +5,9 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Logger } from "pino";
-import type { FromAgent, Hello, ToAgent } from "../shared/agent-wire.ts";
+import type { FromAgent, Hello, Inventory, ToAgent } from "../shared/agent-wire.ts";
 import { assertNever, SkyError } from "../shared/errors.ts";
+import type { Uid } from "../shared/ids.ts";
 import { Cgroups } from "./cgroup.ts";
 import { Clearing } from "./clearing.ts";
 import type { AgentConfig } from "./config.ts";
@@ -14,12 +15,14 @@ import { initialAgentState } from "./core/reduce.ts";
 import type { AgentState, LedgerEntry } from "./core/state.ts";
 import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./folders.ts";
 import { readInventory } from "./inventory.ts";
-import { Ledger } from "./ledger.ts";
+import { Ledger, type LedgerContents } from "./ledger.ts";
+import { Linger } from "./linger.ts";
 import { Link, readLinkKeys } from "./link.ts";
 import { AgentLoop } from "./loop.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
+import { Units } from "./units.ts";
 import { UserLog } from "./user-log.ts";
 
 const warningsMax = 50;
@@ -70,12 +73,36 @@ async function unreachable(config: AgentConfig, installed: Installed): Promise<s
 }
 
 /** The attempts' cgroups; those that are empty and in nobody's ledger are removed. */
-async function openCgroups(config: AgentConfig, entries: LedgerEntry[], log: Logger): Promise<Cgroups> {
-  const cgroups = config.single_user ? Cgroups.none() : await Cgroups.open(config.node);
+async function openCgroups(
+  config: AgentConfig,
+  units: Units | null,
+  entries: LedgerEntry[],
+  log: Logger,
+): Promise<Cgroups> {
+  const holder = units === null ? null : await Units.holderGroup();
+  const cgroups = config.single_user ? Cgroups.none() : await Cgroups.open(config.node, holder);
   const known = new Set<string>(entries.map((entry) => entry.wanted.attempt));
   await cgroups.sweep((attempt) => known.has(attempt));
   log.info({ cgroups: cgroups.folder }, cgroups.folder === null ? "no cgroups of version 2 to use" : "using cgroups");
   return cgroups;
+}
+
+/** What the ledger says was promised, in this boot of the machine. */
+async function openState(
+  config: AgentConfig,
+  contents: LedgerContents,
+  inventory: Inventory,
+  warnings: string[],
+): Promise<AgentState> {
+  const { stateId, epoch } = contents.identity;
+  return initialAgentState({
+    node: config.node,
+    bootId: (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim(),
+    inventory,
+    warnings: warnings.slice(0, warningsMax),
+    identity: stateId === null ? null : { stateId, epoch },
+    entries: contents.entries,
+  });
 }
 
 /** Starts the agent; resolves when users' skylets can connect and the coordinator is being dialled. */
@@ -85,22 +112,19 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const ledger = new Ledger(config.state_dir);
   const contents = await ledger.read();
   const { inventory, warnings } = await readInventory(config);
-  const cgroups = await openCgroups(config, contents.entries, log);
-  const bootId = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+  const units = await Units.find(config);
+  const cgroups = await openCgroups(config, units, contents.entries, log);
   const allWarnings = [...contents.warnings, ...warnings, ...(await unreachable(config, installed))];
+  const state = await openState(config, contents, inventory, allWarnings);
+  log.info({ systemd: units !== null }, `users' sessions are ${units === null ? "opened plainly" : "systemd's units"}`);
   for (const warning of allWarnings) {
     log.warn(warning);
   }
-  const { stateId, epoch } = contents.identity;
-  const state = initialAgentState({
-    node: config.node,
-    bootId,
-    inventory,
-    warnings: allWarnings.slice(0, warningsMax),
-    identity: stateId === null ? null : { stateId, epoch },
-    entries: contents.entries,
-  });
   const userLog = new UserLog(log);
+  const hasAttempts = (uid: Uid): boolean =>
+    [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);
+  const linger = units === null ? null : new Linger(config.state_dir, log, hasAttempts);
+  await linger?.start(contents.entries.map((entry) => entry.wanted.uid));
   const sendCoordinator = (message: FromAgent): void => link.send(message);
   const loop: AgentLoop = new AgentLoop(state, {
     ledger,
@@ -123,7 +147,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   );
   const skylets = new Skylets({
     socketPath: socketPathOf(config.runtime_dir),
-    starts: new SkyletStarts(config, installed),
+    starts: new SkyletStarts(config, installed, units),
     streams,
     cgroups,
     clearing,
@@ -132,7 +156,8 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     dispatch: (event) => loop.dispatch(event),
     settle: (event) => loop.settle(event),
     entry: (attempt) => state.attempts.get(attempt)?.entry,
-    hasAttempts: (uid) => [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid),
+    hasAttempts,
+    onJob: (uid) => linger?.hold(uid),
   });
   const owner = linkOwner({ sendCoordinator, config, ledger, loop, skylets, version: installed.version, log });
   const link: Link = new Link(config, keys, owner, log);

@@ -1,7 +1,8 @@
 /**
  * One cgroup for each attempt, where this machine has a writable cgroup v2 hierarchy (also the hybrid one beside v1): a
  * runner is put into it before any user code runs, and nothing of the attempt can leave it, so "no process is left" can
- * be verified and enforced. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
+ * be verified and enforced. They lie below the unit that holds running jobs, or where there is none beside the units of
+ * the system. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
  */
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
@@ -24,33 +25,36 @@ export function cgroup2Mount(mounts: string): string | null {
 }
 
 export class Cgroups {
-  /** `<mount>/sky-onprem-<node>`; null: this machine has no cgroup v2 that we may write. */
+  /** `<mount><holder>/sky-onprem-<node>`, without a holder `<mount>/sky-onprem-<node>`; null: this machine has no cgroup v2 that we may write. */
   readonly folder: string | null;
+  /** Every place in which a group of an attempt can be, the first for new ones: there may have been no holder when it began. */
+  private readonly places: string[];
 
-  private constructor(folder: string | null) {
-    this.folder = folder;
+  private constructor(places: string[]) {
+    this.folder = places[0] ?? null;
+    this.places = places;
   }
 
-  /** Looks for the hierarchy and tries whether a group can be made in it. Groups are made when needed and leave nothing behind. */
-  static async open(node: NodeName): Promise<Cgroups> {
+  /**
+   * Looks for the hierarchy and tries whether a group can be made in it. Groups are made when needed and leave nothing
+   * behind. `holder` is the control group of the unit that holds running jobs; null: there is none.
+   */
+  static async open(node: NodeName, holder: string | null): Promise<Cgroups> {
     const mount = cgroup2Mount(await readFile("/proc/self/mounts", "utf8").catch(() => ""));
     if (mount === null) {
-      return new Cgroups(null);
+      return Cgroups.none();
     }
-    const folder = join(mount, `sky-onprem-${node}`);
-    try {
-      await mkdir(folder, { mode: 0o755 }).catch(ignoreExisting);
-      await readFile(join(folder, "cgroup.procs"), "utf8");
-      await rmdir(folder).catch(() => undefined);
-      return new Cgroups(folder);
-    } catch {
-      return new Cgroups(null);
+    const plain = join(mount, `sky-onprem-${node}`);
+    const held = holder === null ? null : join(mount, holder, `sky-onprem-${node}`);
+    if (held !== null && (await isUsable(held))) {
+      return new Cgroups([held, plain]);
     }
+    return (await isUsable(plain)) ? new Cgroups([plain]) : Cgroups.none();
   }
 
   /** For `single_user`, where there is nothing to write to. */
   static none(): Cgroups {
-    return new Cgroups(null);
+    return new Cgroups([]);
   }
 
   /** Puts the process, and thereby all that it will start, into the attempt's group. Throws when the process is gone. */
@@ -81,43 +85,59 @@ export class Cgroups {
 
   /** Removes groups without processes that no attempt of the ledger needs; called at start. */
   async sweep(isKnown: (attempt: string) => boolean): Promise<void> {
-    if (this.folder === null) {
-      return;
-    }
-    const names = await readdir(this.folder, { withFileTypes: true }).catch(() => []);
-    for (const name of names) {
-      if (name.isDirectory() && attemptIdSchema.safeParse(name.name).success && !isKnown(name.name)) {
-        await rmdir(join(this.folder, name.name)).catch(() => undefined);
+    for (const folder of this.places) {
+      const names = await readdir(folder, { withFileTypes: true }).catch(() => []);
+      for (const name of names) {
+        if (name.isDirectory() && attemptIdSchema.safeParse(name.name).success && !isKnown(name.name)) {
+          await rmdir(join(folder, name.name)).catch(() => undefined);
+        }
       }
+      await rmdir(folder).catch(() => undefined);
     }
-    await rmdir(this.folder).catch(() => undefined);
   }
 
   /** Kills what is left of the attempt, waits until it is gone, and removes the group. False: something is still there after ten seconds. */
   async clear(attempt: AttemptId): Promise<boolean> {
-    if (this.folder === null) {
-      return true;
-    }
-    const group = join(this.folder, attempt);
     const end = performance.now() + killLimitMs;
-    for (;;) {
-      const pids = await readPids(group);
-      if (pids.length === 0 && (await removed(group))) {
-        await rmdir(this.folder).catch(() => undefined);
-        return true;
-      }
-      if (performance.now() > end) {
+    for (const folder of this.places) {
+      if (!(await cleared(folder, attempt, end))) {
         return false;
       }
-      await kill(group, pids);
-      await delay(pollMs);
     }
+    return true;
   }
 }
 
 function ignoreExisting(error: NodeJS.ErrnoException): void {
   if (error.code !== "EEXIST") {
     throw error;
+  }
+}
+
+async function isUsable(folder: string): Promise<boolean> {
+  try {
+    await mkdir(folder, { mode: 0o755 }).catch(ignoreExisting);
+    await readFile(join(folder, "cgroup.procs"), "utf8");
+    await rmdir(folder).catch(() => undefined);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+async function cleared(folder: string, attempt: AttemptId, end: number): Promise<boolean> {
+  const group = join(folder, attempt);
+  for (;;) {
+    const pids = await readPids(group);
+    if (pids.length === 0 && (await removed(group))) {
+      await rmdir(folder).catch(() => undefined);
+      return true;
+    }
+    if (performance.now() > end) {
+      return false;
+    }
+    await kill(group, pids);
+    await delay(pollMs);
   }
 }
 

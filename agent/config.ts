@@ -8,6 +8,9 @@ import { usersPolicySchema } from "../shared/users-policy.ts";
 
 const absolutePathSchema = z.string().regex(/^\/[^\0]*$/, "must be an absolute path");
 
+/** Where an installed agent has its socket; another folder is another agent's (a development cluster beside it). */
+export const installedRuntimeDir = "/run/sky-onprem";
+
 export const agentConfigSchema = z.strictObject({
   node: nodeNameSchema,
   coordinator: z.strictObject({
@@ -21,7 +24,7 @@ export const agentConfigSchema = z.strictObject({
   /** Address that other ranks use; default: the local address of the connection to the coordinator. */
   address: z.string().max(255).optional(),
   /** Root-owned folder for the agent's socket and the users' folders (UID/ATTEMPT). At most 80 bytes; a tmpfs where there is one. */
-  runtime_dir: absolutePathSchema.default("/run/sky-onprem"),
+  runtime_dir: absolutePathSchema.default(installedRuntimeDir),
   /** Root-owned folder for the ledger. */
   state_dir: absolutePathSchema.default("/var/lib/sky-onprem/agent"),
   /** Whom this node may run as; the same keys as in the coordinator's config. */

@@ -1,7 +1,7 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readFile, rmdir } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { until } from "../test/help/until.ts";
 import { cgroup2Mount, Cgroups } from "./cgroup.ts";
@@ -65,7 +65,7 @@ describe("cgroups", () => {
   it.runIf(isRoot)(
     "kills what is left of an attempt, also in sessions of its own, and removes the group",
     async (context) => {
-      const groups = await Cgroups.open(`test-${process.pid}`);
+      const groups = await Cgroups.open(`test-${process.pid}`, null);
       const { folder } = groups;
       if (folder === null) {
         context.skip("no writable cgroup v2 here");
@@ -91,4 +91,30 @@ describe("cgroups", () => {
       expect(existsSync(folder)).toBe(false);
     },
   );
+
+  it.runIf(isRoot)("clears a group that was made before there was a unit to hold it", async (context) => {
+    const node = `test-${process.pid}-b`;
+    const plain = await Cgroups.open(node, null);
+    if (plain.folder === null) {
+      context.skip("no writable cgroup v2 here");
+      return;
+    }
+    const holder = `/sky-test-${process.pid}.service`;
+    const held = join(dirname(plain.folder), holder);
+    await mkdir(held);
+    try {
+      const groups = await Cgroups.open(node, holder);
+      expect(groups.folder).toBe(join(held, `sky-onprem-${node}`));
+      expect((await Cgroups.open(node, "/sky-none.service")).folder).toBe(plain.folder);
+      const [older, newer] = [0, 1].map(() => spawn("sleep", ["61"], { stdio: "ignore" }));
+      children.push(...[older, newer].flatMap((child) => child ?? []));
+      await plain.place("aaaaaaaa-1", older?.pid ?? 0);
+      await groups.place("aaaaaaaa-1", newer?.pid ?? 0);
+      expect(await groups.clear("aaaaaaaa-1")).toBe(true);
+      await until(() => older?.signalCode === "SIGKILL" && newer?.signalCode === "SIGKILL");
+      expect(existsSync(plain.folder)).toBe(false);
+    } finally {
+      await rmdir(held);
+    }
+  });
 });

@@ -12,6 +12,7 @@ import type { AgentConfig } from "./config.ts";
 import type { SkyletFault } from "./core/state.ts";
 import { socketPathOf, userFolder } from "./folders.ts";
 import { type SkyletCommand, startSkylet } from "./spawn.ts";
+import type { Units } from "./units.ts";
 
 const startLimitMs = 30_000;
 /** How long the name service's answer is used again; a job's start must not wait for it each time. */
@@ -37,9 +38,13 @@ export class SkyletStarts {
   private readonly installed: Installed;
   private readonly cached = new Map<string, { account: Account; at: number }>();
 
-  constructor(config: AgentConfig, installed: Installed) {
+  private readonly units: Units | null;
+
+  /** `units`: sessions are opened by systemd; null: by this process. */
+  constructor(config: AgentConfig, installed: Installed, units: Units | null) {
     this.config = config;
     this.installed = installed;
+    this.units = units;
   }
 
   /** The account, admitted by this node's config; what the name service said is used again for a second. */
@@ -80,7 +85,7 @@ export class SkyletStarts {
         idleSeconds: this.config.skylet_idle_seconds,
         agentUid: process.getuid?.() ?? 0,
       };
-      const started = startSkylet(account, command, direct);
+      const started = this.units?.start(account, command) ?? startSkylet(account, command, direct);
       const late = `it was not ready within ${startLimitMs / 1000} seconds`;
       const timer = new AbortController();
       const problem = await Promise.race([
@@ -99,6 +104,7 @@ export class SkyletStarts {
         started.abandon();
         throw new Error(problem);
       }
+      started.settle();
     } catch (error) {
       throw new SkyletNotStarted(this.text(user, messageOf(error)), fault);
     }

@@ -49,6 +49,8 @@ export interface SkyletsOptions {
   entry(attempt: AttemptId): LedgerEntry | undefined;
   /** The ledger holds an attempt of this user. */
   hasAttempts(uid: Uid): boolean;
+  /** A job of this user is about to begin. */
+  onJob(uid: Uid): void;
 }
 
 /** What is known of one user's skylet. */
@@ -252,6 +254,7 @@ export class Skylets implements ControlOwner {
       }
     }
     if (fault === null) {
+      this.options.onJob(uid);
       await this.options.settle({ type: "runnerPrepared", uid, attempt, pid, startTime, logDir });
       return;
     }

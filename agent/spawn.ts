@@ -16,6 +16,7 @@ const fixedEnv = { PATH: fixedPath, LC_ALL: "C" };
 const asAtBoot =
   '{ echo 0 >/proc/self/oom_score_adj; renice -n 0 -p "$$"; } >/dev/null 2>&1; umask 022; exec "$0" "$@"';
 const outputBytesMax = 4 * 1024 * 1024;
+const saidMax = 4_096;
 /** What a word of the one command line that a login shell reads may consist of: nothing that any shell treats specially. */
 const safeWord = /^[A-Za-z0-9_./@:+,-]+$/;
 
@@ -91,11 +92,55 @@ function wordsOf(command: SkyletCommand): string[] {
   return [script, node, bundle, version, socket, dir, String(idleSeconds), String(agentUid)];
 }
 
+/** How a tool that runs for a while ended. `code` is null when it was killed or never began. */
+export interface ToolEnd {
+  code: number | null;
+  /** The beginning of what it wrote to stderr. */
+  said: string;
+  isMissing: boolean;
+}
+
+/** Starts a tool that runs for as long as what it watches. It has no input and no output; `end` ends the tool itself. */
+export function startTool(file: string, argv: string[]): { ended: Promise<ToolEnd>; end(): void } {
+  const child = spawn(file, argv, { env: fixedEnv, cwd: "/", stdio: ["ignore", "ignore", "pipe"] });
+  let said = "";
+  child.stderr.setEncoding("utf8");
+  child.stderr.on("data", (text: string) => {
+    said = `${said}${text}`.slice(0, saidMax);
+  });
+  const ended = new Promise<ToolEnd>((resolve) => {
+    child.once("error", (error: NodeJS.ErrnoException) =>
+      resolve({ code: null, said: messageOf(error), isMissing: error.code === "ENOENT" }),
+    );
+    child.once("close", (code) => resolve({ code, said, isMissing: false }));
+  });
+  return {
+    ended,
+    end: () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill("SIGTERM");
+      }
+    },
+  };
+}
+
 export interface StartedSkylet {
   /** Rejects never; resolves when the login session has ended. `isError`: by itself, not killed and not in good order. */
   ended: Promise<{ how: string; isError: boolean }>;
+  /** The skylet is there: nobody waits for the session's end any more. */
+  settle(): void;
   /** Ends a login that never became a skylet. Does nothing when it has ended already. */
   abandon(): void;
+}
+
+/** The user's login as root starts it. Throws when a word is not safe. */
+export function loginCommand(account: Account, command: SkyletCommand): string[] {
+  const words = wordsOf(command);
+  const fault = faultOfWords([account.name, ...words]);
+  if (fault !== null) {
+    throw new Error(fault);
+  }
+  return ["sudo", "-H", "su", "--login", account.name, "-c", `/bin/sh ${words.join(" ")}`];
 }
 
 /**
@@ -103,21 +148,15 @@ export interface StartedSkylet {
  * `direct` mode (single_user) without a switch of user. Throws when a word is not safe.
  */
 export function startSkylet(account: Account, command: SkyletCommand, direct: boolean): StartedSkylet {
-  const words = wordsOf(command);
-  const fault = faultOfWords([account.name, ...words]);
-  if (fault !== null) {
-    throw new Error(fault);
-  }
+  const login = loginCommand(account, command);
   const options = { detached: true, stdio: "ignore" as const, cwd: "/" };
   if (direct) {
     if (account.uid !== process.getuid?.()) {
       throw new Error(`this agent runs jobs of uid ${process.getuid?.()} only`);
     }
     const env = { ...fixedEnv, HOME: account.home, USER: account.name, LOGNAME: account.name, SHELL: account.shell };
-    return watch(spawn("/bin/sh", words, { ...options, env: { ...env, LC_ALL: undefined } }));
+    return watch(spawn("/bin/sh", wordsOf(command), { ...options, env: { ...env, LC_ALL: undefined } }));
   }
-  const line = `/bin/sh ${words.join(" ")}`;
-  const login = ["sudo", "-H", "su", "--login", account.name, "-c", line];
   return watch(spawn("/bin/sh", ["-c", asAtBoot, ...login], { ...options, env: { PATH: fixedPath } }));
 }
 
@@ -136,6 +175,7 @@ function watch(child: ChildProcess): StartedSkylet {
   child.unref();
   return {
     ended,
+    settle: () => undefined,
     abandon: () => {
       if (child.exitCode === null && child.signalCode === null) {
         child.kill("SIGTERM");
