@@ -3,7 +3,17 @@
  * base image. It can lose its power or its network at any moment and come back with its disk. Commands never get the
  * computer's terminal. Made by machines.ts only.
  */
-import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { launch, type Result, run, type Running, type RunOptions } from "../help/run.ts";
@@ -190,6 +200,12 @@ export class Machine {
   async stop(): Promise<void> {
     await this.run(["systemctl", "poweroff"]);
     await this.#off();
+  }
+
+  /** Moves the layer that holds everything that this machine has changed to a folder on the same disk. The machine must be off. */
+  async keepLayer(folder: string): Promise<void> {
+    await this.#world.must(["umount", this.#inside]);
+    renameSync(join(this.#world.folder, this.name, "upper"), folder);
   }
 
   async #off(): Promise<void> {

@@ -16,6 +16,10 @@ const cleanEnv = {
   PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
   LANG: "C.UTF-8",
   HOME: "/root",
+  // In the world's own /run: ansible keeps connections open by address, and all worlds have the same addresses.
+  ANSIBLE_HOME: "/run/ansible",
+  ANSIBLE_SSH_CONTROL_PATH_DIR: "/run/ansible/cp",
+  ANSIBLE_LOCAL_TEMP: "/run/ansible/tmp",
 };
 
 export interface Namespaces {
