@@ -6,7 +6,7 @@
 import { readFile } from "node:fs/promises";
 import type { Logger } from "pino";
 import type { FromAgent, Hello, Inventory, ToAgent } from "../shared/agent-wire.ts";
-import { assertNever, SkyError } from "../shared/errors.ts";
+import { assertNever, messageOf, SkyError } from "../shared/errors.ts";
 import type { Uid } from "../shared/ids.ts";
 import { Cgroups } from "./cgroup.ts";
 import { Clearing } from "./clearing.ts";
@@ -17,15 +17,19 @@ import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./f
 import { readInventory } from "./inventory.ts";
 import { Ledger, type LedgerContents } from "./ledger.ts";
 import { Linger } from "./linger.ts";
-import { Link, readLinkKeys } from "./link.ts";
+import { Link, type LinkOwner, readLinkKeys } from "./link.ts";
 import { AgentLoop } from "./loop.ts";
+import type { NodeKey } from "./node-key.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
 import { Units } from "./units.ts";
 import { UserLog } from "./user-log.ts";
+import { startVitals } from "./vitals.ts";
 
 const warningsMax = 50;
+/** The first wire protocol that has vitals. */
+const vitalsProtocol = 2;
 
 export interface Agent {
   readonly state: AgentState;
@@ -159,7 +163,12 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     hasAttempts,
     onJob: (uid) => linger?.hold(uid),
   });
-  const owner = linkOwner({ sendCoordinator, config, ledger, loop, skylets, version: installed.version, log });
+  const redial = (): void => link.redial();
+  await keys.node.tidy(log);
+  const owner = linkOwner({
+    ...{ sendCoordinator, config, ledger, loop, skylets, log, redial },
+    ...{ version: installed.version, key: keys.node },
+  });
   const link: Link = new Link(config, keys, owner, log);
   await skylets.listen();
   loop.dispatch({ type: "resumed" });
@@ -168,6 +177,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     state,
     reconnect: () => link.redial(),
     stop: async () => {
+      owner.vitals.stop();
       link.stop();
       await skylets.close();
       await loop.idle();
@@ -176,6 +186,9 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
 }
 
 interface LinkParts {
+  key: NodeKey;
+  /** Ends the present connection and dials anew. */
+  redial(): void;
   sendCoordinator(message: FromAgent): void;
   config: AgentConfig;
   ledger: Ledger;
@@ -185,12 +198,43 @@ interface LinkParts {
   log: Logger;
 }
 
-function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
+/** Makes a new key, or puts the one that was made into the present one's place. The coordinator may repeat either. */
+async function followKeyWish(parts: LinkParts, wish: ToAgent & { type: "makeKey" | "useKey" }): Promise<void> {
+  const { key, log, sendCoordinator } = parts;
+  try {
+    if (wish.type === "makeKey") {
+      sendCoordinator({ type: "newKey", id: wish.id, key: await key.make() });
+      log.info("a new key was made; the present one counts until the coordinator knows it");
+    } else if (await key.use(wish.key)) {
+      log.info("the new key takes the old one's place");
+      parts.redial();
+    } else {
+      log.error("the coordinator expects a key that does not lie here; let an admin rotate this node's key again");
+    }
+  } catch (error) {
+    log.error({ error: messageOf(error) }, "the node's key could not be exchanged");
+    if (wish.type === "makeKey") {
+      sendCoordinator({ type: "streamFailed", id: wish.id, error: `no new key: ${messageOf(error)}`.slice(0, 1000) });
+    }
+  }
+}
+
+function linkOwner(parts: LinkParts): LinkOwner & { vitals: { stop(): void } } {
   const { config, ledger, loop, skylets, version, log } = parts;
   const { state } = loop;
+  // What the coordinator may be sent: of the present connection, 1 until it has said more.
+  let protocol = 1;
+  let toldVitals = false;
+  const vitals = startVitals({
+    folder: config.state_dir,
+    skylets: () => [...state.skylets.values()].filter((skylet) => skylet.state === "ready").length,
+    wanted: () => protocol >= vitalsProtocol && state.link === "accepted",
+    send: parts.sendCoordinator,
+  });
   const receive = (message: ToAgent): void => {
     switch (message.type) {
       case "welcome":
+        protocol = message.protocol;
         if (message.node === config.node) {
           loop.dispatch({ type: "welcomed", stateId: message.stateId, epoch: message.epoch });
         } else {
@@ -199,6 +243,10 @@ function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
         return;
       case "desired":
         loop.dispatch({ type: "desiredReceived", desired: message });
+        if (!toldVitals) {
+          toldVitals = true;
+          vitals.now();
+        }
         return;
       case "retireSkylet":
         loop.dispatch({ type: "retireRequested", uid: message.uid });
@@ -212,10 +260,12 @@ function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
           parts.sendCoordinator({ type: "streamFailed", id: message.id, error });
         }
         return;
-      case "renewed":
-      case "inspect":
       case "makeKey":
       case "useKey":
+        void followKeyWish(parts, message);
+        return;
+      case "renewed":
+      case "inspect":
         return;
       default:
         assertNever(message);
@@ -240,6 +290,11 @@ function linkOwner(parts: LinkParts): ConstructorParameters<typeof Link>[2] {
       loop.dispatch({ type: "linkUp" });
     },
     onMessage: receive,
-    onDown: () => loop.dispatch({ type: "linkDown" }),
+    onDown: () => {
+      protocol = 1;
+      toldVitals = false;
+      loop.dispatch({ type: "linkDown" });
+    },
+    vitals,
   };
 }

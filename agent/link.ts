@@ -5,11 +5,10 @@
  * Used by agent/main.ts and, for channels, by agent/skylet-streams.ts.
  */
 import { timingSafeEqual } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
 import { connect as connectTcp, type Socket } from "node:net";
 import type { Logger } from "pino";
 import ssh2 from "ssh2";
-import type { Client, ClientChannel, ConnectConfig, ParsedKey } from "ssh2";
+import type { AuthHandlerMiddleware, Client, ClientChannel, ConnectConfig } from "ssh2";
 import {
   type FromAgent,
   frameBytesMax,
@@ -23,6 +22,7 @@ import type { AttemptId } from "../shared/ids.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
 import { controlSubsystem, sshAlgorithms, sshKeyType } from "../shared/ssh-algorithms.ts";
 import type { AgentConfig } from "./config.ts";
+import { NodeKey, parseEd25519 } from "./node-key.ts";
 
 const backoffFirstMs = 100;
 const backoffMaxMs = 1_000;
@@ -51,29 +51,14 @@ export interface PayloadChannel {
 }
 
 export interface LinkKeys {
-  /** This node's private key, in OpenSSH's format. */
-  node: Buffer;
+  node: NodeKey;
   /** The coordinator's pinned public key, as it travels on the wire. */
   host: Buffer;
 }
 
 /** Reads and checks both keys that the config names; a SkyError says which one is not usable and why. */
 export async function readLinkKeys(config: AgentConfig): Promise<LinkKeys> {
-  const unreadable = (error: unknown): never => {
-    throw new SkyError("ValueError", `The node's key ${config.key} cannot be read: ${messageOf(error)}`);
-  };
-  if (((await stat(config.key).catch(unreadable)).mode & 0o077) !== 0) {
-    throw new SkyError(
-      "ValueError",
-      `The node's key ${config.key} can be read by others.`,
-      `Run: chmod 600 ${config.key}`,
-    );
-  }
-  const node = await readFile(config.key).catch(unreadable);
-  if (parseEd25519(node)?.isPrivateKey() !== true) {
-    const text = `The node's key ${config.key} is not an ed25519 private key without a passphrase.`;
-    throw new SkyError("ValueError", text, `Make one with: ssh-keygen -t ed25519 -N '' -f ${config.key}`);
-  }
+  const node = await NodeKey.open(config.key, config.node);
   const host = parseEd25519(config.coordinator.host_key);
   if (host === null) {
     const text = "coordinator.host_key in the agent's config is not an ed25519 public key.";
@@ -86,12 +71,6 @@ export async function readLinkKeys(config: AgentConfig): Promise<LinkKeys> {
   return { node, host: host.getPublicSSH() };
 }
 
-function parseEd25519(text: Buffer | string): ParsedKey | null {
-  const parsed = ssh2.utils.parseKey(text);
-  const key = Array.isArray(parsed) ? parsed[0] : parsed;
-  return key === undefined || key instanceof Error || key.type !== sshKeyType ? null : key;
-}
-
 /** One connection at a time; made by `new Link(…)`, begun by `start()`. */
 export class Link {
   private readonly config: AgentConfig;
@@ -101,6 +80,8 @@ export class Link {
   private client: Client | null = null;
   private socket: Socket | null = null;
   private control: ClientChannel | null = null;
+  /** The private key that the present connection was last asked to be proved by. */
+  private offered: Buffer | null = null;
   private up = false;
   private upAt = 0;
   private backoffMs = backoffFirstMs;
@@ -238,11 +219,22 @@ export class Link {
   }
 
   private connectConfig(socket: Socket): ConnectConfig {
+    const username = this.config.node;
+    const left = this.keys.node.offers;
+    // Called for the first offer and again after each one that was refused.
+    const offerNext: AuthHandlerMiddleware = (_left, _partial, next) => {
+      const key = left.shift();
+      if (key === undefined) {
+        next(false as never);
+        return;
+      }
+      this.offered = key;
+      next({ type: "publickey", username, key });
+    };
     return {
       sock: socket,
-      username: this.config.node,
-      privateKey: this.keys.node,
-      authHandler: ["publickey"],
+      username,
+      authHandler: offerNext,
       hostVerifier: (key: Buffer) => key.length === this.keys.host.length && timingSafeEqual(key, this.keys.host),
       algorithms: structuredClone(sshAlgorithms) as unknown as NonNullable<ConnectConfig["algorithms"]>,
       readyTimeout: connectLimitMs,
@@ -264,6 +256,11 @@ export class Link {
     channel.on("close", () => fail("the coordinator closed the control channel"));
     channel.on("end", () => fail("the coordinator ended the control channel"));
     channel.stderr.resume();
+    if (this.offered !== null) {
+      await this.keys.node.proved(this.offered).catch((error: unknown) => {
+        this.log.error({ error: messageOf(error) }, "the node's new key could not be put into the old one's place");
+      });
+    }
     const hello = await this.owner.hello();
     if (this.client !== client) {
       return;

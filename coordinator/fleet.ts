@@ -68,7 +68,7 @@ class Agents implements SessionOwner {
         this.owner.dispatch({ type: "nodeRefused", node: session.node, reason: message.reason });
         return;
       case "streamFailed": {
-        const pending = this.pending.get(message.id);
+        const pending = this.pending.get(message.id) ?? this.pendingKeys.get(message.id);
         if (pending?.node === session.node) {
           pending.reject(new SkyError("ServerUnavailableError", message.error));
         }
@@ -85,6 +85,8 @@ class Agents implements SessionOwner {
         return;
       }
       case "renew":
+        this.owner.dispatch({ type: "renewAsked", node: session.node, id: message.id });
+        return;
         return;
       default:
         assertNever(message);

@@ -1,0 +1,172 @@
+/**
+ * This node's key, and how it is exchanged for a new one without a moment in which no key counts. The new key lies beside
+ * the present one (`KEY.new`) until the coordinator has said that it knows it; then it takes the present one's place.
+ * Whenever the agent ends in between, it finds both, offers both, and goes on from there. The private part never leaves
+ * this folder. Used by agent/link.ts, and by agent/agent.ts for the coordinator's wishes.
+ */
+import { open, readFile, rename, rm, stat } from "node:fs/promises";
+import { dirname } from "node:path";
+import type { Logger } from "pino";
+import ssh2 from "ssh2";
+import type { ParsedKey } from "ssh2";
+import { messageOf, SkyError } from "../shared/errors.ts";
+import { sshKeyType } from "../shared/ssh-algorithms.ts";
+
+interface Key {
+  /** OpenSSH's format. */
+  private: Buffer;
+  /** `ssh-ed25519 BASE64`. */
+  public: string;
+}
+
+export function parseEd25519(text: Buffer | string): ParsedKey | null {
+  const parsed = ssh2.utils.parseKey(text);
+  const key = Array.isArray(parsed) ? parsed[0] : parsed;
+  return key === undefined || key instanceof Error || key.type !== sshKeyType ? null : key;
+}
+
+function keyOf(text: Buffer): Key | null {
+  const parsed = parseEd25519(text);
+  return parsed?.isPrivateKey() === true
+    ? { private: text, public: `${sshKeyType} ${parsed.getPublicSSH().toString("base64")}` }
+    : null;
+}
+
+/** Writes a file so that after a power cut it is there with all of its bytes or not at all. */
+async function writeWhole(file: string, text: string, mode: number): Promise<void> {
+  const temporary = `${file}.tmp`;
+  await rm(temporary, { force: true });
+  const handle = await open(temporary, "wx", mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(temporary, file);
+  await syncFolderOf(file);
+}
+
+async function syncFolderOf(file: string): Promise<void> {
+  const handle = await open(dirname(file), "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+async function readIfThere(file: string): Promise<Buffer | null> {
+  try {
+    return await readFile(file);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") {
+      return null;
+    }
+    throw error;
+  }
+}
+
+export class NodeKey {
+  readonly #file: string;
+  readonly #name: string;
+  #present: Key;
+  /** Made and not in the present one's place yet. */
+  #next: Key | null;
+  /** The coordinator has let this node in by the new key: the present one counts no more, wherever they lie. */
+  #proved = false;
+
+  private constructor(file: string, name: string, present: Key, next: Key | null) {
+    this.#file = file;
+    this.#name = name;
+    this.#present = present;
+    this.#next = next;
+  }
+
+  /**
+   * Reads what lies at `file` (the config's key) and beside it; `name` is the node's, for the comment of the public part.
+   * Throws a SkyError when the present key is not usable.
+   */
+  static async open(file: string, name: string): Promise<NodeKey> {
+    const unreadable = (error: unknown): never => {
+      throw new SkyError("ValueError", `The node's key ${file} cannot be read: ${messageOf(error)}`);
+    };
+    if (((await stat(file).catch(unreadable)).mode & 0o077) !== 0) {
+      throw new SkyError("ValueError", `The node's key ${file} can be read by others.`, `Run: chmod 600 ${file}`);
+    }
+    const present = keyOf(await readFile(file).catch(unreadable));
+    if (present === null) {
+      const text = `The node's key ${file} is not an ed25519 private key without a passphrase.`;
+      throw new SkyError("ValueError", text, `Make one with: ssh-keygen -t ed25519 -N '' -f ${file}`);
+    }
+    const text = await readIfThere(`${file}.new`).catch(unreadable);
+    return new NodeKey(file, name, present, text === null ? null : keyOf(text));
+  }
+
+  /** Private keys to offer, in this order. */
+  get offers(): Buffer[] {
+    return this.#next === null ? [this.#present.private] : [this.#present.private, this.#next.private];
+  }
+
+  /** The public part of the key that counts here. */
+  get present(): string {
+    return this.#present.public;
+  }
+
+  /** Mends what a power cut between two steps left behind: the public part follows the private one. */
+  async tidy(log: Logger): Promise<void> {
+    try {
+      const text = (await readIfThere(`${this.#file}.pub`))?.toString();
+      if (text !== undefined && !text.startsWith(this.#present.public)) {
+        await this.#writePublic();
+      }
+    } catch (error) {
+      log.warn({ error: messageOf(error) }, "the public part of the node's key could not be brought up to date");
+    }
+  }
+
+  /** Makes a new key beside the present one, in place of one that was never used; returns its public part, on disk by then. */
+  async make(): Promise<string> {
+    if (this.#proved) {
+      throw new Error("the last new key could not be put into its place yet");
+    }
+    const pair = ssh2.utils.generateKeyPairSync("ed25519");
+    const next = keyOf(Buffer.from(pair.private));
+    if (next === null) {
+      throw new Error("the new key cannot be read back");
+    }
+    await writeWhole(`${this.#file}.new`, pair.private, 0o600);
+    this.#next = next;
+    return next.public;
+  }
+
+  /** The coordinator knows this key: it takes the present one's place. False: it is not one that lies here. */
+  async use(key: string): Promise<boolean> {
+    if (key === this.#present.public) {
+      return true;
+    }
+    const next = this.#next;
+    if (next === null || next.public !== key) {
+      return false;
+    }
+    await rename(`${this.#file}.new`, this.#file);
+    await syncFolderOf(this.#file);
+    this.#present = next;
+    this.#next = null;
+    this.#proved = false;
+    await this.#writePublic();
+    return true;
+  }
+
+  /** A connection was made with this one of the offers: if that was the new key, the coordinator knows it. */
+  async proved(offer: Buffer): Promise<void> {
+    if (this.#next?.private === offer) {
+      this.#proved = true;
+      await this.use(this.#next.public);
+    }
+  }
+
+  async #writePublic(): Promise<void> {
+    await writeWhole(`${this.#file}.pub`, `${this.#present.public} ${this.#name}\n`, 0o644);
+  }
+}
