@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const folders = ["shared", "coordinator", "agent", "system", "client", "scripts", "test"];
+const folders = ["shared", "coordinator", "agent", "system", "doctor", "client", "scripts", "test"];
 const linesMax = 400;
 /** A table of cases may be long. */
 const testLinesMax = 600;
@@ -47,6 +47,7 @@ const rules: Rule[] = [
     own: ["shared", "system", "agent/*", "agent/core", "agent/accelerators"],
     packages: ["node:*", "zod", "yaml", "ssh2", "pino"],
   },
+  { folder: "doctor", own: ["shared", "system", "doctor"], packages: ["node:*", "zod", "yaml"] },
   {
     folder: "client",
     own: ["shared", "client"],
@@ -64,6 +65,7 @@ const owners = [
   },
   { module: "node:child_process", folder: "coordinator", files: ["coordinator/accounts.ts"] },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },
+  { module: "node:child_process", folder: "doctor", files: ["doctor/probes.ts", "doctor/journal.ts"] },
   { module: "node:child_process", folder: "client", files: ["client/ssh/", "client/ansible/"] },
 ];
 
