@@ -51,6 +51,13 @@ export const coordinatorConfigSchema = z.strictObject({
     .prefault({}),
   /** Seconds between TERM and KILL of a stopped job. */
   grace_seconds: z.int().min(0).max(3600).default(30),
+  /**
+   * Seconds without a report after which a node is lost: its jobs end as FAILED_DRIVER. 0: never. Jobs with `job_recovery`
+   * are started elsewhere sooner, once their lease must have run out.
+   */
+  lost_node_seconds: z.int().min(0).max(31_536_000).default(3_600),
+  /** Seconds for which a job with `job_recovery` runs on while its node cannot reach the coordinator. */
+  lease_seconds: z.int().min(10).max(86_400).default(120),
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),
 });
 export type CoordinatorConfig = z.infer<typeof coordinatorConfigSchema>;

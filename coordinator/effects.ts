@@ -74,6 +74,8 @@ export class Effects {
         return this.#commitStart(effect);
       case "commitEnd":
         return this.#commitEnd(effect);
+      case "commitRequeue":
+        return this.#commitRequeue(effect);
       case "commitUpdate": {
         const { uid, id, record } = effect;
         return this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record)]);
@@ -115,6 +117,12 @@ export class Effects {
     const { queue } = this.#owner;
     await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.take(uid, id, attempt.number)]);
     this.#owner.dispatch({ type: "startCommitted", uid, id, attempt: attempt.id });
+  }
+
+  async #commitRequeue({ uid, id, record }: CoreEffect & { type: "commitRequeue" }): Promise<void> {
+    const { queue } = this.#owner;
+    await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.putBack(uid, id)]);
+    this.#owner.dispatch({ type: "requeueCommitted", uid, id });
   }
 
   async #commitEnd({ uid, id, record }: CoreEffect & { type: "commitEnd" }): Promise<void> {

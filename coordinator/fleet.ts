@@ -87,7 +87,6 @@ class Agents implements SessionOwner {
       case "renew":
         this.owner.dispatch({ type: "renewAsked", node: session.node, id: message.id });
         return;
-        return;
       default:
         assertNever(message);
     }

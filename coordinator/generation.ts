@@ -6,6 +6,7 @@
 import { randomInt } from "node:crypto";
 import type { Job } from "../shared/job.ts";
 import { commit, version } from "../shared/version.ts";
+import { settleMarks } from "./backup/marks.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { initialState } from "./core/initial.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
@@ -45,6 +46,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     const { socket } = config.redis;
     const fence = opened(await openFence(socket));
     await checkServer(fence, socket);
+    await settleMarks(config, fence);
     const storeLink = opened(await openPart(socket, "store"));
     const queueLink = opened(await openPart(socket, "queue"));
 
@@ -73,13 +75,19 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
       await store.saveNodeAdmin(node, admin);
     }
     const state = initialState(
-      { nodes, graceSeconds: config.grace_seconds, version },
-      { stateId, epoch, nonce: newNonce(), jobs, setups, admins },
+      {
+        nodes,
+        graceSeconds: config.grace_seconds,
+        lostNodeSeconds: config.lost_node_seconds,
+        leaseSeconds: config.lease_seconds,
+        version,
+      },
+      { stateId, epoch, nonce: newNonce(), jobs, setups, admins, uptime: performance.now() },
     );
     let fleet: Fleet | null = null;
     const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);
     const cut: Fleet["cut"] = (node, reason) => fleet?.cut(node, reason);
-    const loop = new CoreLoop({ state, queue, store, log, tell, cut, now: Date.now });
+    const loop = new CoreLoop({ state, queue, store, log, tell, cut, now: Date.now, uptime: () => performance.now() });
     fleet = await startFleet(
       config,
       {

@@ -25,8 +25,10 @@ export interface LoopParts {
   tell(node: NodeName, message: ToAgent): void;
   /** Ends a node's connection; must not throw. */
   cut(node: NodeName, reason: string): void;
-  /** Milliseconds since 1970; the core's only clock. */
+  /** Milliseconds since 1970; may jump. */
   now(): number;
+  /** Milliseconds of a clock that never jumps, as in `initialState`. */
+  uptime(): number;
 }
 
 export class CoreLoop implements Loop {
@@ -114,7 +116,7 @@ export class CoreLoop implements Loop {
     }
     let effects: CoreEffect[];
     try {
-      effects = reduce(this.state, event, this.#parts.now());
+      effects = reduce(this.state, event, this.#parts.now(), this.#parts.uptime());
     } catch (error) {
       const cause = error instanceof Error ? error : new Error(String(error));
       this.#parts.log.error({ event: event.type, err: cause }, "the core failed");

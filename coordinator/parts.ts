@@ -19,6 +19,8 @@ export interface JobQueue {
   update(uid: Uid, id: JobId, record: JobRecord): Promise<void>;
   /** Bring to the front and take; token `<id>.<attempt number>`. Idempotent. */
   take(uid: Uid, id: JobId, attemptNumber: number): Promise<void>;
+  /** Move to the waiting list, from wherever it is. Idempotent. */
+  putBack(uid: Uid, id: JobId): Promise<void>;
   /** Move to the finished list, from wherever it is. Idempotent. */
   finish(uid: Uid, id: JobId, attemptNumber: number): Promise<void>;
   read(uid: Uid, id: JobId): Promise<JobRecord | null>;

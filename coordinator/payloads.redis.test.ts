@@ -69,7 +69,10 @@ function runningRecord(taskRef: string, setupRef: string | null): JobRecord {
 async function answer(record: JobRecord, node: string): Promise<Payload | null> {
   const nodes = ["n1", "n2", "n3"].map((name) => ({ name, address: null }));
   const opened = await store.open();
-  const state = initialState({ nodes, graceSeconds: 1 }, { ...opened, nonce: "abcdefgh", jobs: [{ id: 1, record }] });
+  const state = initialState(
+    { nodes, graceSeconds: 1 },
+    { ...opened, nonce: "abcdefgh", uptime: 0, jobs: [{ id: 1, record }] },
+  );
   return await payloadFor(state, store, node, "abcdefgh-1");
 }
 

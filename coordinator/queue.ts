@@ -129,6 +129,10 @@ export class UserQueues implements JobQueue {
     });
   }
 
+  putBack(uid: Uid, id: JobId): Promise<void> {
+    return this.#link.run(`putting back job ${id} of uid ${uid}`, () => this.#putBack(uid, id));
+  }
+
   read(uid: Uid, id: JobId): Promise<JobRecord | null> {
     return this.#link.run(`reading job ${id} of uid ${uid}`, () => this.#read(uid, id));
   }

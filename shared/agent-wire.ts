@@ -205,6 +205,17 @@ export type Inventory = z.infer<typeof inventorySchema>;
 export const rankStateSchema = z.enum(["starting", "setup", "setupDone", "running", "exited"]);
 export type RankState = z.infer<typeof rankStateSchema>;
 
+/**
+ * How the faults begin by which a rank ended because its machine was lost and not because of its job: a job that recovers
+ * is started again after one of these. Both sides and all versions must write them alike.
+ */
+const lostFaults = ["The machine was restarted", "Its lease ran out"] as const;
+export const restartedFault = `${lostFaults[0]} while the job ran.`;
+export const leaseFault = `${lostFaults[1]}: the machine could not reach the coordinator for too long.`;
+export function isLostFault(fault: string | null): boolean {
+  return lostFaults.some((begin) => fault?.startsWith(begin) === true);
+}
+
 const attemptReportSchema = z.strictObject({
   attempt: attemptIdSchema,
   uid: uidSchema,

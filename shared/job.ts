@@ -46,6 +46,8 @@ const shapeSchema = z.strictObject({
   accelerators: z.strictObject({ kind: acceleratorKindSchema, count: z.number().positive().max(1024) }).nullable(),
   cpus: z.number().min(0).max(100_000),
   memoryGb: z.number().min(0).max(10_000_000),
+  /** Started again elsewhere when its machine is lost (`job_recovery`), so it needs nodes that know leases; absent: no. */
+  recovers: z.literal(true).optional(),
 });
 export type Shape = z.infer<typeof shapeSchema>;
 
@@ -72,6 +74,13 @@ const rankRecordSchema = z.strictObject({
 });
 export type RankRecord = z.infer<typeof rankRecordSchema>;
 
+/** What ends an attempt without its coordinator: how long it may run after a renewal, and from TERM to KILL after that. */
+const leaseSchema = z.strictObject({
+  seconds: z.int().min(1).max(86_400),
+  graceSeconds: z.int().min(0).max(3600),
+});
+export type Lease = z.infer<typeof leaseSchema>;
+
 /** One start of a job. */
 const attemptRecordSchema = z.strictObject({
   id: attemptIdSchema,
@@ -82,6 +91,8 @@ const attemptRecordSchema = z.strictObject({
    */
   setupRef: taskRefSchema.nullable(),
   ranks: z.array(rankRecordSchema).min(1),
+  /** Of jobs that recover, as their nodes were told it; a later config does not change it. */
+  lease: leaseSchema.optional(),
 });
 export type AttemptRecord = z.infer<typeof attemptRecordSchema>;
 
@@ -121,6 +132,14 @@ export const jobRecordSchema = z.strictObject({
    * it stands here the job is never started; an admin's release takes it away.
    */
   restoredFrom: z.iso.datetime().max(40).optional(),
+  /**
+   * Attempts that were given up because a machine was lost, oldest first: they are named as ended to whoever comes back with
+   * one, and the next attempt waits until nothing of them can run any more.
+   */
+  givenUp: z
+    .array(z.strictObject({ attempt: attemptIdSchema, lease: leaseSchema, nodes: z.array(nodeNameSchema).min(1) }))
+    .max(50)
+    .optional(),
 });
 export type JobRecord = z.infer<typeof jobRecordSchema>;
 

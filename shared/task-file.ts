@@ -27,9 +27,13 @@ const laterTaskFields = [
   ),
   ..."inputs outputs file_mounts_mapping volume_mounts experimental _metadata".split(" "),
 ];
-const resourceFields = ["accelerators", "gpus", "cpus", "memory", "cloud", "infra"];
+const resourceFields = ["accelerators", "gpus", "cpus", "memory", "cloud", "infra", "job_recovery"];
+const recoveryFields = ["strategy"];
+const laterRecoveryFields = ["max_restarts_on_errors", "recover_on_exit_codes"];
+/** SkyPilot's; they differ in where it looks for another machine, which on one's own machines is the same. */
+const recoveryStrategies = ["EAGER_NEXT_REGION", "FAILOVER"];
 const laterResourceFields = [
-  ..."region zone accelerator_args instance_type use_spot job_recovery spot_recovery disk_size disk_tier".split(" "),
+  ..."region zone accelerator_args instance_type use_spot spot_recovery disk_size disk_tier".split(" "),
   ..."network_tier local_disk max_hourly_cost ports labels image_id autostop priority priority_class volumes".split(
     " ",
   ),
@@ -155,7 +159,30 @@ class TaskReader {
       accelerators: this.parsed(accelerators ?? gpus, readAccelerators),
       cpus: this.parsed<Amount>(fields.get("cpus"), readCpus),
       memoryGb: this.parsed<Amount>(fields.get("memory"), readMemory),
+      ...(this.recovers(fields.get("job_recovery")) ? { recovers: true } : {}),
     };
+  }
+
+  /** Whether the job is to be started elsewhere when its machine is lost. */
+  private recovers(entry: YamlEntry | undefined): boolean {
+    if (entry === undefined) {
+      return false;
+    }
+    const { node } = entry;
+    if (node.kind === "map") {
+      const path = "resources.job_recovery.";
+      const strategy = this.fields(node, "'job_recovery'", path, recoveryFields, laterRecoveryFields).get("strategy");
+      return strategy === undefined || this.recovers(strategy);
+    }
+    const name = this.text(entry);
+    if (name === null || name.toUpperCase() === "NONE") {
+      return false;
+    }
+    if (!recoveryStrategies.includes(name.toUpperCase())) {
+      const known = `Known strategies: ${recoveryStrategies.join(", ")}, none.`;
+      this.fault(entry, `'${entry.key}: ${name.slice(0, 80)}' is no strategy. ${known}`);
+    }
+    return true;
   }
 
   /** Every machine is the site's own, so there is one place only. */
@@ -341,6 +368,7 @@ export function writeTask(task: Task): string {
     ...(accelerators === null ? {} : { accelerators: `${accelerators.kind}:${accelerators.count}` }),
     ...(cpus === null ? {} : { cpus: formatAmount(cpus) }),
     ...(memoryGb === null ? {} : { memory: formatAmount(memoryGb) }),
+    ...(task.resources.recovers === true ? { job_recovery: "EAGER_NEXT_REGION" } : {}),
   };
   lines.push(`resources: ${JSON.stringify(resources)}`);
   lines.push(Object.keys(task.envs).length === 0 ? "envs: {}" : "envs:");

@@ -16,6 +16,8 @@ export interface TaskResources {
   cpus: Amount | null;
   /** GiB per node. */
   memoryGb: Amount | null;
+  /** `job_recovery`: started again elsewhere when its machine is lost; absent: it is not. */
+  recovers?: true;
 }
 
 export interface Task {

@@ -3,7 +3,7 @@
  * picture of the node is reported while the coordinator's welcome is accepted. It never reads a clock, a file or a
  * process. The loop (agent/loop.ts) and the simulator are its only callers.
  */
-import type { Inventory, Report } from "../../shared/agent-wire.ts";
+import { type Inventory, type Report, restartedFault } from "../../shared/agent-wire.ts";
 import { assertNever } from "../../shared/errors.ts";
 import type { AttemptId, NodeName } from "../../shared/ids.ts";
 import { advance, type Context, newAttempt } from "./attempts.ts";
@@ -38,7 +38,7 @@ export function initialAgentState(start: AgentStart): AgentState {
     if (entry.bootId !== start.bootId && entry.phase === "accepted") {
       current = { ...entry, bootId: start.bootId, pid: null, startTime: null };
     } else if (entry.bootId !== start.bootId && entry.phase === "go") {
-      current = { ...entry, phase: "exited", fault: "The machine was restarted while the job ran." };
+      current = { ...entry, phase: "exited", fault: restartedFault };
     }
     const attempt = newAttempt(current);
     attempt.unsaved = current !== entry;

@@ -44,6 +44,7 @@ function shapeOf(task: Task): Shape {
     accelerators: task.resources.accelerators,
     cpus: task.resources.cpus?.value ?? cpusDefault,
     memoryGb: task.resources.memoryGb?.value ?? 0,
+    ...(task.resources.recovers === true ? { recovers: true } : {}),
   };
 }
 

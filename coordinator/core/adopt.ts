@@ -8,6 +8,7 @@ import type { AttemptReport } from "../../shared/agent-wire.ts";
 import type { AttemptId } from "../../shared/ids.ts";
 import type { RankRecord } from "../../shared/job.ts";
 import { announce, type Context, endJob } from "./jobs.ts";
+import { leaseNow } from "./leases.ts";
 import { dequeue } from "./order.ts";
 import { isReportOf } from "./schedule.ts";
 import { type ActiveJob, jobKey, type State } from "./state.ts";
@@ -53,7 +54,8 @@ export function adopt(context: Context, job: ActiveJob, attempt: AttemptId): boo
   const setupRef = ranks.some((rank) => rank.setup) ? (launchesSetup ? job.record.taskRef : last) : null;
   dequeue(state, job);
   const number = (job.record.attempt?.number ?? 0) + 1;
-  job.record = { ...job.record, phase: "starting", attempt: { id: attempt, number, setupRef, ranks } };
+  const lease = job.record.shape.recovers === true ? { lease: leaseNow(state) } : {};
+  job.record = { ...job.record, phase: "starting", attempt: { id: attempt, number, setupRef, ranks, ...lease } };
   job.commit = "starting";
   job.startedOn = complete.filter((one) => one.state !== "starting").map((one) => one.grant.node);
   state.attempts.set(attempt, jobKey(job.uid, job.id));

@@ -7,6 +7,7 @@ import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { AttemptId, NodeName } from "../../shared/ids.ts";
 import type { RankGrant, Shape } from "../../shared/job.ts";
 import { type Context, isWanted } from "./jobs.ts";
+import { isHeldAtStart } from "./leases.ts";
 import { mayRun } from "./progress.ts";
 import type { ActiveJob, NodeState, State } from "./state.ts";
 
@@ -51,8 +52,9 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
     addresses: record.attempt.ranks.map((one) => addressOf(state, one.grant.node)),
     nodeLabel: nodeLabel(node.index),
     singleNodeCluster: state.config.nodes.length === 1,
-    graceSeconds: state.config.graceSeconds,
+    graceSeconds: record.attempt.lease?.graceSeconds ?? state.config.graceSeconds,
     submittedAt: record.submittedAt,
+    ...(record.attempt.lease === undefined ? {} : { leaseSeconds: record.attempt.lease.seconds }),
   };
 }
 
@@ -70,7 +72,9 @@ function desiredFor(state: State, node: NodeState): Desired {
   node.desiredSeq += 1;
   const wanted: WantedAttempt[] = [];
   for (const id of state.attempts.keys()) {
-    const job = wantedJob(state, node.name, id);
+    const found = wantedJob(state, node.name, id);
+    const mayStart = found !== null && (found.startedOn.includes(node.name) || !isHeldAtStart(state, found));
+    const job = mayStart ? found : null;
     const entry = job === null ? null : wantedOf(state, job, node);
     if (entry !== null) {
       wanted.push(entry);

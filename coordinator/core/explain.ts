@@ -7,9 +7,10 @@ import type { Inventory } from "../../shared/agent-wire.ts";
 import type { JobId, Uid } from "../../shared/ids.ts";
 import type { Shape } from "../../shared/job.ts";
 import { devicesOf, emptyUse, fitNode, freeOf, isRefusedMix, type NodeUse, slack } from "./fit.ts";
+import { isHeldAtStart, remainsOf } from "./leases.ts";
 import { compareJobs } from "./order.ts";
 import { adminText, silenceText, unavailableText } from "./node-texts.ts";
-import { takesJobs, unknownTwin } from "./schedule.ts";
+import { lacksLeases, takesJobs, unknownTwin } from "./schedule.ts";
 import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
 import { type Holder, holdersOf, usesOf } from "./usage.ts";
 
@@ -97,6 +98,10 @@ function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
   if (job.record.restoredFrom !== undefined) {
     return heldText(job.record.restoredFrom);
   }
+  const remains = remainsText(state, job);
+  if (remains !== null) {
+    return remains;
+  }
   if (nodes.length === 0) {
     return "an admin has removed every node of this cluster";
   }
@@ -107,6 +112,20 @@ function waitingReason(state: State, job: ActiveJob, facts: Facts): string {
   const rest = nodes.length - parts.length;
   const more = rest > 0 ? `, and ${rest} more nodes` : "";
   return `needs ${needText(shape)}: ${parts.join(", ")}${more}`.slice(0, 1000);
+}
+
+/** What holds a job back that recovers; null: nothing does. */
+function remainsText(state: State, job: ActiveJob): string | null {
+  const remains = remainsOf(state, job);
+  const secondsTo = (uptime: number): number => Math.max(0, Math.ceil((uptime - state.uptime) / 1000));
+  if (remains === null) {
+    const until = isHeldAtStart(state, job) ? state.startHoldUntil : null;
+    const text = "the coordinator was just started and hears first from every node whether the job runs there";
+    return until === null ? null : `${text} (for at most ${secondsTo(until)} s)`;
+  }
+  return remains.until === null
+    ? `it is started again when nothing of it is left on ${remains.node}, which is being cleaned`
+    : `it is started again elsewhere in ${secondsTo(remains.until)} s, when its lease on ${remains.node} must have run out`;
 }
 
 /** `time`: when the backup was taken that the job was put back from. */
@@ -144,6 +163,9 @@ function nodeText(node: NodeState, job: ActiveJob, facts: Facts): string {
   const inventory = node.inventory;
   if (unavailable !== null || inventory === null) {
     return unavailable ?? "has not reported yet";
+  }
+  if (lacksLeases(node, shape)) {
+    return "runs an older version, on which no job with job_recovery is started until its agent is upgraded";
   }
   const use = facts.uses.get(node.name) ?? emptyUse();
   if (fitNode(node.name, inventory, use, shape) !== null) {

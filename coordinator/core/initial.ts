@@ -5,6 +5,7 @@
  */
 import type { Job, RankRecord } from "../../shared/job.ts";
 import { type NodeAdmin, openNode } from "../../shared/node-admin.ts";
+import { leaseMs, leaseNow } from "./leases.ts";
 import { compareJobs, enqueue } from "./order.ts";
 import { type ActiveJob, type CoreConfig, jobKey, type NodeState, type SetupState, type State } from "./state.ts";
 
@@ -15,11 +16,13 @@ export interface Recovered {
   nonce: string;
   jobs: Job[];
   setups: SetupState[];
+  /** Milliseconds of a clock that never jumps. */
+  uptime: number;
   /** What admins have decided, by node, already brought in line with the config; absent: nothing. */
   admins?: ReadonlyMap<string, NodeAdmin>;
 }
 
-function newNode(name: string, index: number, admin: NodeAdmin): NodeState {
+function newNode(name: string, index: number, admin: NodeAdmin, uptime: number): NodeState {
   return {
     name,
     index,
@@ -31,6 +34,9 @@ function newNode(name: string, index: number, admin: NodeAdmin): NodeState {
     inventory: null,
     attempts: new Map(),
     lastReportAt: null,
+    silentSince: uptime,
+    renewedAt: null,
+    gaveUp: "nothing",
     desiredSeq: 0,
     wantedSince: new Map(),
     ended: new Map(),
@@ -53,7 +59,10 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     nonce: recovered.nonce,
     attemptCounter: 0,
     nodes: new Map(
-      config.nodes.map(({ name }, index) => [name, newNode(name, index, recovered.admins?.get(name) ?? openNode)]),
+      config.nodes.map(({ name }, index) => {
+        const admin = recovered.admins?.get(name) ?? openNode;
+        return [name, newNode(name, index, admin, recovered.uptime)];
+      }),
     ),
     jobs: new Map(),
     setups: new Map(recovered.setups.map((setup) => [setup.uid, setup])),
@@ -62,18 +71,23 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     planDue: false,
     blocked: new Set(),
     wakeAsked: null,
+    former: new Map(),
+    uptime: recovered.uptime,
+    startedAt: recovered.uptime,
+    startHoldUntil: null,
   };
   const jobs: ActiveJob[] = [];
   for (const { id, record } of recovered.jobs) {
     if (record.phase === "ended") {
       continue;
     }
-    const ranks = record.attempt?.ranks ?? [];
+    const ranks = record.phase === "waiting" ? [] : (record.attempt?.ranks ?? []);
     // A pid is recorded only once the runner exists, so it stands for "seen started". An older copy cannot know what was
     // seen since, so everything in it counts as started.
     const wasSeen = (rank: RankRecord): boolean => rank.pid !== null || record.restoredFrom !== undefined;
     const startedOn = ranks.filter(wasSeen).map((rank) => rank.grant.node);
-    const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn };
+    const rest = { former: [], readAtStart: true };
+    const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn, ...rest };
     jobs.push(job);
     state.jobs.set(jobKey(job.uid, id), job);
     if (record.phase !== "waiting" && record.attempt !== null) {
@@ -85,5 +99,23 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
       enqueue(state, job);
     }
   }
+  rememberGivenUp(state);
   return state;
+}
+
+/** What was given up before this start is named as ended to the nodes, and what recovers waits until they have reported. */
+function rememberGivenUp(state: State): void {
+  for (const [key, { record }] of state.jobs) {
+    if (record.shape.recovers === true) {
+      const leases = [leaseNow(state), record.attempt?.lease, ...(record.givenUp ?? []).map((one) => one.lease)];
+      const waits = leases.map((lease) => (lease === undefined ? 0 : leaseMs(lease)));
+      state.startHoldUntil = Math.max(state.startHoldUntil ?? 0, state.startedAt + Math.max(...waits));
+    }
+    for (const { attempt, nodes } of record.givenUp ?? []) {
+      state.former.set(attempt, key);
+      for (const name of nodes) {
+        state.nodes.get(name)?.ended.set(attempt, 1);
+      }
+    }
+  }
 }

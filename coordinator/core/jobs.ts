@@ -6,6 +6,7 @@
  */
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptRecord, EndStatus, JobRecord, RankGrant, RankRecord } from "../../shared/job.ts";
+import { leaseNow } from "./leases.ts";
 import { dequeue, enqueue } from "./order.ts";
 import { type ActiveJob, type CoreEffect, jobKey, type State } from "./state.ts";
 
@@ -16,6 +17,8 @@ export interface Context {
   now: number;
 }
 
+/** Starts of a job that recovers; a job that brings its machines down must not take all of them one after another. */
+const attemptsMax = 20;
 /** Longest reason in a record, in characters. Source: jobRecordSchema. */
 const reasonMax = 1000;
 
@@ -41,11 +44,14 @@ export function markStale(state: State, job: ActiveJob): void {
 
 /** The attempt is in its nodes' pictures as wanted: its start is on disk and its end is not. */
 export function isWanted(job: ActiveJob): boolean {
-  return (
-    job.record.attempt !== null &&
-    job.commit !== "starting" &&
-    (job.record.phase !== "ended" || job.commit === "ending")
-  );
+  const { attempt, phase } = job.record;
+  if (attempt === null || job.commit === "starting") {
+    return false;
+  }
+  if (phase === "waiting") {
+    return job.commit === "recovering";
+  }
+  return phase !== "ended" || job.commit === "ending";
 }
 
 export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: JobRecord): void {
@@ -54,7 +60,7 @@ export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: Jo
   if (state.jobs.has(key) || record.phase !== "waiting") {
     return;
   }
-  const job: ActiveJob = { uid, id, record, commit: "clean", startedOn: [] };
+  const job: ActiveJob = { uid, id, record, commit: "clean", startedOn: [], former: [], readAtStart: false };
   state.jobs.set(key, job);
   enqueue(state, job);
   state.planDue = true;
@@ -89,6 +95,7 @@ export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]):
     number: (job.record.attempt?.number ?? 0) + 1,
     setupRef: ranks.some((rank) => rank.setup) ? setup.ref : null,
     ranks,
+    ...(job.record.shape.recovers === true ? { lease: leaseNow(state) } : {}),
   };
   dequeue(state, job);
   job.record = { ...job.record, phase: "starting", attempt };
@@ -135,7 +142,27 @@ export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason:
  * jobs that are `clean` and have begun, with a reason for their users.
  */
 export function giveUp(context: Context, job: ActiveJob, reason: string): void {
-  endJob(context, job, "FAILED_DRIVER", reason);
+  const { state, effects } = context;
+  const attempt = job.record.attempt;
+  const lease = attempt?.lease;
+  if (job.record.shape.recovers !== true || attempt === null || lease === undefined) {
+    endJob(context, job, "FAILED_DRIVER", reason);
+    return;
+  }
+  if (attempt.number >= attemptsMax) {
+    const text = `${reason} It had been started ${attempt.number} times and is not started again: does it bring its machines down?`;
+    endJob(context, job, "FAILED_DRIVER", text);
+    return;
+  }
+  const nodes = attempt.ranks.map((rank) => rank.grant.node);
+  const givenUp = [...(job.record.givenUp ?? []), { attempt: attempt.id, lease, nodes }];
+  job.record = { ...job.record, phase: "waiting", startedAt: null, givenUp };
+  job.commit = "recovering";
+  enqueue(state, job);
+  effects.push({ type: "commitRequeue", uid: job.uid, id: job.id, record: job.record });
+  const fields = { uid: job.uid, job: job.id, attempt: attempt.id, reason };
+  effects.push({ type: "log", level: "warn", text: "An attempt is given up; its job is started again.", fields });
+  announce(context, job);
 }
 
 export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
@@ -244,7 +271,7 @@ export function settleRecovered(context: Context): void {
       endJob(context, job, "CANCELLED", null);
     } else if (job.record.phase !== "waiting" && strange !== undefined) {
       const reason = `It ran on ${strange.grant.node}, which is no longer in the coordinator's config.`;
-      endJob(context, job, "FAILED_DRIVER", reason);
+      giveUp(context, job, reason);
     }
   }
 }

@@ -10,7 +10,9 @@ import { wantedJob } from "./desired.ts";
 import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
 import { noteKeyOfConnection, offerKey } from "./node-keys.ts";
+import { isHeldAtStart } from "./leases.ts";
 import { loseRank, takeReport } from "./progress.ts";
+import { dropFormer, isGivenUp } from "./recovery.ts";
 import type { NodeState } from "./state.ts";
 
 function welcome(context: Context, node: NodeState): void {
@@ -75,6 +77,7 @@ export function onNodeDisconnected(context: Context, name: NodeName): void {
   if (node !== undefined) {
     node.connected = false;
     node.heard = false;
+    node.silentSince ??= context.state.uptime;
   }
 }
 
@@ -101,6 +104,8 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
   node.inventory = report.inventory;
   node.warnings = report.warnings;
   node.lastReportAt = context.now;
+  node.silentSince = null;
+  node.gaveUp = "nothing";
   const before = node.attempts;
   node.attempts = new Map(report.attempts.map((one) => [one.attempt, one]));
   if (isFirst || hasOtherInventory) {
@@ -139,11 +144,12 @@ function releaseEnded(context: Context, node: NodeState, seq: number): void {
     }
     node.ended.delete(id);
     node.wantedSince.delete(id);
-    const key = state.attempts.get(id);
+    const key = state.attempts.get(id) ?? state.former.get(id);
     const job = key === undefined ? undefined : state.jobs.get(key);
     if (job !== undefined) {
       dropIfReleased(state, job);
     }
+    dropFormer(state, id);
     planAgain(state);
   }
 }
@@ -163,11 +169,17 @@ function takeAttempt(context: Context, node: NodeState, report: AttemptReport): 
   if (node.ended.has(id)) {
     return;
   }
+  if (isGivenUp(state, report)) {
+    markEnded(node, id);
+    return;
+  }
   const twin = waitingTwin(state, report);
   if (twin !== null) {
     // A waiting job is never started again while a part of it is on a node; see schedule.ts.
     node.unknown.add(id);
-    adopt(context, twin, id);
+    if (!isHeldAtStart(state, twin)) {
+      adopt(context, twin, id);
+    }
     return;
   }
   if (report.state === "exited") {
@@ -214,7 +226,8 @@ function forgetUnknown(context: Context, node: NodeState, before: Map<AttemptId,
 
 /** The store's word on an attempt that the state does not know: a durable end is passed on, all else is left alone. */
 export function onJobRead(context: Context, uid: Uid, id: JobId, attempt: AttemptId, record: JobRecord | null): void {
-  const hasEnded = record !== null && record.phase === "ended" && record.attempt?.id === attempt;
+  const isLast = record !== null && record.phase === "ended" && record.attempt?.id === attempt;
+  const hasEnded = isLast || record?.givenUp?.some((one) => one.attempt === attempt) === true;
   for (const node of context.state.nodes.values()) {
     if (!node.unknown.has(attempt)) {
       continue;

@@ -10,7 +10,7 @@ import { type ActiveJob, type JobKey, jobKey, type State } from "./state.ts";
 export function classOf(shape: Shape): string {
   const accelerators = shape.accelerators;
   const wanted = accelerators === null ? "-" : `${accelerators.kind.toLowerCase()}:${accelerators.count}`;
-  return `${shape.nodes}|${wanted}|${shape.cpus}|${shape.memoryGb}`;
+  return `${shape.nodes}|${wanted}|${shape.cpus}|${shape.memoryGb}${shape.recovers === true ? "|recovers" : ""}`;
 }
 
 /** Negative when `a` is to be tried before `b`. */

@@ -3,10 +3,10 @@
  * have succeeded, and the end. Only facts of the current attempt count, and progress never goes back: a late report of
  * an earlier state changes nothing. Called by nodes.ts after each report.
  */
-import type { AttemptReport } from "../../shared/agent-wire.ts";
+import { type AttemptReport, isLostFault } from "../../shared/agent-wire.ts";
 import type { EndStatus, JobRecord, Phase, RankRecord } from "../../shared/job.ts";
-import { announce, type Context, endJob, markStale } from "./jobs.ts";
-import type { ActiveJob, NodeState } from "./state.ts";
+import { announce, type Context, endJob, giveUp, markStale } from "./jobs.ts";
+import type { ActiveJob, NodeState, State } from "./state.ts";
 
 /** Exit code of ranks that were ended because another one failed. Source: SkyPilot. */
 const exitOfOthers = 137;
@@ -108,6 +108,24 @@ function finish(context: Context, job: ActiveJob, outcome: Outcome): void {
   endJob(context, job, outcome.end, outcome.reason);
 }
 
+/**
+ * Why the failure of a job that recovers is its machines' and not its own: one was restarted or cut off, or is not heard of
+ * just now, which makes the other ranks fail. Null: it is its own.
+ */
+function lossOf(state: State, job: ActiveJob, reports: (AttemptReport | undefined)[]): string | null {
+  if (job.record.shape.recovers !== true) {
+    return null;
+  }
+  const lost = reports.find((one) => one?.state === "exited" && isLostFault(one.fault));
+  if (lost !== undefined) {
+    return `${lost.grant.node}: ${lost.fault}`;
+  }
+  const silent = job.record.attempt?.ranks.find(
+    (rank) => typeof state.nodes.get(rank.grant.node)?.silentSince === "number",
+  );
+  return silent === undefined ? null : `A rank failed while ${silent.grant.node} could not be reached.`;
+}
+
 /** Takes in what `node` reports of its rank of this job. The caller has checked that the attempt is the current one. */
 export function takeReport(context: Context, job: ActiveJob, node: NodeState, report: AttemptReport): void {
   const attempt = job.record.attempt;
@@ -137,7 +155,12 @@ export function takeReport(context: Context, job: ActiveJob, node: NodeState, re
   );
   const failure = outcomes.find((one) => one !== null && one.end !== "SUCCEEDED");
   if (failure !== undefined && failure !== null) {
-    finish(context, job, failure);
+    const cause = lossOf(context.state, job, reports);
+    if (cause === null) {
+      finish(context, job, failure);
+    } else {
+      giveUp(context, job, cause);
+    }
   } else if (outcomes.every((one) => one !== null)) {
     finish(context, job, { end: "SUCCEEDED", reason: null });
   } else if (changed) {

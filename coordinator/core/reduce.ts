@@ -27,18 +27,25 @@ import {
   onUnknownEnded,
   onVitalsReceived,
 } from "./nodes.ts";
+import { nextLostUptime, onRenewAsked, onRequeueCommitted, settleLost } from "./recovery.ts";
 import { plan } from "./schedule.ts";
 import type { CoreEffect, CoreEvent, State } from "./state.ts";
 
-/** `now` is in milliseconds since 1970. The effects are to be carried out in order. */
-export function reduce(state: State, event: CoreEvent, now: number): CoreEffect[] {
+/**
+ * `now` is in milliseconds since 1970 and may jump; `uptime` in milliseconds of a clock that never does. The effects are
+ * to be carried out in order.
+ */
+export function reduce(state: State, event: CoreEvent, now: number, uptime: number): CoreEffect[] {
+  state.uptime = uptime;
   const context: Context = { state, effects: [], now };
   apply(context, event);
   settleNodes(context);
+  settleLost(context);
   startWhatFits(context);
   tellStaleNodes(context);
   cutRemoved(context);
-  askToWake(context, [nextDeadline(state, now)]);
+  const lost = nextLostUptime(state);
+  askToWake(context, [nextDeadline(state, now), lost === null ? null : now + (lost - uptime)]);
   return context.effects;
 }
 
@@ -60,6 +67,10 @@ function apply(context: Context, event: CoreEvent): void {
       return onNodeReported(context, event.node, event.report);
     case "nodeRefused":
       return onNodeRefused(context, event.node, event.reason);
+    case "renewAsked":
+      return onRenewAsked(context, event.node, event.id);
+    case "requeueCommitted":
+      return onRequeueCommitted(context, event.uid, event.id);
     case "startCommitted":
       return onStartCommitted(context, event.uid, event.id, event.attempt);
     case "endCommitted":

@@ -7,9 +7,13 @@ import type { AttemptReport } from "../../shared/agent-wire.ts";
 import type { NodeName } from "../../shared/ids.ts";
 import type { RankGrant, Shape } from "../../shared/job.ts";
 import { addGrant, fitNode, freeOf, type NodeUse } from "./fit.ts";
+import { isHeldAtStart, remainsOf } from "./leases.ts";
 import { compareJobs } from "./order.ts";
 import type { ActiveJob, JobKey, NodeState, State } from "./state.ts";
 import { usesOf } from "./usage.ts";
+
+/** Agents know leases since this version of the wire. */
+const leaseProtocol = 2;
 
 export interface Plan {
   starts: { key: JobKey; ranks: RankGrant[] }[];
@@ -23,12 +27,17 @@ export function takesJobs(node: NodeState): boolean {
   return isThere && node.admin.state === "open";
 }
 
+/** The job recovers, and the node's agent is of a version that could not end it without its coordinator. */
+export function lacksLeases(node: NodeState, shape: Shape): boolean {
+  return shape.recovers === true && (node.protocol ?? 0) < leaseProtocol;
+}
+
 /** A grant for every rank, each on a node of its own; null when there are too few nodes with room. */
 function fitJob(nodes: Iterable<NodeState>, uses: Map<NodeName, NodeUse>, shape: Shape): RankGrant[] | null {
   const candidates: { grant: RankGrant; freeAfter: number; index: number }[] = [];
   for (const node of nodes) {
     const use = uses.get(node.name);
-    if (!takesJobs(node) || node.inventory === null || use === undefined) {
+    if (!takesJobs(node) || node.inventory === null || use === undefined || lacksLeases(node, shape)) {
       continue;
     }
     const grant = fitNode(node.name, node.inventory, use, shape);
@@ -102,7 +111,7 @@ export function plan(state: State): Plan {
       break;
     }
     line.at += 1;
-    if (unknownTwin(state, job) !== null) {
+    if (isHeldAtStart(state, job) || unknownTwin(state, job) !== null || remainsOf(state, job) !== null) {
       continue;
     }
     const ranks = fitJob(state.nodes.values(), uses, job.record.shape);

@@ -6,7 +6,7 @@
  */
 import type { AttemptReport, Hello, Inventory, LogRequest, Report, ToAgent, Vitals } from "../../shared/agent-wire.ts";
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
-import type { JobRecord } from "../../shared/job.ts";
+import type { AttemptRecord, JobRecord } from "../../shared/job.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
 
 /** `UID/ID`: names one job in the whole cluster. */
@@ -16,7 +16,7 @@ export function jobKey(uid: Uid, id: JobId): JobKey {
 }
 
 /** How far the record of a job is on disk. Only `clean` jobs are decided upon; ranks are told to start only after the start is on disk. */
-export type Commit = "clean" | "starting" | "ending";
+export type Commit = "clean" | "starting" | "ending" | "recovering";
 
 /** A job that is not finished, or whose ranks are still being cleaned away on some node. */
 export interface ActiveJob {
@@ -26,6 +26,10 @@ export interface ActiveJob {
   commit: Commit;
   /** Nodes on which this attempt has been seen beyond `starting`; see `started` in WantedAttempt. */
   startedOn: NodeName[];
+  /** Attempts given up in this life of the coordinator whose grants some node may still hold; see recovery.ts. */
+  former: AttemptRecord[];
+  /** Read from the store at the start of the coordinator, so it may be older than the truth. */
+  readAtStart: boolean;
 }
 
 /** One machine as the coordinator knows it. `reported`: it has sent its first report in this epoch; nothing is planned on it before. */
@@ -45,6 +49,12 @@ export interface NodeState {
   /** The last complete picture, by attempt. Kept while the node is silent: silent is not dead. */
   attempts: Map<AttemptId, AttemptReport>;
   lastReportAt: number | null;
+  /** Uptime at which it was last connected without having been silent; null: a report came on the present connection. */
+  silentSince: number | null;
+  /** Uptime of the last answer to a request for a renewal; null: none in this life of the coordinator. */
+  renewedAt: number | null;
+  /** Which of its jobs were given up since it has been silent; none is started on a silent node. */
+  gaveUp: "nothing" | "recoverable" | "all";
   /** Sequence number of the last `desired` sent in this epoch, and the sequence at which each attempt was first wanted. */
   desiredSeq: number;
   wantedSince: Map<AttemptId, number>;
@@ -96,6 +106,10 @@ export interface CoreConfig {
   /** `key`: the node's public key as the config has it (shared/node-admin.ts gives its form). */
   nodes: { name: NodeName; address: string | null; key?: string }[];
   graceSeconds: number;
+  /** Seconds of silence after which a node's jobs are given up; 0: never. Default: 3600. */
+  lostNodeSeconds?: number;
+  /** Seconds for which a recoverable job runs on without a renewal. Default: 120. */
+  leaseSeconds?: number;
   /** The product's version, for the welcome; `0` when not given. */
   version?: string;
 }
@@ -120,6 +134,19 @@ export interface State {
   blocked: Set<string>;
   /** The moment for which `wakeAt` was last asked and has not come; null: none. */
   wakeAsked: number | null;
+  /** Attempts that were given up and are not known to be gone from every node, by their jobs. */
+  former: Map<AttemptId, JobKey>;
+  /**
+   * Milliseconds of a clock that never jumps, at the present event and at the start of this life of the coordinator. Only
+   * this clock decides about leases and lost nodes; `now` is for people.
+   */
+  uptime: number;
+  startedAt: number;
+  /**
+   * Until this uptime, or until every node has reported: the state may be an older copy, so what recovers is not started
+   * before it is known what runs; null: it is known, or nothing recovers.
+   */
+  startHoldUntil: number | null;
 }
 
 /** What happened; past tense. Everything the core ever learns arrives as one of these. */
@@ -136,6 +163,8 @@ export type CoreEvent =
   | { type: "nodeDisconnected"; node: NodeName }
   | { type: "nodeReported"; node: NodeName; report: Report }
   | { type: "nodeRefused"; node: NodeName; reason: string }
+  /** The node asks whether what it has been told still holds; `id` comes back in the answer. */
+  | { type: "renewAsked"; node: NodeName; id: number }
   | { type: "vitalsReceived"; node: NodeName; vitals: Vitals }
   /** Checked by the caller: the node exists, and a removal that ends jobs is meant so. */
   | { type: "nodeAdminChanged"; node: NodeName; wish: AdminWish }
@@ -147,6 +176,7 @@ export type CoreEvent =
   | { type: "unknownEnded"; attempt: AttemptId }
   | { type: "startCommitted"; uid: Uid; id: JobId; attempt: AttemptId }
   | { type: "endCommitted"; uid: Uid; id: JobId }
+  | { type: "requeueCommitted"; uid: Uid; id: JobId }
   /** Answer to `readJob`: the record as it is in the store, finished jobs included; null: there is none. */
   | { type: "jobRead"; uid: Uid; id: JobId; attempt: AttemptId; record: JobRecord | null }
   /** The moment that an effect `wakeAt` asked for has come. Also dispatched once after `initialState`. */
@@ -161,6 +191,8 @@ export type CoreEffect =
   | { type: "commitStart"; uid: Uid; id: JobId; record: JobRecord }
   /** Write the record, then finish the job in its queue, then dispatch `endCommitted`. */
   | { type: "commitEnd"; uid: Uid; id: JobId; record: JobRecord }
+  /** Write the record, then put the job back into its queue, then dispatch `requeueCommitted`. */
+  | { type: "commitRequeue"; uid: Uid; id: JobId; record: JobRecord }
   /** Write the record. A promise to somebody when it answers a request (cancel), so dispatch() waits for it. */
   | { type: "commitUpdate"; uid: Uid; id: JobId; record: JobRecord }
   /**

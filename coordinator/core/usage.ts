@@ -33,11 +33,23 @@ export function holdersOf(state: State): Holder[] {
       }
     }
   }
+  for (const key of new Set(state.former.values())) {
+    const job = state.jobs.get(key);
+    for (const attempt of job?.former ?? []) {
+      for (const { grant } of attempt.ranks) {
+        const node = state.nodes.get(grant.node);
+        // What the node lists is counted below.
+        if (job !== undefined && node?.ended.has(attempt.id) === true && !node.attempts.has(attempt.id)) {
+          holders.push({ node: node.name, grant, attempt: attempt.id, uid: job.uid, jobId: job.id, known: true });
+        }
+      }
+    }
+  }
   for (const node of state.nodes.values()) {
     for (const report of node.attempts.values()) {
       if (!state.attempts.has(report.attempt)) {
         const { attempt, uid, jobId, grant } = report;
-        holders.push({ node: node.name, grant, attempt, uid, jobId, known: false });
+        holders.push({ node: node.name, grant, attempt, uid, jobId, known: state.former.has(attempt) });
       }
     }
   }

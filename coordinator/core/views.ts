@@ -32,7 +32,7 @@ export function queueRowOf(job: Job, reason: string | null, position: number | n
     metadata: {},
     reason,
     position,
-    nodes: record.attempt?.ranks.map((rank) => rank.grant.node) ?? [],
+    nodes: record.phase === "waiting" ? [] : (record.attempt?.ranks.map((rank) => rank.grant.node) ?? []),
   };
 }
 
@@ -53,7 +53,7 @@ export function queueRows(state: State, uid: Uid | null, now: number): QueueRow[
     }
     // Equal demands of one user wait for the same reason, unless one is held.
     const key =
-      waits && job.record.restoredFrom === undefined
+      waits && job.record.restoredFrom === undefined && job.record.givenUp === undefined
         ? `${job.uid} ${classOf(job.record.shape)}`
         : jobKey(job.uid, job.id);
     const known = reasons.get(key);

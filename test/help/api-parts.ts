@@ -62,6 +62,7 @@ class MemoryQueue implements JobQueue {
       .sort((a, b) => b.id - a.id)
       .slice(0, limit);
   }
+  async putBack(): Promise<void> {}
   async *recover(): AsyncIterable<Job> {}
   async close(): Promise<void> {}
 }
@@ -190,12 +191,21 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   });
   const key = `ssh-ed25519 ${"A".repeat(68)}`;
   const core = { nodes: nodes.map((name) => ({ name, address: null, key })), graceSeconds: 1 };
-  const recovered = { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [] };
+  const recovered = { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], uptime: 0 };
   const [queue, store, fleet, log] = [new MemoryQueue(), new MemoryStore(), new MemoryFleet(), openLog("error")];
   const state = initialState(core, recovered);
   const tell = (node: NodeName, message: ToAgent): void => fleet.tell(node, message);
   const cut = (node: NodeName): void => fleet.cut(node);
-  const loop = new CoreLoop({ state, queue, store, log, tell, cut, now: () => Date.now() });
+  const loop = new CoreLoop({
+    state,
+    queue,
+    store,
+    log,
+    tell,
+    cut,
+    now: () => Date.now(),
+    uptime: () => performance.now(),
+  });
   const accounts = new Map<Uid, Account>([[0, rootAccount]]);
   const unavailable: TestCluster["unavailable"] = { cause: null };
   const parts: ApiParts = {

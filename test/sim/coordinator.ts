@@ -43,6 +43,7 @@ export class SimCoordinator {
       nonce: this.#truth.chance.word(8),
       jobs: this.store.unfinished(),
       setups: [...this.store.setups.values()],
+      uptime: this.#truth.clock.now,
     });
     this.#truth.note(`coordinator starts with epoch ${this.store.epoch} on ${this.store.stateId}`);
     this.dispatch({ type: "ticked" });
@@ -67,7 +68,7 @@ export class SimCoordinator {
     }
     const brief = event.type === "nodeReported" ? reportText(event) : JSON.stringify(event).slice(0, 160);
     this.#truth.note(`C < ${brief}`);
-    const effects = reduce(this.state, event, this.#truth.clock.now);
+    const effects = reduce(this.state, event, this.#truth.wallClock(), this.#truth.clock.now);
     for (const effect of effects) {
       this.#carryOut(effect);
     }
@@ -93,6 +94,11 @@ export class SimCoordinator {
       case "commitEnd":
         this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
         return this.#write({ ...effect, event: { type: "endCommitted", uid: effect.uid, id: effect.id } });
+      case "commitRequeue": {
+        const { uid, id, record } = effect;
+        this.#truth.note(`C gives up ${record.attempt?.id} of ${uid}/${id}`);
+        return this.#write({ id, record, event: { type: "requeueCommitted", uid, id } });
+      }
       case "commitUpdate":
         return this.#write({ ...effect, event: null });
       case "tellNode":

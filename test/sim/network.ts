@@ -3,7 +3,7 @@
  * is under way then is lost, except for reports, of which some arrive late or twice, even on the next connection. Both
  * ends dial and greet as the real adapters do. Driven by world.ts.
  */
-import type { FromAgent, ToAgent } from "../../shared/agent-wire.ts";
+import { agentProtocol, type FromAgent, type ToAgent } from "../../shared/agent-wire.ts";
 import type { SimAgent } from "./agent.ts";
 import type { SimCoordinator } from "./coordinator.ts";
 import type { Truth } from "./truth.ts";
@@ -37,7 +37,15 @@ export class Link {
     this.#truth.note(`${this.agent.name} connects`);
     this.agent.dispatch({ type: "linkUp" });
     const { stateId, epoch, bootId } = state;
-    const hello = { type: "hello", protocol: 1, version: "0", node: this.agent.name, stateId, epoch, bootId } as const;
+    const hello = {
+      type: "hello",
+      protocol: agentProtocol,
+      version: "0",
+      node: this.agent.name,
+      stateId,
+      epoch,
+      bootId,
+    } as const;
     this.#deliver("up", false, () =>
       this.#coordinator.dispatch({ type: "nodeConnected", node: this.agent.name, hello }),
     );

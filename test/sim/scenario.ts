@@ -13,7 +13,7 @@ import {
   type SetupState,
   type State,
 } from "../../coordinator/core/state.ts";
-import type { AttemptReport, Desired, Inventory } from "../../shared/agent-wire.ts";
+import { agentProtocol, type AttemptReport, type Desired, type Inventory } from "../../shared/agent-wire.ts";
 import type { Job, JobRecord, Shape } from "../../shared/job.ts";
 
 export interface NodeWords {
@@ -34,6 +34,8 @@ export interface JobWords {
   setup?: boolean;
   run?: boolean;
   taskRef?: string;
+  /** `job_recovery`. */
+  recovers?: boolean;
 }
 
 function inventoryOf(words: NodeWords): Inventory {
@@ -51,12 +53,15 @@ function inventoryOf(words: NodeWords): Inventory {
 export function shapeOf(words: JobWords): Shape {
   const [kind = "", count] = (words.accelerators ?? "").split(":");
   const accelerators = words.accelerators === undefined ? null : { kind, count: Number(count) };
-  return { nodes: words.nodes ?? 1, accelerators, cpus: words.cpus ?? 0.5, memoryGb: words.memoryGb ?? 0 };
+  const recovers = words.recovers === true ? { recovers: true as const } : {};
+  return { nodes: words.nodes ?? 1, accelerators, cpus: words.cpus ?? 0.5, memoryGb: words.memoryGb ?? 0, ...recovers };
 }
 
 export class Scenario {
   state: State;
   now = 1_000_000;
+  /** Of the clock that never jumps. */
+  uptime = 5_000;
   /** Commits are kept here, unanswered, while it is not null. */
   held: CoreEffect[] | null = null;
   effects: CoreEffect[] = [];
@@ -72,18 +77,25 @@ export class Scenario {
     this.#inventories = new Map(Object.entries(nodes).map(([name, words]) => [name, inventoryOf(words)]));
     const config = { nodes: Object.keys(nodes).map((name) => ({ name, address: null })), graceSeconds: 5 };
     const { jobs = [], setups = [], epoch = 3 } = recovered;
-    this.state = initialState(config, { stateId: "a".repeat(16), epoch, nonce: "noncenon", jobs, setups });
+    this.state = initialState(config, {
+      stateId: "a".repeat(16),
+      epoch,
+      nonce: "noncenon",
+      jobs,
+      setups,
+      uptime: this.uptime,
+    });
   }
 
   dispatch(event: CoreEvent): void {
-    const effects = reduce(this.state, event, this.now);
+    const effects = reduce(this.state, event, this.now, this.uptime);
     const violations = this.checked ? violationsOf(this.state) : [];
     if (violations.length > 0) {
       throw new Error(violations.join("; "));
     }
     this.effects.push(...effects);
     for (const effect of effects) {
-      if (effect.type === "commitStart" || effect.type === "commitEnd") {
+      if (effect.type === "commitStart" || effect.type === "commitEnd" || effect.type === "commitRequeue") {
         if (this.held === null) {
           this.answer(effect);
         } else {
@@ -100,12 +112,14 @@ export class Scenario {
       this.dispatch({ type: "startCommitted", uid, id, attempt: record.attempt?.id ?? "" });
     } else if (effect.type === "commitEnd") {
       this.dispatch({ type: "endCommitted", uid: effect.uid, id: effect.id });
+    } else if (effect.type === "commitRequeue") {
+      this.dispatch({ type: "requeueCommitted", uid: effect.uid, id: effect.id });
     }
   }
 
   connect(node: string, hello: { stateId?: string | null; epoch?: number } = {}): this {
     const { stateId = this.state.stateId, epoch = 0 } = hello;
-    const frame = { type: "hello", protocol: 1, version: "0", node, stateId, epoch, bootId: "b" } as const;
+    const frame = { type: "hello", protocol: agentProtocol, version: "0", node, stateId, epoch, bootId: "b" } as const;
     this.dispatch({ type: "nodeConnected", node, hello: frame });
     return this;
   }

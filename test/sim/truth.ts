@@ -29,6 +29,7 @@ export class Truth {
   readonly disturbed = new Set<string>();
   readonly rolledBack = new Set<string>();
   readonly log: string[] = [];
+  #skewMs = 0;
   readonly clock: Clock;
   readonly chance: Chance;
   /** No more faults: everything must come to its end. */
@@ -37,6 +38,14 @@ export class Truth {
   constructor(clock: Clock, chance: Chance) {
     this.clock = clock;
     this.chance = chance;
+  }
+
+  /** What a daemon's wall clock says: it is set back and forth while there are faults. */
+  wallClock(): number {
+    if (!this.calm && this.chance.happens(0.02)) {
+      this.#skewMs = this.chance.between(-600_000, 3_600_000);
+    }
+    return Math.max(0, this.clock.now + this.#skewMs);
   }
 
   note(text: string): void {
