@@ -5,8 +5,8 @@
  */
 import { readFile } from "node:fs/promises";
 import type { Logger } from "pino";
-import type { FromAgent, Hello, Inventory, ToAgent } from "../shared/agent-wire.ts";
-import { assertNever, messageOf, SkyError } from "../shared/errors.ts";
+import type { FromAgent, Inventory } from "../shared/agent-wire.ts";
+import { SkyError } from "../shared/errors.ts";
 import type { Uid } from "../shared/ids.ts";
 import { Cgroups } from "./cgroup.ts";
 import { Clearing } from "./clearing.ts";
@@ -17,19 +17,16 @@ import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./f
 import { readInventory } from "./inventory.ts";
 import { Ledger, type LedgerContents } from "./ledger.ts";
 import { Linger } from "./linger.ts";
-import { Link, type LinkOwner, readLinkKeys } from "./link.ts";
+import { Link, readLinkKeys } from "./link.ts";
 import { AgentLoop } from "./loop.ts";
-import type { NodeKey } from "./node-key.ts";
+import { Orders } from "./orders.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
 import { Units } from "./units.ts";
 import { UserLog } from "./user-log.ts";
-import { startVitals } from "./vitals.ts";
 
 const warningsMax = 50;
-/** The first wire protocol that has vitals. */
-const vitalsProtocol = 2;
 
 export interface Agent {
   readonly state: AgentState;
@@ -113,6 +110,7 @@ async function openState(
 export async function startAgent(given: AgentConfig, installed: Installed, log: Logger): Promise<Agent> {
   const config = await prepareFolders(given);
   const keys = await readLinkKeys(config);
+  await keys.node.tidy(log);
   const ledger = new Ledger(config.state_dir);
   const contents = await ledger.read();
   const { inventory, warnings } = await readInventory(config);
@@ -121,9 +119,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const allWarnings = [...contents.warnings, ...warnings, ...(await unreachable(config, installed))];
   const state = await openState(config, contents, inventory, allWarnings);
   log.info({ systemd: units !== null }, `users' sessions are ${units === null ? "opened plainly" : "systemd's units"}`);
-  for (const warning of allWarnings) {
-    log.warn(warning);
-  }
+  allWarnings.forEach((warning) => log.warn(warning));
   const userLog = new UserLog(log);
   const hasAttempts = (uid: Uid): boolean =>
     [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);
@@ -164,137 +160,22 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     onJob: (uid) => linger?.hold(uid),
   });
   const redial = (): void => link.redial();
-  await keys.node.tidy(log);
-  const owner = linkOwner({
+  const orders = new Orders({
     ...{ sendCoordinator, config, ledger, loop, skylets, log, redial },
     ...{ version: installed.version, key: keys.node },
   });
-  const link: Link = new Link(config, keys, owner, log);
+  const link: Link = new Link(config, keys, orders, log);
   await skylets.listen();
   loop.dispatch({ type: "resumed" });
   link.start();
   return {
     state,
-    reconnect: () => link.redial(),
+    reconnect: redial,
     stop: async () => {
-      owner.vitals.stop();
+      orders.stop();
       link.stop();
       await skylets.close();
       await loop.idle();
     },
-  };
-}
-
-interface LinkParts {
-  key: NodeKey;
-  /** Ends the present connection and dials anew. */
-  redial(): void;
-  sendCoordinator(message: FromAgent): void;
-  config: AgentConfig;
-  ledger: Ledger;
-  loop: AgentLoop;
-  skylets: Skylets;
-  version: string;
-  log: Logger;
-}
-
-/** Makes a new key, or puts the one that was made into the present one's place. The coordinator may repeat either. */
-async function followKeyWish(parts: LinkParts, wish: ToAgent & { type: "makeKey" | "useKey" }): Promise<void> {
-  const { key, log, sendCoordinator } = parts;
-  try {
-    if (wish.type === "makeKey") {
-      sendCoordinator({ type: "newKey", id: wish.id, key: await key.make() });
-      log.info("a new key was made; the present one counts until the coordinator knows it");
-    } else if (await key.use(wish.key)) {
-      log.info("the new key takes the old one's place");
-      parts.redial();
-    } else {
-      log.error("the coordinator expects a key that does not lie here; let an admin rotate this node's key again");
-    }
-  } catch (error) {
-    log.error({ error: messageOf(error) }, "the node's key could not be exchanged");
-    if (wish.type === "makeKey") {
-      sendCoordinator({ type: "streamFailed", id: wish.id, error: `no new key: ${messageOf(error)}`.slice(0, 1000) });
-    }
-  }
-}
-
-function linkOwner(parts: LinkParts): LinkOwner & { vitals: { stop(): void } } {
-  const { config, ledger, loop, skylets, version, log } = parts;
-  const { state } = loop;
-  // What the coordinator may be sent: of the present connection, 1 until it has said more.
-  let protocol = 1;
-  let toldVitals = false;
-  const vitals = startVitals({
-    folder: config.state_dir,
-    skylets: () => [...state.skylets.values()].filter((skylet) => skylet.state === "ready").length,
-    wanted: () => protocol >= vitalsProtocol && state.link === "accepted",
-    send: parts.sendCoordinator,
-  });
-  const receive = (message: ToAgent): void => {
-    switch (message.type) {
-      case "welcome":
-        protocol = message.protocol;
-        if (message.node === config.node) {
-          loop.dispatch({ type: "welcomed", stateId: message.stateId, epoch: message.epoch });
-        } else {
-          log.error({ named: message.node }, "the coordinator takes this node for another one");
-        }
-        return;
-      case "desired":
-        loop.dispatch({ type: "desiredReceived", desired: message });
-        if (!toldVitals) {
-          toldVitals = true;
-          vitals.now();
-        }
-        return;
-      case "retireSkylet":
-        loop.dispatch({ type: "retireRequested", uid: message.uid });
-        return;
-      case "openStream":
-        if (state.link === "accepted") {
-          skylets.openStream(message);
-        } else {
-          // Said at once: whoever waits for it asks again, and a moment later the answer may be another.
-          const error = `node ${config.node} takes no orders from this coordinator ${state.link === "refused" ? "until an admin confirms it" : "yet"}.`;
-          parts.sendCoordinator({ type: "streamFailed", id: message.id, error });
-        }
-        return;
-      case "makeKey":
-      case "useKey":
-        void followKeyWish(parts, message);
-        return;
-      case "renewed":
-      case "inspect":
-        return;
-      default:
-        assertNever(message);
-    }
-  };
-  return {
-    hello: async (): Promise<Hello> => {
-      const identity = await ledger.readIdentity();
-      if (identity.stateId !== null && state.stateId !== null && identity.stateId !== state.stateId) {
-        log.warn({ state: identity.stateId }, "another coordinator's state was confirmed by an admin");
-        loop.dispatch({ type: "identityConfirmed", stateId: identity.stateId, epoch: identity.epoch });
-        await loop.idle();
-      }
-      const { stateId, epoch, bootId } = state;
-      return { type: "hello", protocol: 1, version, node: config.node, stateId, epoch, bootId };
-    },
-    onUp: (localAddress) => {
-      if (config.address === undefined && localAddress !== "" && localAddress !== state.inventory.address) {
-        const inventory = { ...state.inventory, address: localAddress };
-        loop.dispatch({ type: "inventoryChanged", inventory, warnings: state.warnings });
-      }
-      loop.dispatch({ type: "linkUp" });
-    },
-    onMessage: receive,
-    onDown: () => {
-      protocol = 1;
-      toldVitals = false;
-      loop.dispatch({ type: "linkDown" });
-    },
-    vitals,
   };
 }
