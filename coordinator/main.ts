@@ -11,6 +11,7 @@ import { commit, version, versionText } from "../shared/version.ts";
 import { Notifier } from "../system/notify.ts";
 import { SystemAccounts } from "./accounts.ts";
 import { startApi } from "./api/server.ts";
+import { isStateVerb, runStateVerb } from "./backup/verbs.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
 import { type Log, openLog } from "./log.ts";
 import { checkServer, openLink } from "./redis.ts";
@@ -24,6 +25,8 @@ const stopLimitMs = 2_500;
 const readyLimitMs = 20_000;
 const usage = `Usage: coordinator.mjs --config FILE [--check]
        coordinator.mjs --version
+       coordinator.mjs backup FILE --config FILE [--move]
+       coordinator.mjs restore FILE --config FILE [--replace]
 
   --config FILE  the coordinator's config (YAML)
   --check        read the config, ask the Redis server whether it is fit, and exit
@@ -121,6 +124,10 @@ async function serve(config: CoordinatorConfig): Promise<void> {
 }
 
 async function main(): Promise<void> {
+  const [verb, ...rest] = process.argv.slice(2);
+  if (isStateVerb(verb)) {
+    return runStateVerb(verb, rest, readConfig);
+  }
   const { values } = parseArgs({
     options: {
       config: { type: "string" },

@@ -63,9 +63,13 @@ const owners = [
     folder: "coordinator",
     files: ["coordinator/queue.ts", "coordinator/store.ts", "coordinator/redis.ts"],
   },
-  { module: "node:child_process", folder: "coordinator", files: ["coordinator/accounts.ts"] },
+  {
+    module: "node:child_process",
+    folder: "coordinator",
+    files: ["coordinator/accounts.ts", "coordinator/backup/processes.ts"],
+  },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },
-  { module: "node:child_process", folder: "doctor", files: ["doctor/probes.ts", "doctor/journal.ts"] },
+  { module: "node:child_process", folder: "doctor", files: ["doctor/probes.ts"] },
   { module: "node:child_process", folder: "client", files: ["client/ssh/", "client/ansible/"] },
 ];
 
