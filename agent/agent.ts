@@ -160,10 +160,8 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     onJob: (uid) => linger?.hold(uid),
   });
   const redial = (): void => link.redial();
-  const orders = new Orders({
-    ...{ sendCoordinator, config, ledger, loop, skylets, log, redial },
-    ...{ version: installed.version, key: keys.node },
-  });
+  const key = keys.node;
+  const orders = new Orders({ sendCoordinator, config, ledger, loop, skylets, log, redial, installed, key });
   const link: Link = new Link(config, keys, orders, log);
   await skylets.listen();
   loop.dispatch({ type: "resumed" });

@@ -11,6 +11,7 @@ import type { Ledger } from "./ledger.ts";
 import type { LinkOwner } from "./link.ts";
 import type { AgentLoop } from "./loop.ts";
 import type { NodeKey } from "./node-key.ts";
+import type { Installed } from "./skylet-starts.ts";
 import type { Skylets } from "./skylets.ts";
 import { startVitals } from "./vitals.ts";
 
@@ -26,7 +27,7 @@ export interface OrdersParts {
   ledger: Ledger;
   loop: AgentLoop;
   skylets: Skylets;
-  version: string;
+  installed: Installed;
   log: Logger;
 }
 
@@ -75,7 +76,8 @@ export class Orders implements LinkOwner {
   }
 
   async hello(): Promise<Hello> {
-    const { config, ledger, loop, log, version } = this.#parts;
+    const { config, ledger, loop, log, installed } = this.#parts;
+    const { version } = installed;
     const { state } = loop;
     const identity = await ledger.readIdentity();
     if (identity.stateId !== null && state.stateId !== null && identity.stateId !== state.stateId) {
