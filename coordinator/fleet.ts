@@ -6,7 +6,7 @@
 import { randomInt } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
-import type { FromAgent, Hello, LogRequest, ToAgent } from "../shared/agent-wire.ts";
+import type { FromAgent, Hello, InspectRequest, LogRequest, ToAgent } from "../shared/agent-wire.ts";
 import { assertNever, SkyError } from "../shared/errors.ts";
 import type { NodeName, Uid } from "../shared/ids.ts";
 import type { CoordinatorConfig } from "./config.ts";
@@ -124,6 +124,22 @@ class Agents implements SessionOwner {
   }
 
   openLogStream(node: NodeName, uid: Uid, user: string, request: LogRequest): Promise<Duplex> {
+    const late = `Node '${node}' did not open the log of user '${user}' within ${streamLimitMs / 1000} seconds.`;
+    const hint = "Try again; the user's session may be slow to start there.";
+    return this.openStream(node, { late, hint }, (id) => ({ type: "openStream", id, uid, user, request }));
+  }
+
+  openInspection(node: NodeName, request: InspectRequest): Promise<Duplex> {
+    const late = `Node '${node}' did not begin to answer within ${streamLimitMs / 1000} seconds.`;
+    const hint = `Its agent's log says why: journalctl -u sky-agent on ${node}`;
+    return this.openStream(node, { late, hint }, (id) => ({ type: "inspect", id, request }));
+  }
+
+  private openStream(
+    node: NodeName,
+    fault: { late: string; hint: string },
+    wish: (id: string) => ToAgent,
+  ): Promise<Duplex> {
     const session = this.sessions.get(node);
     if (session === undefined || !this.announced.has(session)) {
       return Promise.reject(lost(node));
@@ -136,10 +152,7 @@ class Agents implements SessionOwner {
       const id = randomStreamId();
       const timer = setTimeout(() => {
         this.pending.delete(id);
-        const text = `Node '${node}' did not open the log of user '${user}' within ${streamLimitMs / 1000} seconds.`;
-        reject(
-          new SkyError("ServerUnavailableError", text, "Try again; the user's session may be slow to start there."),
-        );
+        reject(new SkyError("ServerUnavailableError", fault.late, fault.hint));
       }, streamLimitMs);
       const settle = (): void => {
         clearTimeout(timer);
@@ -156,7 +169,7 @@ class Agents implements SessionOwner {
           reject(error);
         },
       });
-      session.tell({ type: "openStream", id, uid, user, request });
+      session.tell(wish(id));
     });
   }
 
@@ -230,6 +243,7 @@ export async function startFleet(
     cut: (node, reason) => agents.cut(node, reason),
     makeKey: (node) => agents.makeKey(node),
     openLogStream: (node, uid, user, request) => agents.openLogStream(node, uid, user, request),
+    openInspection: (node, request) => agents.openInspection(node, request),
     close: async () => {
       agents.closeAll();
       await listener.close();

@@ -4,7 +4,7 @@
  * Redis or SSH, so that an adapter can be exchanged without touching its neighbours.
  */
 import type { Duplex } from "node:stream";
-import type { LogRequest, ToAgent } from "../shared/agent-wire.ts";
+import type { InspectRequest, LogRequest, ToAgent } from "../shared/agent-wire.ts";
 import type { AttemptId, JobId, NodeName, RequestId, Uid } from "../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../shared/job.ts";
 import type { NodeAdmin } from "../shared/node-admin.ts";
@@ -57,6 +57,8 @@ export interface Fleet {
   makeKey(node: NodeName): Promise<string>;
   /** A stream of log frames from a user's skylet. Rejects with a SkyError that names the node and the cause; time limit 10 s. */
   openLogStream(node: NodeName, uid: Uid, user: string, request: LogRequest): Promise<Duplex>;
+  /** JSON lines (shared/doctor.ts) with which the node answers an admin's question; only for nodes of protocol 2. Rejects as above. */
+  openInspection(node: NodeName, request: InspectRequest): Promise<Duplex>;
   close(): Promise<void>;
 }
 

@@ -8,7 +8,7 @@ import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:ht
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Duplex } from "node:stream";
-import type { AttemptReport, LogRequest, Report, ToAgent } from "../../shared/agent-wire.ts";
+import type { AttemptReport, InspectRequest, LogRequest, Report, ToAgent } from "../../shared/agent-wire.ts";
 import { requestPayloadSchema, type RequestPayload } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
@@ -143,6 +143,13 @@ class MemoryFleet implements Fleet {
   async openLogStream(node: NodeName, _uid: Uid, _user: string, request: LogRequest): Promise<Duplex> {
     this.requests.push(request);
     return this.source(request, node);
+  }
+  /** What nodes answer to an admin's question. */
+  inspection: (node: NodeName, request: InspectRequest) => Promise<Duplex> = async () => {
+    throw new SkyError("ServerUnavailableError", "no inspections here");
+  };
+  openInspection(node: NodeName, request: InspectRequest): Promise<Duplex> {
+    return this.inspection(node, request);
   }
   async close(): Promise<void> {}
 }
