@@ -10,6 +10,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { destination, type Logger, pino } from "pino";
 import { parseConfig } from "../shared/config-file.ts";
+import { effectiveConfig } from "../shared/effective-config.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { stateIdSchema } from "../shared/ids.ts";
 import { build, commit, version, versionText } from "../shared/version.ts";
@@ -22,7 +23,8 @@ import { readLinkKeys } from "./link.ts";
 import type { Installed } from "./skylet-starts.ts";
 
 const usage = `Usage: sky-agent --config FILE            run the agent
-       sky-agent --config FILE --check    check the config and the keys, then end
+       sky-agent --config FILE --check    check the config and the keys, print every
+                                          key with its value, then end
        sky-agent accept-state STATEID --config FILE
                                           obey a coordinator whose state is another one than before
        sky-agent --version`;
@@ -121,7 +123,7 @@ async function main(): Promise<void> {
     await acceptState(stateId, config);
   } else if (values.check === true) {
     await readLinkKeys(config);
-    process.stdout.write(`${values.config}: ok\n`);
+    process.stdout.write(`# ${values.config}: ok\n${effectiveConfig(config, agentConfigSchema)}`);
   } else {
     await run(config);
   }

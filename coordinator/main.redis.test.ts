@@ -8,6 +8,7 @@ import { request } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { parse } from "yaml";
 import { startRedis, type TestRedis } from "../test/help/redis.ts";
 import { launch, must, type Result, type Running, run } from "../test/help/run.ts";
 import { until } from "../test/help/until.ts";
@@ -94,7 +95,10 @@ const healthy = (name: string) => until(async () => (await health(name)).status 
 
 test("switches: version, check, wrong use", async () => {
   expect((await run([...program, "--version"])).stdout).toMatch(/^sky-coordinator \S+ \(\S+\)\n$/);
-  expect((await run([...program, "--config", await configFile("good"), "--check"])).stdout).toContain("config is good");
+  const checked = await run([...program, "--config", await configFile("good"), "--check"]);
+  expect(checked.stdout).toContain("config is good");
+  expect(parse(checked.stdout)).toMatchObject({ cluster: "lab", listen: { address: "127.0.0.1" }, grace_seconds: 30 });
+  expect(checked.stdout).not.toContain("PRIVATE KEY");
   const refused = async (args: string[]): Promise<Result> => {
     const result = await run([...program, ...args]);
     expect(result.code).toBe(2);

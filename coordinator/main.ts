@@ -6,6 +6,7 @@
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { parseConfig } from "../shared/config-file.ts";
+import { effectiveConfig } from "../shared/effective-config.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { commit, version, versionText } from "../shared/version.ts";
 import { Notifier } from "../system/notify.ts";
@@ -29,7 +30,7 @@ const usage = `Usage: coordinator.mjs --config FILE [--check]
        coordinator.mjs restore FILE --config FILE [--replace]
 
   --config FILE  the coordinator's config (YAML)
-  --check        read the config, ask the Redis server whether it is fit, and exit
+  --check        read the config, ask the Redis server whether it is fit, print every key with its value, and exit
   --version      print the version and exit
 `;
 /** Exit codes: wrong use or config; a fault in the program (EX_SOFTWARE of sysexits.h). */
@@ -70,7 +71,8 @@ async function check(config: CoordinatorConfig): Promise<void> {
   } finally {
     link.close();
   }
-  process.stdout.write(`The config is good: cluster ${config.cluster}, ${config.nodes.length} node(s).\n`);
+  process.stdout.write(`# The config is good: cluster ${config.cluster}, ${config.nodes.length} node(s).\n`);
+  process.stdout.write(effectiveConfig(config, coordinatorConfigSchema));
 }
 
 /**

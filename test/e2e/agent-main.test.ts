@@ -7,6 +7,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import ssh2 from "ssh2";
 import { afterEach, beforeEach, expect, it } from "vitest";
+import { parse } from "yaml";
 import { run } from "../help/run.ts";
 import { until } from "../help/until.ts";
 
@@ -44,7 +45,11 @@ const isBuilt = existsSync(join(root, "dist/skylet.mjs"));
 
 it("prints its version, checks a config, and says what is wrong with one", async () => {
   expect((await agent("--version")).stdout.trim()).toMatch(/^sky-agent \d+\.\d+\.\d+\S* \(\S+\)$/);
-  expect(await agent("--config", file, "--check")).toMatchObject({ code: 0, stdout: `${file}: ok\n` });
+  const checked = await agent("--config", file, "--check");
+  expect([checked.code, checked.stdout.split("\n")[0]]).toEqual([0, `# ${file}: ok`]);
+  expect(parse(checked.stdout)).toMatchObject({ runtime_dir: `${dir}/run`, skylet_idle_seconds: 600 });
+  expect(checked.stdout).toContain("\n# cpus: not set\n");
+  expect(checked.stdout).not.toContain("PRIVATE KEY");
   const faults: [string, string][] = [
     ["acelerators: x", "acelerators"],
     ["cpus: -1", "cpus"],
