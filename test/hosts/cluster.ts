@@ -1,13 +1,13 @@
 /**
  * A deployed cluster on test machines: head and nodes as an admin's playbook leaves them. Deploying takes a minute, so it
- * is done once for a release, an image and a set of machines; what it changed on each machine is kept as a layer, and
- * every cluster after that boots from those layers in seconds. It must never be used to prove that deploying works: that
+ * is done once for a playbook, an image and a set of machines; what it changed on each machine is kept as a layer, and
+ * every cluster after that boots from those layers, with the checkout's own release on top, in seconds. It must never be used to prove that deploying works: that
  * test runs the playbook itself. Used by tests of the running product.
  */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parse, stringify } from "yaml";
 import type { Result, RunOptions } from "../help/run.ts";
@@ -16,7 +16,7 @@ import { baseImage, cacheDir } from "./image.ts";
 import { locked } from "./lock.ts";
 import type { Machine } from "./machine.ts";
 import { startMachines, type World, type WorldOptions } from "./machines.ts";
-import { checkout, forgetUnused, theRelease } from "./release.ts";
+import { checkout, forgetUnused, hashOf, type Release, theRelease } from "./release.ts";
 
 export const clusterName = "lab";
 
@@ -53,7 +53,7 @@ export interface Cluster extends World {
 /** Ansible's inventory for these machines, written into the world's folder; returns its path. */
 export function writeInventory(
   world: World,
-  release: string,
+  archive: string,
   nodes: readonly string[],
   vars: Record<string, unknown> = {},
 ): string {
@@ -65,7 +65,7 @@ export function writeInventory(
   const inventory = {
     all: {
       vars: {
-        ...{ sky_cluster: clusterName, sky_releases: { [process.arch]: release }, ansible_user: "root" },
+        ...{ sky_cluster: clusterName, sky_releases: { [process.arch]: archive }, ansible_user: "root" },
         ...{ ansible_ssh_common_args: `-F ${world.sshConfig}`, ...vars },
       },
       children: { sky_head: hosts(["head"]), sky_nodes: hosts(nodes), sky_clients: hosts(clients) },
@@ -87,17 +87,13 @@ export async function playbook(
   return await world.must(argv, { cwd: join(checkout, "ansible"), limitMs: 500_000 });
 }
 
-/** The folder with one layer a machine, made by deploying when it is not there yet. */
-async function deployed(machines: readonly string[], nodes: readonly string[]): Promise<string> {
-  const release = await theRelease();
-  const parts = [
-    await baseImage(),
-    basename(join(release, "..")),
-    ...machines,
-    "nodes",
-    ...nodes,
-    readFileSync(fileURLToPath(import.meta.url)),
-  ];
+/**
+ * The folder with one layer a machine, made by deploying when it is not there yet. It holds what the playbook did; the
+ * release in it may be an older one, since the one that is wanted lies in a layer above.
+ */
+async function deployed(release: Release, machines: readonly string[], nodes: readonly string[]): Promise<string> {
+  const recipe = [hashOf(["ansible"]), readFileSync(fileURLToPath(import.meta.url), "utf8")];
+  const parts = [await baseImage(), ...recipe, ...machines, "nodes", ...nodes];
   const hash = createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
   const folder = join(cacheDir, `cluster-${hash}`);
   await locked(join(cacheDir, "cluster.lock"), async () => {
@@ -107,11 +103,7 @@ async function deployed(machines: readonly string[], nodes: readonly string[]): 
       rmSync(making, { recursive: true, force: true });
       mkdirSync(making);
       await using world = await startMachines({ machines });
-      try {
-        await playbook(world, "site.yml", writeInventory(world, release, nodes));
-      } catch (error) {
-        throw new Error(`deploying failed: ${String(error)}\n${await world.tell()}`, { cause: error });
-      }
+      await playbook(world, "site.yml", writeInventory(world, release.archive, nodes));
       for (const machine of world.machines) {
         await machine.stop();
         rmSync(join(machine.root, "var/log/journal"), { recursive: true });
@@ -134,7 +126,8 @@ function overlay(file: string, changes: Record<string, unknown>): void {
 export async function startCluster(options: ClusterOptions = {}): Promise<Cluster> {
   const nodes = options.nodes ?? ["n1", "n2"];
   const machines = ["head", ...nodes, ...(options.laptop === true ? ["laptop"] : [])];
-  const folder = await deployed(machines, nodes);
+  const release = await theRelease();
+  const folder = await deployed(release, machines, nodes);
   const desk = options.laptop === true ? "laptop" : "head";
   const before = async (machine: Machine): Promise<void> => {
     if (machine.name === "head") {
@@ -145,7 +138,12 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
     }
     await options.before?.(machine);
   };
-  const world = await startMachines({ ...options, machines, before, layers: (machine) => [join(folder, machine)] });
+  const world = await startMachines({
+    ...options,
+    machines,
+    before,
+    layers: (machine) => [release.layer, join(folder, machine)],
+  });
   const cluster = clusterOf(world, nodes, desk);
   try {
     await cluster.waitUp();
