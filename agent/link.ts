@@ -20,7 +20,8 @@ import {
 import { messageOf, SkyError } from "../shared/errors.ts";
 import type { AttemptId } from "../shared/ids.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
-import { controlSubsystem, sshAlgorithms, sshKeyType } from "../shared/ssh-algorithms.ts";
+import { fromAgentIn, offeredProtocols, type Protocol, subsystemOf, toAgentIn } from "../shared/protocols.ts";
+import { sshAlgorithms, sshKeyType } from "../shared/ssh-algorithms.ts";
 import type { AgentConfig } from "./config.ts";
 import { NodeKey, parseEd25519 } from "./node-key.ts";
 
@@ -80,6 +81,8 @@ export class Link {
   private client: Client | null = null;
   private socket: Socket | null = null;
   private control: ClientChannel | null = null;
+  /** Of the present connection. */
+  private protocol: Protocol = 1;
   /** The private key that the present connection was last asked to be proved by. */
   private offered: Buffer | null = null;
   private up = false;
@@ -115,9 +118,13 @@ export class Link {
     this.drop("a new connection is wanted");
   }
 
-  /** Sends a frame if there is a connection; it is dropped otherwise, and the connection is when the coordinator takes nothing. */
-  send(message: FromAgent): void {
-    if (this.control === null) {
+  /**
+   * Sends a frame if there is a connection whose protocol knows it; it is dropped otherwise, and the connection is when the
+   * coordinator takes nothing.
+   */
+  send(given: FromAgent): void {
+    const message = fromAgentIn(this.protocol, given);
+    if (this.control === null || message === null) {
       return;
     }
     try {
@@ -207,14 +214,26 @@ export class Link {
     client.on("error", (error) => fail(error.message));
     client.on("close", () => fail("the coordinator closed the connection"));
     client.on("end", () => fail("the coordinator ended the connection"));
-    client.on("ready", () => {
-      client.subsys(controlSubsystem, (error, channel) => {
-        if (error !== undefined) {
-          fail(`the coordinator refused the control channel: ${error.message}`);
-        } else if (this.client === client) {
-          void this.takeControl(client, channel, socket.localAddress ?? "", fail);
-        }
-      });
+    client.on("ready", () => this.askControl(client, [...offeredProtocols], socket.localAddress ?? "", fail));
+  }
+
+  /** Asks for the control channel of the first protocol, and where that is refused, as by the version before, of the next. */
+  private askControl(client: Client, protocols: Protocol[], address: string, fail: (reason: string) => void): void {
+    const [protocol, ...older] = protocols;
+    if (protocol === undefined) {
+      fail("the coordinator refused the control channel: it speaks no protocol that this version speaks");
+      return;
+    }
+    client.subsys(subsystemOf(protocol), (error, channel) => {
+      if (this.client !== client) {
+        return;
+      }
+      if (error === undefined) {
+        this.protocol = protocol;
+        void this.takeControl(client, channel, address, fail);
+      } else {
+        this.askControl(client, older, address, fail);
+      }
     });
   }
 
@@ -269,14 +288,15 @@ export class Link {
     this.up = true;
     this.upAt = performance.now();
     this.lastFault = "";
-    this.log.info({ coordinator: this.config.coordinator.address }, "connected to the coordinator");
+    const { protocol } = this;
+    this.log.info({ coordinator: this.config.coordinator.address, protocol }, "connected to the coordinator");
     this.send(hello);
     this.owner.onUp(address);
     channel.on("data", (chunk: Buffer) => {
       try {
         for (const line of reader.push(chunk)) {
           if (this.control === channel) {
-            this.owner.onMessage(parseFrame(toAgentSchema, line));
+            this.owner.onMessage(this.known(parseFrame(toAgentSchema, line)));
           }
         }
       } catch (error) {
@@ -284,6 +304,14 @@ export class Link {
         fail("it sent a bad message");
       }
     });
+  }
+
+  /** What the session's protocol does not know is as bad as what no protocol knows. */
+  private known(message: ToAgent): ToAgent {
+    if (toAgentIn(this.protocol, message) !== message) {
+      throw new Error(`'${message.type}' as it came is not part of protocol ${this.protocol}`);
+    }
+    return message;
   }
 
   /** Cuts the present connection, tells the owner once, and plans the next. */

@@ -18,7 +18,7 @@ import { messageOf, SkyError } from "../shared/errors.ts";
 import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
 import type { Payload } from "../shared/job.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
-import { controlSubsystem } from "../shared/ssh-algorithms.ts";
+import { fromAgentIn, type Protocol, protocolOf, toAgentIn } from "../shared/protocols.ts";
 
 /** Sessions (control, streams, payload fetches) of one connection at one time. */
 const sessionsMax = 1_024;
@@ -52,6 +52,8 @@ export class NodeSession {
   private readonly reader = new LineReader(frameBytesMax);
   private readonly helloTimer: NodeJS.Timeout;
   private control: ServerChannel | null = null;
+  /** By the subsystem that the agent asked for. */
+  private protocol: Protocol = 1;
   private greeted = false;
   private closed = false;
   private sessions = 0;
@@ -114,9 +116,10 @@ export class NodeSession {
     this.owner.onClosed(this);
   }
 
-  /** Queues a control frame. Never throws: a node that cannot take it is cut off and gets the whole picture when it is back. */
-  tell(message: ToAgent): void {
-    if (this.control === null || !this.greeted || this.closed) {
+  /** Queues a control frame, as far as the session's protocol knows it. Never throws: a node that cannot take it is cut off and gets the whole picture when it is back. */
+  tell(given: ToAgent): void {
+    const message = toAgentIn(this.protocol, given);
+    if (message === null || this.control === null || !this.greeted || this.closed) {
       return;
     }
     try {
@@ -137,11 +140,13 @@ export class NodeSession {
       this.sessions -= used ? 1 : 0;
     });
     session.on("subsystem", (accept: () => ServerChannel, reject: Reject, info: { name: string }) => {
-      if (info.name !== controlSubsystem || this.control !== null) {
+      const protocol = protocolOf(info.name);
+      if (protocol === null || this.control !== null) {
         this.refuse(`subsystem ${info.name}`, reject);
         return;
       }
       used = true;
+      this.protocol = protocol;
       this.takeControl(accept());
     });
     session.on("exec", (accept: () => ServerChannel, reject: Reject, info: { command: string }) => {
@@ -183,13 +188,21 @@ export class NodeSession {
           if (this.closed) {
             return;
           }
-          this.receive(parseFrame(fromAgentSchema, line));
+          this.receive(this.known(parseFrame(fromAgentSchema, line)));
         }
       } catch (error) {
         this.log.error({ node: this.node, error: messageOf(error) }, "bad message from a node; it is cut off");
         this.close("it sent a bad message");
       }
     });
+  }
+
+  /** What the session's protocol does not know is as bad as what no protocol knows. */
+  private known(message: FromAgent): FromAgent {
+    if (fromAgentIn(this.protocol, message) !== message) {
+      throw new Error(`'${message.type}' as it came is not part of protocol ${this.protocol}`);
+    }
+    return message;
   }
 
   private receive(message: FromAgent): void {

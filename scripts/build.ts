@@ -2,7 +2,8 @@
  * Makes dist/: one bundle a program, the `sky` executable, the native modules and the licences of what is inside, so
  * that dist/ can be copied anywhere and needs nothing of the checkout. It builds into a folder beside dist/ and swaps
  * the two, so that a failed build leaves the last good one. It must never fetch anything. Called through scripts/build
- * (`--out DIR` and `--version V` for another place and version) and by scripts/package.ts.
+ * (`--out DIR` and `--version V` for another place and version, `--newest-protocol 1` for programs that speak to each
+ * other as those of the version before, for tests of upgrades) and by scripts/package.ts.
  */
 import { execFileSync } from "node:child_process";
 import {
@@ -23,7 +24,9 @@ import { type BuildOptions, build } from "esbuild";
 import { licencesOf } from "./release/licences.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const { values } = parseArgs({ options: { out: { type: "string" }, version: { type: "string" } } });
+const { values } = parseArgs({
+  options: { out: { type: "string" }, version: { type: "string" }, "newest-protocol": { type: "string" } },
+});
 const dist = resolve(values.out ?? join(root, "dist"));
 const staging = `${dist}.${process.pid}.tmp`;
 
@@ -76,7 +79,11 @@ function optionsFor(version: string, commit: string): BuildOptions {
     legalComments: "none",
     logLevel: "warning",
     banner: { js: banner },
-    define: { __SKY_VERSION__: JSON.stringify(version), __SKY_COMMIT__: JSON.stringify(commit) },
+    define: {
+      __SKY_VERSION__: JSON.stringify(version),
+      __SKY_COMMIT__: JSON.stringify(commit),
+      __SKY_NEWEST_PROTOCOL__: values["newest-protocol"] === "1" ? "1" : "undefined",
+    },
     // koffi finds its binary by its own folder; cpu-features is ssh2's optional extra, which it does without.
     external: ["koffi", "cpu-features", "pino-pretty", "msgpackr-extract", "bun:*"],
     // ssh2's compiled crypto is copied beside the bundle; where it could not be compiled ssh2 uses node:crypto alone.

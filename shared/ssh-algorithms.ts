@@ -14,6 +14,3 @@ export const sshAlgorithms = {
   hmac: ["hmac-sha2-256-etm@openssh.com"],
   compress: ["none"],
 } as const;
-
-/** Subsystem of the one control channel. */
-export const controlSubsystem = "sky-agent";

@@ -1,0 +1,89 @@
+/**
+ * Which wire protocols this version speaks with its neighbours across a node's connection, and the only place that knows
+ * what a peer of the protocol before may be sent. A release speaks its own protocol and the one before, so that
+ * coordinator and agents may be one version apart in either direction. Nothing else may leave out a field for an old
+ * peer's sake. Called by agent/link.ts and coordinator/fleet-session.ts, for what they send and for what they receive.
+ */
+import { agentProtocol, type FromAgent, type ToAgent } from "./agent-wire.ts";
+
+declare const __SKY_NEWEST_PROTOCOL__: number | undefined;
+
+export type Protocol = 1 | 2;
+
+/** The newest that is offered; a development build may be limited to an older one (`scripts/build --newest-protocol 1`). */
+const newest: Protocol =
+  typeof __SKY_NEWEST_PROTOCOL__ === "number" && __SKY_NEWEST_PROTOCOL__ === 1 ? 1 : agentProtocol;
+
+/** Subsystem of the control channel; by its name a peer says and learns which protocol the session has. */
+const subsystems: Record<Protocol, string> = { 1: "sky-agent", 2: "sky-agent-2" };
+
+/** Newest first: the agent asks for one after the other until the coordinator accepts one. */
+export const offeredProtocols: readonly Protocol[] = ([2, 1] as const).filter((protocol) => protocol <= newest);
+
+export function subsystemOf(protocol: Protocol): string {
+  return subsystems[protocol];
+}
+
+/** The protocol of a session whose control channel has this subsystem; null when it is not served. */
+export function protocolOf(subsystem: string): Protocol | null {
+  return offeredProtocols.find((protocol) => subsystems[protocol] === subsystem) ?? null;
+}
+
+/**
+ * The message as a session of this protocol carries it; null when that protocol does not know it. Gives back the same
+ * object when nothing had to be changed.
+ */
+export function toAgentIn(protocol: Protocol, message: ToAgent): ToAgent | null {
+  if (message.type === "welcome") {
+    return message.protocol === protocol ? message : { ...message, protocol };
+  }
+  if (protocol === agentProtocol) {
+    return message;
+  }
+  switch (message.type) {
+    case "desired":
+      return withoutLeases(message);
+    case "openStream":
+    case "retireSkylet":
+      return message;
+    case "renewed":
+    case "inspect":
+    case "makeKey":
+    case "useKey":
+      return null;
+  }
+}
+
+/**
+ * Protocol 1 knows no leases. An attempt that needs one and has not begun is not ordered at all: it would run without an
+ * end that the coordinator could count on. One that has begun is ordered as any other.
+ */
+function withoutLeases(message: ToAgent & { type: "desired" }): ToAgent {
+  if (message.wanted.every((wanted) => wanted.leaseSeconds === undefined)) {
+    return message;
+  }
+  const wanted = message.wanted
+    .filter((one) => one.leaseSeconds === undefined || one.started)
+    .map(({ leaseSeconds: _, ...rest }) => rest);
+  return { ...message, wanted };
+}
+
+/** As `toAgentIn`, for what an agent sends. */
+export function fromAgentIn(protocol: Protocol, message: FromAgent): FromAgent | null {
+  if (message.type === "hello") {
+    return message.protocol === protocol ? message : { ...message, protocol };
+  }
+  if (protocol === agentProtocol) {
+    return message;
+  }
+  switch (message.type) {
+    case "report":
+    case "refused":
+    case "streamFailed":
+      return message;
+    case "renew":
+    case "vitals":
+    case "newKey":
+      return null;
+  }
+}
