@@ -30,8 +30,54 @@ for users to ~/.sky/local/NAME.yml. Running it again changes what has changed.`,
     });
 };
 
+const registerBackup: Register = (group, _context, outcome) => {
+  group
+    .command("backup")
+    .description("copy the coordinator's state into one file (on the head, as root)")
+    .argument("<file>", "a file that does not exist yet")
+    .option("--move", "the last backup of this head: the state moves to another one")
+    .addHelpText("after", examples("sudo sky admin backup /var/backups/sky-$(date +%F)"))
+    .action(async (file: string, flags: { move?: boolean }) => {
+      const { onHead } = await import("./commands/admin/state.ts");
+      outcome.code = await onHead("backup", file, flags.move === true ? ["--move"] : []);
+    });
+};
+
+const registerRestore: Register = (group, _context, outcome) => {
+  group
+    .command("restore")
+    .description("put a backup back (on the head, as root, with the coordinator stopped)")
+    .argument("<file>", "a file that `sky admin backup` has made")
+    .option("--replace", "set the present state aside")
+    .addHelpText("after", examples("sudo sky admin restore /var/backups/sky-2026-01-31 --replace"))
+    .action(async (file: string, flags: { replace?: boolean }) => {
+      const { onHead } = await import("./commands/admin/state.ts");
+      outcome.code = await onHead("restore", file, flags.replace === true ? ["--replace"] : []);
+    });
+};
+
+const registerRelease: Register = (group, context, outcome) => {
+  group
+    .command("release")
+    .description("list the waiting jobs that a restore has put back, and let them start")
+    .argument("<cluster>", "the cluster")
+    .argument("[jobs...]", "USER, USER/ID or USER/ID,ID")
+    .option("-a, --all", "all of them")
+    .option("--cancel", "end them instead of letting them start")
+    .option("--anyway", "also while a node has not said what it runs")
+    .addOption(outputOption())
+    .addHelpText(
+      "after",
+      examples("sky admin release lab", "sky admin release lab alice/7,9 bob", "sky admin release lab --all"),
+    )
+    .action(async (name: string, jobs: string[], flags: ReleaseFlags) => {
+      const { release } = await import("./commands/admin/release.ts");
+      outcome.code = await release(context, name, jobs, flags);
+    });
+};
+
 /** Verbs of `sky admin`; each adds its own command to the group. */
-const verbs: Register[] = [registerDeploy];
+const verbs: Register[] = [...nodeVerbs, registerDeploy, registerBackup, registerRestore, registerRelease];
 
 export const registerAdmin: Register = (program, context, outcome) => {
   const group = program.command("admin").description("look after a cluster (members of its admin group)");

@@ -70,7 +70,11 @@ const owners = [
   },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },
   { module: "node:child_process", folder: "doctor", files: ["doctor/probes.ts"] },
-  { module: "node:child_process", folder: "client", files: ["client/ssh/", "client/ansible/"] },
+  {
+    module: "node:child_process",
+    folder: "client",
+    files: ["client/ssh/", "client/ansible/", "client/commands/admin/state.ts"],
+  },
 ];
 
 function withoutComments(text: string): string {

@@ -17,6 +17,8 @@ import { errorForUser } from "./requests.ts";
 import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
+import { inspectRoutes } from "./routes-inspect.ts";
+import { heldRoutes } from "./routes-held.ts";
 import { healthRoutes } from "./routes-health.ts";
 import { jobRoutes } from "./routes-jobs.ts";
 import { logRoutes } from "./routes-logs.ts";
@@ -50,6 +52,8 @@ const routes: Route[] = [
   ...clusterRoutes,
   ...onpremRoutes,
   ...adminRoutes,
+  ...inspectRoutes,
+  ...heldRoutes,
 ];
 
 function asResponse(reply: RouteReply): Response {
