@@ -6,9 +6,12 @@ import { jobLines, plain, type QueueRow } from "../help/site.ts";
 import { until } from "../help/until.ts";
 import { type Cluster, clusterName } from "./cluster.ts";
 
+/** Where users type. */
+export type Desk = Pick<Cluster, "sky" | "skyMust">;
+
 /** Submits a command line detached; returns the job's id. `words` go before the command, e.g. `["--gpus", "V100:1"]`. */
 export async function submit(
-  cluster: Cluster,
+  cluster: Desk,
   user: string,
   command: string,
   words: readonly string[] = [],
@@ -23,7 +26,7 @@ export async function submit(
 }
 
 /** One row of the user's queue. */
-export async function rowOf(cluster: Cluster, user: string, id: number): Promise<QueueRow> {
+export async function rowOf(cluster: Desk, user: string, id: number): Promise<QueueRow> {
   const parsed = JSON.parse(await cluster.skyMust(user, ["queue", clusterName, "-o", "json"])) as
     | QueueRow[]
     | Record<string, QueueRow[]>;
@@ -37,7 +40,7 @@ export async function rowOf(cluster: Cluster, user: string, id: number): Promise
 
 /** Waits until a job has this status; returns its row. */
 export async function untilStatus(
-  cluster: Cluster,
+  cluster: Desk,
   user: string,
   id: number,
   status: string,
@@ -56,7 +59,7 @@ export async function untilStatus(
 }
 
 /** A job's own lines, as `sky logs` has them. */
-export async function linesOf(cluster: Cluster, user: string, id: number): Promise<string[]> {
+export async function linesOf(cluster: Desk, user: string, id: number): Promise<string[]> {
   const result = await cluster.sky(user, ["logs", clusterName, String(id), "--no-follow"]);
   return jobLines(result.stdout);
 }
