@@ -3,7 +3,9 @@
  * client/commands/admin/ and is loaded when it is called. It must never decide who is an admin: the coordinator does, by
  * the Unix group that its config names. Called by client/program.ts.
  */
-import { examples, gather, type Register } from "./program-parts.ts";
+import type { ReleaseFlags } from "./commands/admin/release.ts";
+import { nodeVerbs } from "./program-admin-nodes.ts";
+import { examples, gather, outputOption, type Register } from "./program-parts.ts";
 
 const registerDeploy: Register = (group, context, outcome) => {
   group

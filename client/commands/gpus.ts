@@ -37,7 +37,10 @@ export async function gpus(context: Context, kind: string | null, flags: GpusFla
       found[cluster.name] = result;
       if (flags.output !== "json") {
         const isFirst = Object.keys(found).length === 1;
-        screen.print((isFirst ? "" : "\n") + gpusText(result, wanted, screen.columns, screen.colors));
+        screen.print(
+          (isFirst ? "" : "\n") +
+            gpusText(result, wanted, { limit: screen.columns, now: context.now() }, screen.colors),
+        );
       }
     } catch (error) {
       failed = true;

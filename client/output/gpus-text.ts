@@ -2,6 +2,7 @@
  * The tables of `sky gpus list`: accelerators of a cluster by kind, then by node. Pure. Used by commands/gpus.ts.
  */
 import type { NodeRow, NodesResult } from "../../shared/api.ts";
+import { adminText, colorState, shownState } from "./admin-nodes-text.ts";
 import type { Colors } from "./screen.ts";
 import { type Column, formatTable, wrap } from "./table.ts";
 
@@ -16,7 +17,7 @@ const nodeColumns: Column[] = [
   { title: "Memory (GB)" },
   { title: "GPU" },
   { title: "GPU UTILIZATION" },
-  { title: "NODE STATUS", color: (text, colors) => (text === "UP" ? colors.green(text) : colors.red(text)) },
+  { title: "NODE STATUS", color: colorState },
 ];
 
 /** Counts that one node can be asked for: 1, 2, 4 … up to what the largest node has, and that itself. */
@@ -42,7 +43,7 @@ function matchingKinds(node: NodeRow, wanted: string | null): string[] {
 function kindRows(nodes: NodeRow[], wanted: string | null): string[][] {
   const kinds = [...new Set(nodes.flatMap((node) => matchingKinds(node, wanted)))].sort();
   return kinds.map((kind) => {
-    const ready = nodes.filter((node) => node.state === "UP");
+    const ready = nodes.filter((node) => node.state === "UP" && node.admin === null);
     const total = nodes.reduce((sum, node) => sum + (node.accelerators[kind] ?? 0), 0);
     const up = ready.reduce((sum, node) => sum + (node.accelerators[kind] ?? 0), 0);
     const free = ready.reduce((sum, node) => sum + (node.accelerators_free[kind] ?? 0), 0);
@@ -62,13 +63,19 @@ function nodeRows(nodes: NodeRow[], wanted: string | null): string[][] {
       number(node.memory_gb),
       kind ?? "-",
       kind === null ? "-" : `${node.accelerators_free[kind] ?? 0} of ${node.accelerators[kind] ?? 0} free`,
-      node.state,
+      shownState(node),
     ]);
   });
 }
 
 /** The text for one cluster. */
-export function gpusText(result: NodesResult, wanted: string | null, limit: number, colors: Colors): string {
+export function gpusText(
+  result: NodesResult,
+  wanted: string | null,
+  screen: { limit: number; now: number },
+  colors: Colors,
+): string {
+  const { limit, now } = screen;
   const kinds = kindRows(result.nodes, wanted);
   const heading = colors.bold(colors.cyan(`Cluster ${result.cluster}`));
   if (kinds.length === 0 && wanted !== null) {
@@ -76,10 +83,16 @@ export function gpusText(result: NodesResult, wanted: string | null, limit: numb
   }
   const parts = [heading, kinds.length === 0 ? "No GPUs." : formatTable(kindColumns, kinds, limit, colors)];
   parts.push("", formatTable(nodeColumns, nodeRows(result.nodes, wanted), limit, colors));
-  const warnings = result.nodes.flatMap((node) => node.warnings.map((text) => `${node.name}: ${text}`));
+  const warnings = result.nodes.flatMap((node) => {
+    const decided = adminText(node, now);
+    return [...(decided === null ? [] : [`it is ${decided}`]), ...node.warnings].map((text) => `${node.name}: ${text}`);
+  });
   if (result.unknown_attempts > 0) {
     const [count, are] = result.unknown_attempts === 1 ? ["1 job", "is"] : [`${result.unknown_attempts} jobs`, "are"];
-    warnings.push(`${count} on the nodes ${are} unknown to the coordinator: left alone, with all that was granted.`);
+    warnings.push(
+      `${count} on the nodes ${are} unknown to the coordinator: left alone, with all that was granted. ` +
+        "An admin sees more with `sky admin unknown`.",
+    );
   }
   if (warnings.length > 0) {
     parts.push("", "Warnings:", ...warnings.slice(0, 20).map((text) => wrap(text, "  ", limit)));

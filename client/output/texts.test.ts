@@ -146,6 +146,7 @@ describe("status", () => {
 
 it("gpus list", () => {
   const node = { label: "", address: null, cpus: 64, cpus_free: 60, memory_gb: 503.4, memory_gb_free: 1, warnings: [] };
+  const screen = { limit: 80, now: 1_000_300 };
   const result = nodesResultSchema.parse({
     cluster: "lab",
     unknown_attempts: 0,
@@ -175,26 +176,37 @@ it("gpus list", () => {
         last_report_seconds_ago: 1,
         warnings: ["mixed"],
       },
+      {
+        ...node,
+        name: "n4",
+        state: "UP",
+        accelerators: { V100: 2 },
+        accelerators_free: { V100: 2 },
+        last_report_seconds_ago: 1,
+        admin: { state: "draining", reason: "new disks", by: "root", since: 1_000_000, deadline: 1_003_900 },
+      },
     ],
   });
-  expect(gpusText(result, null, 80, none)).toMatchInlineSnapshot(`
+  expect(gpusText(result, null, screen, none)).toMatchInlineSnapshot(`
     "Cluster lab
     GPU   REQUESTABLE_QTY_PER_NODE  UTILIZATION
-    V100  1, 2, 4, 8                1 of 12 free (8 not ready)
+    V100  1, 2, 4, 8                1 of 14 free (10 not ready)
 
     NODE  vCPU  Memory (GB)  GPU   GPU UTILIZATION  NODE STATUS
     n1    64    503.4        V100  1 of 4 free      UP
     n2    64    503.4        V100  0 of 8 free      UNREACHABLE
     n3    64    503.4        -     -                UP
+    n4    64    503.4        V100  2 of 2 free      DRAINING
 
     Warnings:
-      n3: mixed"
+      n3: mixed
+      n4: it is drained by root 5 mins ago: new disks; what runs there ends in 1h"
   `);
-  expect(gpusText({ ...result, unknown_attempts: 2 }, null, 80, none)).toContain(
+  expect(gpusText({ ...result, unknown_attempts: 2 }, null, screen, none)).toContain(
     "  2 jobs on the nodes are unknown to the coordinator",
   );
-  expect(gpusText(result, "v100", 80, none)).not.toContain("n3  ");
-  expect(gpusText(result, "H100", 80, none)).toContain("No H100 on this cluster.");
+  expect(gpusText(result, "v100", screen, none)).not.toContain("n3  ");
+  expect(gpusText(result, "H100", screen, none)).toContain("No H100 on this cluster.");
   expect(requestable(6)).toBe("1, 2, 4, 6");
 });
 
