@@ -109,7 +109,8 @@ function unanswered(uid: Uid, cause: string): SkyError {
   );
 }
 
-function runChild(program: string, args: readonly string[]): Promise<{ code: number; stdout: string }> {
+/** Runs a program of the system with a fixed environment and a time limit. */
+export function runChild(program: string, args: readonly string[]): Promise<{ code: number; stdout: string }> {
   const options = {
     timeout: childLimitMs,
     killSignal: "SIGKILL" as const,
