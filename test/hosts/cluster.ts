@@ -84,9 +84,7 @@ export async function playbook(
   words: readonly string[] = [],
 ): Promise<string> {
   const argv = ["ansible-playbook", "-i", inventory, join(checkout, "ansible", name), ...words];
-  // Connections are kept open under names made of user and address, and worlds have the same addresses.
-  const env = { ANSIBLE_SSH_CONTROL_PATH_DIR: world.folder };
-  return await world.must(argv, { env, cwd: join(checkout, "ansible"), limitMs: 500_000 });
+  return await world.must(argv, { cwd: join(checkout, "ansible"), limitMs: 500_000 });
 }
 
 /**
