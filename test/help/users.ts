@@ -17,13 +17,23 @@ export interface TestUser {
   key: string;
 }
 
+/**
+ * Far from where the users of test/hosts' guests begin: their processes are seen from here too, and tests end all processes
+ * of a user's uid.
+ */
+const ownIds = ["UID_MIN", "GID_MIN"].flatMap((key) => [
+  "-K",
+  `${key}=40000`,
+  "-K",
+  `${key.replace("MIN", "MAX")}=59999`,
+]);
 const namePattern = /^skytest[0-9a-f]{6}$/;
 
 /** Makes an ordinary user with bash, a 0755 home and an SSH key. */
 export async function makeUser(): Promise<TestUser> {
   const name = `skytest${randomBytes(3).toString("hex")}`;
   // "*" instead of "!": sshd refuses locked accounts where PAM is off.
-  await must(["useradd", "--create-home", "--shell", "/bin/bash", "--password", "*", name]);
+  await must(["useradd", ...ownIds, "--create-home", "--shell", "/bin/bash", "--password", "*", name]);
   const entry = (await must(["getent", "passwd", name])).split(":");
   const user = { name, uid: Number(entry[2]), gid: Number(entry[3]), home: entry[5] ?? "" };
   const ssh = join(user.home, ".ssh");
