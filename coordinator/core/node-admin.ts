@@ -85,8 +85,7 @@ export function cutRemoved(context: Context): void {
     }
     const open = [...context.state.jobs.values()].some(
       (job) =>
-        (job.commit !== "clean" || job.record.phase !== "ended") &&
-        job.record.phase !== "waiting" &&
+        (job.commit !== "clean" || (job.record.phase !== "ended" && job.record.phase !== "waiting")) &&
         job.record.attempt?.ranks.some((rank) => rank.grant.node === node.name) === true,
     );
     if (!open) {
