@@ -53,6 +53,7 @@ function makeLoop(): AgentLoop {
     sendSkylet: (uid, message) => void acts.push(`${message.type} ${uid}`),
     sendCoordinator: (message) => void sent.push(message),
     clearAttempt: () => undefined,
+    uptimeMs: () => 0,
     log: pino({ level: "silent" }),
     userLog: new UserLog(pino({ level: "silent" })),
   });

@@ -28,6 +28,8 @@ export interface LoopPorts {
   sendCoordinator(message: FromAgent): void;
   /** Ends what is left of the attempt without its skylet, where that is possible; `attemptGone` follows. */
   clearAttempt(uid: Uid, attempt: AttemptId): void;
+  /** For how long the machine has been up, as runners read it: milliseconds, never rounded up. */
+  uptimeMs(): number;
   log: Logger;
   userLog: UserLog;
 }
@@ -38,6 +40,7 @@ export class AgentLoop {
   private readonly events: { event: AgentEvent; settled: () => void }[] = [];
   private running: Promise<void> | null = null;
   private readonly retries = new Set<Uid>();
+  private renewal: { at: number; timer: NodeJS.Timeout } | null = null;
   /** The newest picture that the coordinator has not been sent. */
   private report: Report | null = null;
   private unsentEvents = 0;
@@ -119,6 +122,10 @@ export class AgentLoop {
       case "sendReport":
         this.report = effect.report;
         return;
+      case "sendRenew":
+        return this.ports.sendCoordinator({ type: "renew", id: effect.id });
+      case "renewAfter":
+        return this.renewAfter(effect.ms);
       case "refuse":
         this.ports.log.error({ reason: effect.reason }, "the coordinator is not accepted");
         return this.ports.sendCoordinator({ type: "refused", reason: effect.reason, stateId: effect.stateId });
@@ -175,6 +182,22 @@ export class AgentLoop {
       );
       setTimeout(() => void this.saveIdentity(identity), ledgerRetryMs);
     }
+  }
+
+  private renewAfter(ms: number): void {
+    const at = performance.now() + ms;
+    if (this.renewal !== null && this.renewal.at <= at) {
+      return;
+    }
+    if (this.renewal !== null) {
+      clearTimeout(this.renewal.timer);
+    }
+    const timer = setTimeout(() => {
+      this.renewal = null;
+      this.dispatch({ type: "renewDue", uptimeMs: this.ports.uptimeMs() });
+    }, ms);
+    this.renewal = { at, timer };
+    timer.unref();
   }
 
   private clearLater({ uid, attempt, seconds }: Extract<AgentEffect, { type: "clearLater" }>): void {

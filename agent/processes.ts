@@ -2,6 +2,7 @@
  * What the kernel says of one process: its start time and its user ids. Root reads /proc only; it opens nothing that a
  * user could have put there. Called by agent/skylets.ts before a runner is told go.
  */
+import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import type { Uid } from "../shared/ids.ts";
 
@@ -23,6 +24,11 @@ export function startTimeOf(stat: string): string | null {
 export function uidsOf(status: string): number[] {
   const line = /^Uid:\s+(\d+)\s+(\d+)\s+(\d+)\s+(\d+)$/m.exec(status);
   return line === null ? [] : line.slice(1).map(Number);
+}
+
+/** For how long the machine has been up, sleep included, in whole milliseconds. */
+export function uptimeMs(): number {
+  return Math.floor(Number.parseFloat(readFileSync("/proc/uptime", "utf8")) * 1000);
 }
 
 /** Null when there is no such process. */

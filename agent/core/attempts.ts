@@ -54,11 +54,11 @@ export function newAttempt(entry: LedgerEntry): NodeAttempt {
     fault: entry.fault,
   };
   const nothingYet = { saving: false, unsaved: false, fresh: false, repeats: 0, ended: false, gone: false };
-  return { entry, report, sent: nothingSent(), ...nothingYet };
+  return { entry, report, sent: nothingSent(), isWanted: false, leaseUntil: null, ...nothingYet };
 }
 
 function nothingSent(): NodeAttempt["sent"] {
-  return { start: false, go: false, mayRun: false, stop: false };
+  return { start: false, go: false, mayRun: false, stop: false, leaseUntil: 0 };
 }
 
 /** Everything that was asked on the connection to the skylet counts as not asked; a runner may have come of it. */
@@ -244,6 +244,14 @@ function orderSkylet(context: Context, attempt: NodeAttempt): void {
       sent.mayRun = entry.wanted.mayRun;
       effects.push({ type: "sendSkylet", uid, message: { type: "start", wanted: entry.wanted } });
     }
+    return;
+  }
+  const { leaseUntil } = attempt;
+  if (leaseUntil !== null && leaseUntil > sent.leaseUntil) {
+    sent.leaseUntil = leaseUntil;
+    effects.push({ type: "sendSkylet", uid, message: { type: "lease", attempt: id, untilUptimeMs: leaseUntil } });
+  }
+  if (attempt.report.state === "starting" && entry.wanted.leaseSeconds !== undefined && leaseUntil === null) {
     return;
   }
   if (attempt.report.state === "starting" && !sent.go) {

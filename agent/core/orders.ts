@@ -6,6 +6,7 @@
 import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Uid } from "../../shared/ids.ts";
 import { advance, type Context, failAttempt, newAttempt, newEntry, retireIfIdle, skyletOf } from "./attempts.ts";
+import { renewSoon } from "./leases.ts";
 
 /** How long after its grace time a stopped attempt may still be there before the agent does the user's part. */
 const clearAfterSeconds = 15;
@@ -42,6 +43,7 @@ export function onWelcomed(context: Context, stateId: string, epoch: number): vo
 function accept(context: Context): void {
   context.state.link = "accepted";
   context.state.welcome = null;
+  renewSoon(context);
   context.changed = true;
 }
 
@@ -65,8 +67,12 @@ export function onDesired(context: Context, desired: Desired): void {
   }
   state.seq = desired.seq;
   context.changed = true;
+  for (const attempt of state.attempts.values()) {
+    attempt.isWanted = false;
+  }
   for (const wanted of desired.wanted) {
     takeWanted(context, wanted);
+    noteWanted(context, wanted);
   }
   for (const id of desired.ended) {
     const attempt = state.attempts.get(id);
@@ -80,6 +86,17 @@ export function onDesired(context: Context, desired: Desired): void {
     if (state.attempts.has(id)) {
       const { uid, graceSeconds } = attempt.entry.wanted;
       context.effects.push({ type: "clearLater", uid, attempt: id, seconds: graceSeconds + clearAfterSeconds });
+    }
+  }
+}
+
+/** It may be renewed from now on; when it never was, its start waits for that. */
+function noteWanted(context: Context, wanted: WantedAttempt): void {
+  const attempt = context.state.attempts.get(wanted.attempt);
+  if (attempt !== undefined) {
+    attempt.isWanted = true;
+    if (wanted.leaseSeconds !== undefined && attempt.leaseUntil === null) {
+      renewSoon(context);
     }
   }
 }

@@ -7,6 +7,7 @@ import { type Inventory, type Report, restartedFault } from "../../shared/agent-
 import { assertNever } from "../../shared/errors.ts";
 import type { AttemptId, NodeName } from "../../shared/ids.ts";
 import { advance, type Context, newAttempt } from "./attempts.ts";
+import { forgetRenewals, onRenewDue, onRenewed, renewSoon } from "./leases.ts";
 import { onDesired, onIdentitySaved, onRetireRequested, onWelcomed } from "./orders.ts";
 import {
   onAttemptGone,
@@ -56,6 +57,7 @@ export function initialAgentState(start: AgentStart): AgentState {
     seq: 0,
     attempts,
     skylets: new Map(),
+    renewals: { lastId: 0, asked: new Map() },
   };
 }
 
@@ -92,7 +94,7 @@ function apply(context: Context, event: AgentEvent): void {
     case "linkDown":
       state.link = "down";
       state.welcome = null;
-      return undefined;
+      return forgetRenewals(context);
     case "welcomed":
       return onWelcomed(context, event.stateId, event.epoch);
     case "identitySaved":
@@ -106,6 +108,10 @@ function apply(context: Context, event: AgentEvent): void {
       return onDesired(context, event.desired);
     case "retireRequested":
       return onRetireRequested(context, event.uid);
+    case "renewDue":
+      return onRenewDue(context, event.uptimeMs);
+    case "renewed":
+      return onRenewed(context, event.id);
     case "ledgerSaved":
       return onLedgerSaved(context, event.attempt);
     case "inventoryChanged":
@@ -127,7 +133,8 @@ type SkyletEvent = Extract<
 function applySkylet(context: Context, event: SkyletEvent): void {
   switch (event.type) {
     case "skyletReady":
-      return onSkyletReady(context, event.uid, event.attempts);
+      onSkyletReady(context, event.uid, event.attempts);
+      return renewSoon(context);
     case "skyletGone":
       return onSkyletGone(context, event.uid);
     case "skyletFailed":

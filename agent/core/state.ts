@@ -34,7 +34,11 @@ export interface NodeAttempt {
   /** The entry differs from what was last given to the ledger. */
   unsaved: boolean;
   /** Sent on the present connection to the user's skylet; all false again when that connection ends. */
-  sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean };
+  sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean; leaseUntil: number };
+  /** In the coordinator's picture on the present connection. */
+  isWanted: boolean;
+  /** Uptime in ms until which it may run; null: not renewed in this life of the agent, or it has no lease. */
+  leaseUntil: number | null;
   /** Accepted in this life of the agent, and no skylet has gone since: `sent.start` says whether a runner can exist. */
   fresh: boolean;
   /** How often a runner of it ended at its gate and another was asked for, in this life of the agent. */
@@ -77,6 +81,8 @@ export interface AgentState {
   seq: number;
   attempts: Map<AttemptId, NodeAttempt>;
   skylets: Map<Uid, SkyletState>;
+  /** Requests for renewals on the present connection: when each was asked (uptime in ms), and for what. */
+  renewals: { lastId: number; asked: Map<number, { uptimeMs: number; attempts: AttemptId[] }> };
 }
 
 export type AgentEvent =
@@ -87,6 +93,9 @@ export type AgentEvent =
   | { type: "linkDown" }
   | { type: "desiredReceived"; desired: Desired }
   | { type: "retireRequested"; uid: Uid }
+  /** The time that `renewAfter` asked for has passed; `uptimeMs`: for how long the machine has been up. */
+  | { type: "renewDue"; uptimeMs: number }
+  | { type: "renewed"; id: number }
   | { type: "ledgerSaved"; attempt: AttemptId }
   | { type: "identitySaved"; stateId: string; epoch: number }
   /** An admin has confirmed another coordinator's state; it is in the ledger already. Comes before the next `linkUp`. */
@@ -124,5 +133,8 @@ export type AgentEffect =
   | { type: "clearLater"; uid: Uid; attempt: AttemptId; seconds: number }
   | { type: "sendSkylet"; uid: Uid; message: ToSkylet }
   | { type: "sendReport"; report: Report }
+  /** Dispatch `renewDue` after this time, unless it is due sooner. */
+  | { type: "renewAfter"; ms: number }
+  | { type: "sendRenew"; id: number }
   | { type: "refuse"; reason: string; stateId: string | null }
   | { type: "log"; level: "info" | "warn" | "error"; text: string; fields: Record<string, string | number | null> };

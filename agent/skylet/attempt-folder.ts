@@ -4,7 +4,7 @@
  * them. It must never decide anything by what a file's absence could mean two ways. Called by attempts.ts.
  */
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { mkdir, rename, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -17,6 +17,7 @@ import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
 import { environmentFile, runVariables, setupVariables } from "./environment.ts";
 import { isAlive } from "./processes.ts";
 import { attemptFiles, type RunnerPlan, runnerScript, userScript } from "./runner-script.ts";
+import { watcherScript } from "./watcher-script.ts";
 
 const specSchema = z.strictObject({
   format: z.literal(1),
@@ -43,6 +44,7 @@ export async function writeAttemptFolder(spec: AttemptSpec, payload: Payload, pl
     put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, payload.envs))),
     put(attemptFiles.setupScript, userScript(plan, attemptFiles.setupEnvironment, payload.setup ?? "")),
     put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? "")),
+    ...(plan.lease === null ? [] : [put(attemptFiles.watcherScript, watcherScript(plan.folder, plan.lease))]),
     spec.wanted.mayRun ? put(attemptFiles.mayRun, "") : makeFifo(join(folder, attemptFiles.wake)),
   ]);
 }
@@ -57,6 +59,24 @@ export async function writeRunner(folder: string, runner: Runner): Promise<void>
   const draft = join(folder, `${attemptFiles.runner}.part`);
   await writeFile(draft, JSON.stringify(runner), { mode });
   await rename(draft, join(folder, attemptFiles.runner));
+}
+
+/**
+ * Written and renamed: the runner, which watches it, must never read half a number. What cannot be written is asked again
+ * with the next renewal; until then the runner goes by the last one.
+ */
+export function writeLease(folder: string, untilUptimeMs: number): void {
+  const until = Math.floor(untilUptimeMs / 1000);
+  if (until <= Number(readText(folder, attemptFiles.lease) ?? 0)) {
+    return;
+  }
+  const draft = join(folder, `${attemptFiles.lease}.part`);
+  try {
+    writeFileSync(draft, `${until}\n`, { mode });
+    renameSync(draft, join(folder, attemptFiles.lease));
+  } catch {
+    // See above.
+  }
 }
 
 function readText(folder: string, name: string): string | null {

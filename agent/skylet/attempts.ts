@@ -24,7 +24,15 @@ import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { attemptIdSchema } from "../../shared/ids.ts";
 import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
-import { type AttemptSpec, readRunner, readSpec, readStanding, type Runner, type Standing } from "./attempt-folder.ts";
+import {
+  type AttemptSpec,
+  readRunner,
+  readSpec,
+  readStanding,
+  type Runner,
+  type Standing,
+  writeLease,
+} from "./attempt-folder.ts";
 import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";
@@ -186,6 +194,13 @@ export class Attempts {
     const stdin = this.#attempts.get(id)?.child?.stdin;
     if (stdin?.writable === true && !this.#stops.has(id)) {
       stdin.end("go\n");
+    }
+  }
+
+  /** The attempt may run until the machine has been up this long; its runner reads it. Never earlier than before. */
+  extend(id: string, untilUptimeMs: number): void {
+    if (this.#attempts.has(id)) {
+      writeLease(this.#folder(id), untilUptimeMs);
     }
   }
 

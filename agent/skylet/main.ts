@@ -92,6 +92,9 @@ class Skylet {
       case "stop":
         void this.#attempts.stop(message.attempt, message.graceSeconds);
         return;
+      case "lease":
+        this.#attempts.extend(message.attempt, message.untilUptimeMs);
+        return;
       case "forget":
         void this.#attempts.forget(message.attempt);
         return;

@@ -90,6 +90,7 @@ async function writeFiles(
     nofile,
     setup: wanted.setup,
     run: wanted.hasRun,
+    lease: wanted.leaseSeconds === undefined ? null : { graceSeconds: wanted.graceSeconds },
     setupLog: join(home, logDir, logs.setupLog),
     runLog: join(home, logDir, logs.runLog),
   });

@@ -19,6 +19,7 @@ beforeEach(() => {
     nofile: "500",
     setup: true,
     run: true,
+    lease: null,
     setupLog: join(root, "setup.log"),
     runLog: join(root, "run.log"),
   };

@@ -4,6 +4,7 @@
  * codes into the attempt's folder. It must never need Node, and its files' format must not change between versions,
  * because a newer skylet adopts the runners of an older one. Called by attempts.ts.
  */
+import { leaseFault } from "../../shared/agent-wire.ts";
 import { shellQuoted } from "./environment.ts";
 
 /** Files in an attempt's folder. Content: a decimal number and a newline, unless said otherwise. */
@@ -30,8 +31,11 @@ export const attemptFiles = {
   running: "running",
   /** The run script's exit code, or `-` when it never began. The runner's last act. */
   exit: "exit",
-  /** Text: why the runner could not do its work. */
+  /** Text: why the runner could not do its work, or was ended by its lease. */
   fault: "fault",
+  /** Seconds of /proc/uptime until which the attempt may run; only of attempts with a lease. */
+  lease: "lease",
+  watcherScript: "watcher.sh",
 } as const;
 
 export interface RunnerPlan {
@@ -43,6 +47,8 @@ export interface RunnerPlan {
   nofile: string;
   setup: boolean;
   run: boolean;
+  /** Ends the attempt when its lease has run out; null: it has none. */
+  lease: { graceSeconds: number } | null;
   setupLog: string;
   runLog: string;
 }
@@ -67,13 +73,27 @@ halted() { [ -e "$folder/${attemptFiles.stopped}" ] || [ ! -e "$folder/${attempt
 while [ ! -e "$folder/${attemptFiles.mayRun}" ]; do
   if halted; then finish -; fi
   # bash, because its read knows a time limit; the fifo is open both ways, so no wake-up is lost and no end is read.
-  { [ -e "$folder/${attemptFiles.mayRun}" ] || /bin/bash -p --noprofile --norc -c 'read -r -t 5 _'; } <>"$folder/${attemptFiles.wake}" || pause
+  { [ -e "$folder/${attemptFiles.mayRun}" ] || /bin/bash --noprofile --norc -p -c 'read -r -t 5 _'; } <>"$folder/${attemptFiles.wake}" || pause
 done
 if halted; then finish -; fi
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
 true >"$folder/${attemptFiles.running}"
 /bin/bash -i "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
 finish "$?"
+`;
+}
+
+/**
+ * The watcher is started before anything of the user, in a session of its own, and says `ok` when it is in place: without
+ * it nothing is begun. The substitution ends when the watcher has let go of its output.
+ */
+function leasePart(): string {
+  return `watching=$(setsid /bin/bash --noprofile --norc -p "$folder/${attemptFiles.watcherScript}" "$$" 2>/dev/null &)
+case $watching in
+  ok) ;;
+  late) broken "${leaseFault} Nothing of it was begun." ;;
+  *) broken "its lease cannot be watched: is setsid installed, and may the user start more processes?" ;;
+esac
 `;
 }
 
@@ -95,7 +115,7 @@ set -C
 true >"$folder/${attemptFiles.started}" || exit 0
 set +C
 if [ -e "$folder/${attemptFiles.stopped}" ]; then finish -; fi
-ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
+${plan.lease === null ? "" : leasePart()}ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
 ${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
 }
 
