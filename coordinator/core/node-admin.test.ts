@@ -57,7 +57,6 @@ test("at the deadline what still runs there ends with the admin's reason, and th
   const there = scenario.submit({ cpus: 8 });
   const elsewhere = scenario.submit({ cpus: 8 });
   wish(scenario, "n1", { deadline: scenario.now + 5_400_000 });
-  expect(explain(scenario.state, 1001, there, scenario.now).reason).toBeNull();
   scenario.report("n1", [scenario.rank(there, "n1", { state: "running", pid: 1 })]);
   expect(explain(scenario.state, 1001, there, scenario.now).reason).toBe(
     "n1 is drained by root: new disks (what runs there ends in 1h 30m)",
