@@ -4,6 +4,7 @@
  * the Unix group that its config names. Called by client/program.ts.
  */
 import type { ReleaseFlags } from "./commands/admin/release.ts";
+import { inspectVerbs } from "./program-admin-inspect.ts";
 import { nodeVerbs } from "./program-admin-nodes.ts";
 import { examples, gather, outputOption, type Register } from "./program-parts.ts";
 
@@ -79,7 +80,14 @@ const registerRelease: Register = (group, context, outcome) => {
 };
 
 /** Verbs of `sky admin`; each adds its own command to the group. */
-const verbs: Register[] = [...nodeVerbs, registerDeploy, registerBackup, registerRestore, registerRelease];
+const verbs: Register[] = [
+  ...nodeVerbs,
+  ...inspectVerbs,
+  registerDeploy,
+  registerBackup,
+  registerRestore,
+  registerRelease,
+];
 
 export const registerAdmin: Register = (program, context, outcome) => {
   const group = program.command("admin").description("look after a cluster (members of its admin group)");

@@ -1,7 +1,7 @@
 /**
  * The command line of sky-doctor, which root runs on a machine, or which the agent starts when an admin asks from afar:
  * `--inspect` reads one request from standard input and answers in JSON lines. It changes nothing on the machine. It ends
- * by itself after half a minute, whatever hangs. Exit codes: 0 no errors, 1 errors were found, 2 wrong use.
+ * by itself after half a minute, whatever hangs. Exit codes: 0 nothing bad was found, 1 something was, 2 wrong use.
  */
 import { readFileSync, writeSync } from "node:fs";
 import { parseArgs } from "node:util";
@@ -11,14 +11,14 @@ import { type DoctorLine, doctorLineBytesMax, type Finding, worstOf } from "../s
 import { doctorText, marksFor } from "../shared/doctor-text.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { uidSchema, userNameSchema } from "../shared/ids.ts";
-import { commit, version } from "../shared/version.ts";
+import { build, versionText } from "../shared/version.ts";
 import type { KnownUser } from "./check.ts";
 import { journalLines } from "./journal.ts";
 import { machineProbes } from "./probes.ts";
 import { examine } from "./run.ts";
 import { readSite } from "./site.ts";
 
-const usage = `Usage: sky-doctor [--config FILE] [--users FILE] [--json]
+const usage = `Usage: sky-doctor [--config FILE] [--users FILE] [--json] [--fail-on warn|error]
        sky-doctor --version
 
 Checks this machine for what breaks clusters in practice, and says what mends it.
@@ -31,7 +31,9 @@ It changes nothing. Run it as root.
                              [{"name": "alice", "uid": 1001}]; - is standard input
   --json                     one JSON line a finding
 
-Exit codes: 0 no errors, 1 errors were found, 2 wrong use.
+  --fail-on LEVEL            what makes the exit code 1: error (default) or warn
+
+Exit codes: 0 nothing that bad was found, 1 something was, 2 wrong use.
 `;
 
 const inputBytesMax = 1024 * 1024;
@@ -85,7 +87,7 @@ async function look(files: Files, users: KnownUser[] | null): Promise<Finding[]>
 
 function begin(): void {
   const host = readFileSync("/proc/sys/kernel/hostname", "utf8").trim().slice(0, 255);
-  say({ type: "begin", version: `${version} (${commit.slice(0, 7)})`, host, clockMs: Date.now() });
+  say({ type: "begin", version: build, host, clockMs: Date.now() });
 }
 
 /** The answer to the agent: everything as lines; the end says that nothing is missing. */
@@ -112,6 +114,7 @@ async function main(): Promise<number> {
       "coordinator-config": { type: "string", default: "/etc/sky-onprem/coordinator.yaml" },
       users: { type: "string" },
       json: { type: "boolean", default: false },
+      "fail-on": { type: "string", default: "error" },
       inspect: { type: "boolean", default: false },
       version: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
@@ -119,11 +122,15 @@ async function main(): Promise<number> {
     strict: true,
   });
   if (values.help || values.version) {
-    print(values.help ? usage : `sky-doctor ${version} (${commit})\n`);
+    print(values.help ? usage : `${versionText("sky-doctor")}\n`);
     return 0;
   }
   if (process.getuid?.() !== 0) {
     throw new SkyError("PermissionDeniedError", "The doctor must be root to look at the machine.", "sudo sky-doctor");
+  }
+  const failOn = values["fail-on"];
+  if (failOn !== "warn" && failOn !== "error") {
+    throw new SkyError("ValueError", "--fail-on is warn or error.");
   }
   const files = { agent: values.config, coordinator: values["coordinator-config"] };
   if (values.inspect) {
@@ -147,7 +154,8 @@ async function main(): Promise<number> {
       `${doctorText([{ name: host, findings, notes: [] }], columns, marksFor(process.stdout.isTTY, process.env))}\n`,
     );
   }
-  return worstOf(findings) === "error" ? 1 : 0;
+  const worst = worstOf(findings);
+  return worst === "error" || (worst === "warn" && failOn === "warn") ? 1 : 0;
 }
 
 setTimeout(() => {

@@ -55,5 +55,9 @@ export async function examine(
   limitMs = checkLimitMs,
 ): Promise<Finding[]> {
   const results = await Promise.all(checks.map((check) => runOne(check, probes, site, limitMs)));
-  return results.flat().slice(0, findingsMax);
+  const named = (mend: string | null): string | null => mend?.replaceAll(/\bNODE\b/g, site.node ?? "NODE") ?? null;
+  return results
+    .flat()
+    .slice(0, findingsMax)
+    .map((finding) => ({ ...finding, mend: named(finding.mend) }));
 }

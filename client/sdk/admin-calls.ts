@@ -15,6 +15,13 @@ import {
   type UnknownResult,
   unknownResultSchema,
 } from "../../shared/admin-api.ts";
+import {
+  type DoctorResult,
+  doctorResultSchema,
+  type jobLogsBodySchema,
+  type JobLogsResult,
+  jobLogsResultSchema,
+} from "../../shared/inspect-api.ts";
 import { type Patience, read, submit } from "./requests.ts";
 import type { Transport } from "./transport.ts";
 
@@ -28,6 +35,10 @@ export interface AdminCalls {
   unknown(): Promise<UnknownResult>;
   /** The attempts that are being ended now: one. */
   endUnknown(attempt: string): Promise<UnknownResult["attempts"]>;
+  /** Null: all nodes. Takes up to a minute. */
+  doctor(nodes: string[] | null): Promise<DoctorResult>;
+  /** What coordinator and agents wrote about one job. */
+  jobLogs(body: z.input<typeof jobLogsBodySchema>): Promise<JobLogsResult>;
   /** Ends the connection. */
   close(): void;
 }
@@ -53,6 +64,8 @@ export function createAdminCalls(transport: Transport, say: (text: string) => vo
     rotateKey: (node) => submit(transport, "/onprem/admin/rotate-key", { node }, rotateKeyResultSchema, change),
     unknown: () => read(transport, "/onprem/admin/unknown", unknownResultSchema, reading),
     endUnknown: (attempt) => submit(transport, "/onprem/admin/unknown/end", { attempt }, unknownRows, change),
+    doctor: (nodes) => submit(transport, "/onprem/admin/doctor", { nodes }, doctorResultSchema, reading),
+    jobLogs: (body) => submit(transport, "/onprem/admin/job_logs", body, jobLogsResultSchema, reading),
     close: () => transport.close(),
   };
 }

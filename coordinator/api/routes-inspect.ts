@@ -9,6 +9,7 @@ import { SkyError } from "../../shared/errors.ts";
 import { doctorBodySchema, type DoctorResult, jobLogsBodySchema } from "../../shared/inspect-api.ts";
 import type { NodeName } from "../../shared/ids.ts";
 import { didYouMean } from "../../shared/near-match.ts";
+import { build } from "../../shared/version.ts";
 import { knowsAdmin } from "../core/node-keys.ts";
 import type { NodeState, State } from "../core/state.ts";
 import { compareNodes, headFacts, type Seen } from "../head-checks.ts";
@@ -106,7 +107,7 @@ async function visit(call: RouteCall<z.infer<typeof doctorBodySchema>>): Promise
   const seen = nodes.map((node, at) => seenOf(node, answers[at] ?? null, now));
   return {
     cluster: context.config.cluster,
-    coordinator: [...compareNodes(seen, context.build.version), ...own],
+    coordinator: [...compareNodes(seen, build), ...own],
     nodes: nodes.map((node, at) => examinedOf(node, answers[at] ?? null)),
   };
 }

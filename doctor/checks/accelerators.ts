@@ -100,7 +100,7 @@ function judgeNvidia(devices: readonly PciDevice[], smi: Smi | null): Finding[] 
       say.error(
         "NVIDIA's driver was upgraded while the old module is loaded (driver/library version mismatch).",
         whyMissing,
-        "sky admin drain NODE --wait; systemctl reboot",
+        "sky admin drain NODE -r restart --wait; systemctl reboot",
       ),
     ];
   }
@@ -120,7 +120,7 @@ function judgeNvidia(devices: readonly PciDevice[], smi: Smi | null): Finding[] 
       say.error(
         `On the PCI bus but not seen by the driver: ${some(missing)} (${smi.addresses.length} of ${devices.length} NVIDIA devices work).`,
         whyMissing,
-        "dmesg | grep -iE 'nvrm|xid' | tail -20; sky admin drain NODE --wait; systemctl reboot",
+        "dmesg | grep -iE 'nvrm|xid' | tail -20; sky admin drain NODE -r restart --wait; systemctl reboot",
       ),
     );
   }
@@ -130,7 +130,7 @@ function judgeNvidia(devices: readonly PciDevice[], smi: Smi | null): Finding[] 
       say.error(
         `Listed by the driver but gone from the PCI bus: ${some(gone)}.`,
         "The device has fallen off the bus: power, heat or the slot.",
-        "dmesg | grep -iE 'nvrm|xid|pcie' | tail -20; sky admin drain NODE --wait; systemctl poweroff",
+        "dmesg | grep -iE 'nvrm|xid|pcie' | tail -20; sky admin drain NODE -r restart --wait; systemctl poweroff",
       ),
     );
   }
@@ -212,7 +212,7 @@ async function judgeXids(probes: Probes): Promise<Finding[]> {
         say.error(
           text,
           "The device or its memory is failing, or it has left the bus.",
-          "sky admin drain NODE --wait; nvidia-smi --query-gpu=pci.bus_id,ecc.errors.uncorrected.volatile.total --format=csv; systemctl reboot",
+          "sky admin drain NODE -r restart --wait; nvidia-smi --query-gpu=pci.bus_id,ecc.errors.uncorrected.volatile.total --format=csv; systemctl reboot",
         ),
       ]
     : [];
@@ -259,7 +259,7 @@ export const versions: Check = {
       const branch = nvidiaDrivers.find(({ fixed }) => fixed[0] === driver[0]);
       const newest = nvidiaDrivers.at(-1)?.fixed[0] ?? 0;
       const mend =
-        "apt-get update && apt-get install --only-upgrade 'nvidia-driver*' && sky admin drain NODE --wait; systemctl reboot";
+        "apt-get update && apt-get install --only-upgrade 'nvidia-driver*' && sky admin drain NODE -r restart --wait; systemctl reboot";
       const why = "Users of the node can use its holes to become root or to read what others compute.";
       if (branch === undefined && (driver[0] ?? 0) < newest) {
         found.push(say.warn(`NVIDIA's driver ${shown} is of a branch that gets no fixes any more.`, why, mend));

@@ -202,7 +202,7 @@ export const restart: Check = {
     const say = speaker("restart");
     const days = Number.parseFloat((await probes.file("/proc/uptime")) ?? "0") / 86_400;
     const since = `The machine is up for ${days < 1 ? `${(days * 24).toFixed(1)} hours` : `${Math.floor(days)} days`}`;
-    const mend = "sky admin drain NODE --wait; systemctl reboot";
+    const mend = "sky admin drain NODE -r restart --wait; systemctl reboot";
     const release = ((await probes.file("/proc/sys/kernel/osrelease")) ?? "").trim();
     const kernels = await probes.list("/lib/modules");
     if (kernels !== null && kernels.length > 0 && !kernels.includes(release)) {
