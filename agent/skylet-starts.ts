@@ -19,8 +19,10 @@ const startLimitMs = 30_000;
 const accountCacheMs = 1_000;
 const cachedAccountsMax = 10_000;
 
-/** The installed files that a skylet is started from, each readable by every user. */
-export type Installed = Pick<SkyletCommand, "script" | "node" | "bundle" | "version">;
+/** The installed files that a skylet is started from, each readable by every user; and those that answer an admin's questions. */
+export type Installed = Pick<SkyletCommand, "script" | "node" | "bundle" | "version"> & {
+  doctor?: { program: string; configFile: string } | null;
+};
 
 /** No skylet came. The message is for the user, `fault` says whether another try may help. */
 export class SkyletNotStarted extends Error {
@@ -45,6 +47,11 @@ export class SkyletStarts {
     this.config = config;
     this.installed = installed;
     this.units = units;
+  }
+
+  /** The only version of skylets that this agent speaks to. */
+  get version(): string {
+    return this.installed.version;
   }
 
   /** The account, admitted by this node's config; what the name service said is used again for a second. */

@@ -167,11 +167,8 @@ export class Skylets implements ControlOwner {
     if (slot?.ready === connection) {
       slot.ready = null;
       this.options.dispatch({ type: "skyletGone", uid: connection.uid });
-      const [waiting] = this.options.streams.expectedOf(connection.uid);
-      if (waiting !== undefined) {
-        // It was asked for a log and cannot have answered; nobody else may need the next one.
-        this.ensure(waiting.uid, waiting.user);
-      }
+      // It was asked for a log and cannot have answered; nobody else may need the next one.
+      this.ensureForStreams(connection.uid);
     }
   }
 
@@ -211,9 +208,13 @@ export class Skylets implements ControlOwner {
     }
   }
 
-  private onReady(connection: SkyletControl, frame: Extract<FromSkylet, { type: "ready" }>): Promise<void> {
+  private onReady(connection: SkyletControl, frame: Extract<FromSkylet, { type: "ready" }>): Promise<void> | undefined {
     const { uid } = connection;
     const slot = this.slot(uid);
+    if (connection.version !== this.options.starts.version) {
+      this.exchange(connection, slot);
+      return undefined;
+    }
     const own = frame.attempts.filter((one) => {
       const entry = this.options.entry(one.attempt);
       return entry === undefined || entry.wanted.uid === uid;
@@ -236,6 +237,24 @@ export class Skylets implements ControlOwner {
       wake();
     }
     return settled;
+  }
+
+  /** After an upgrade or a rollback: the old skylet ends, its runners stay, and the next one takes them over. */
+  private exchange(connection: SkyletControl, slot: Slot): void {
+    const { uid, pid, version } = connection;
+    this.options.userLog.write("info", uid, { pid, version }, "a skylet of another version is exchanged");
+    connection.retire();
+    if (slot.ready === null) {
+      this.options.dispatch({ type: "skyletGone", uid });
+      this.ensureForStreams(uid);
+    }
+  }
+
+  private ensureForStreams(uid: Uid): void {
+    const [waiting] = this.options.streams.expectedOf(uid);
+    if (waiting !== undefined) {
+      this.ensure(waiting.uid, waiting.user);
+    }
   }
 
   private async onPrepared(uid: Uid, frame: Extract<FromSkylet, { type: "prepared" }>): Promise<void> {

@@ -127,17 +127,17 @@ afterEach(async () => {
     });
   }
   // Jobs that were killed above were never named as ended, so their groups are still there.
-  await (await Cgroups.open("n1")).sweep(() => false);
+  await (await Cgroups.open("n1", null)).sweep(() => false);
   await rm(dir, { recursive: true });
 });
 
-async function start(): Promise<void> {
+async function start(version = "0.0.0-test"): Promise<void> {
   const files = {
     script: join(installed, "start-skylet.sh"),
     node: process.execPath,
     bundle: join(installed, "skylet.mjs"),
   };
-  agent = await startAgent(config, { ...files, version: "0.0.0-test" }, log);
+  agent = await startAgent(config, { ...files, version }, log);
   await until(() => lastReport() !== undefined, "a report");
 }
 
@@ -219,6 +219,47 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     expect(left.filter((line) => line.startsWith("sleep"))).toEqual([]);
   });
 
+  it("exchanges skylets of another version, older or newer, and takes over what they have started", async () => {
+    await start();
+    const gate = join(alice.home, "gate");
+    const one = wantedFor(alice, `echo before; while [ ! -e ${gate} ]; do sleep 0.1; done; echo after; exit 3`);
+    want([one]);
+    await until(() => reported(one.attempt)?.state === "running", "it to run");
+    const { pid } = reported(one.attempt) ?? {};
+    const skylets = async (): Promise<string[]> => {
+      const lines = processesOf(alice.uid).map((each) => readFile(`/proc/${each}/cmdline`, "utf8").catch(() => ""));
+      return (await Promise.all(lines)).flatMap((line) => /--version\0([^\0]+)/.exec(line)?.[1] ?? []);
+    };
+    for (const version of ["0.0.1-next", "0.0.0-test"]) {
+      await agent?.stop();
+      events.length = 0;
+      await start(version);
+      await until(async () => String(await skylets()) === version, `the skylet of version ${version}`);
+      await until(() => reported(one.attempt)?.state === "running", "it to be taken over");
+      expect(reported(one.attempt)?.pid).toBe(pid);
+    }
+    // A skylet of another version that comes while the right one is there changes nothing, whoever says so.
+    const path = join(dir, "run/agent.sock");
+    const frames = [
+      { type: "hello", role: "control", version: "9", pid: 1 },
+      { type: "ready", attempts: [] },
+    ];
+    const code = `const s=require('net').connect(process.argv[1]);s.on('data',d=>process.stdout.write(d));s.on('error',()=>{});
+      s.write(process.argv[2])`;
+    const text = frames.map((frame) => `${JSON.stringify(frame)}\n`).join("");
+    const uid = ["--reuid", String(alice.uid), "--regid", String(alice.gid), "--clear-groups"];
+    expect(await must(["setpriv", ...uid, process.execPath, "-e", code, path, text])).toBe('{"type":"retire"}\n');
+    await writeFile(gate, "");
+    await until(() => reported(one.attempt)?.state === "exited", "its end");
+    expect(reported(one.attempt)).toMatchObject({ runExit: 3, fault: null });
+    expect(await readFile(join(alice.home, reported(one.attempt)?.logDir ?? "", "tasks/run.log"), "utf8")).toMatch(
+      /before[\s\S]*after/,
+    );
+    expect(await skylets()).toEqual(["0.0.0-test"]);
+    want([], [one.attempt]);
+    await until(() => lastReport()?.attempts.length === 0, "it to be forgotten");
+  });
+
   it("brings a log stream from the user's skylet, also when it must be started for it", async () => {
     await start();
     const one = wantedFor(alice, "echo hello from the job");
@@ -293,7 +334,7 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
       const uid = ["--reuid", String(bob.uid), "--regid", String(bob.gid), "--clear-groups"];
       return await must(["setpriv", ...uid, process.execPath, "-e", code, path, text]);
     };
-    const hello = { type: "hello", role: "control", version: "x", pid: 1 };
+    const hello = { type: "hello", role: "control", version: "0.0.0-test", pid: 1 };
     const exited = {
       attempt: victim.attempt,
       state: "exited",
