@@ -1,0 +1,215 @@
+/**
+ * The control protocol between coordinator and agent: newline-delimited JSON frames on one SSH channel (subsystem
+ * `sky-agent`), at most `frameBytesMax` each, every one parsed by a strict schema. The coordinator sends the complete
+ * picture of what it wants on a node (`desired`); the agent sends the complete picture of what is there (`report`).
+ * Bulk bytes never travel here: the agent opens a further channel with the exec command `stream ID` or `payload ATTEMPT`.
+ * Frozen examples live in test/wire. Used by coordinator/fleet.ts and agent/link.ts; the cores exchange the same values.
+ */
+import * as z from "zod";
+import {
+  attemptIdSchema,
+  clusterNameSchema,
+  jobIdSchema,
+  jobNameSchema,
+  nodeNameSchema,
+  stateIdSchema,
+  timeSchema,
+  uidSchema,
+  userNameSchema,
+} from "./ids.ts";
+import { acceleratorKindSchema, rankGrantSchema } from "./job.ts";
+
+export const agentProtocol = 1;
+/** Exit code of the channel `payload ATTEMPT` when the payload is lost for good; 0: it is complete; else: ask again. */
+export const payloadMissingCode = 2;
+/** Largest control frame in bytes, newline included; a longer one closes the connection. */
+export const frameBytesMax = 4 * 1024 * 1024;
+
+const epochSchema = z.int().min(1);
+const seqSchema = z.int().min(0);
+const streamIdSchema = z.string().regex(/^[a-z0-9]{16}$/);
+
+/** One rank that the coordinator wants on the receiving node. A node holds at most one rank of an attempt. */
+export const wantedAttemptSchema = z.strictObject({
+  attempt: attemptIdSchema,
+  uid: uidSchema,
+  user: userNameSchema,
+  jobId: jobIdSchema,
+  jobName: jobNameSchema.nullable(),
+  cluster: clusterNameSchema,
+  rank: z.int().min(0),
+  grant: rankGrantSchema,
+  /** What the granted devices are, for the variables by which a vendor's libraries find them; absent or null: none or unknown. */
+  acceleratorKind: acceleratorKindSchema.nullable().optional(),
+  /** Run the setup script first. Which script that is (the task's own or the user's last) is in the payload. */
+  setup: z.boolean(),
+  hasRun: z.boolean(),
+  /** The run script may begin as soon as this rank's setup is done; false until every rank's setup is done. */
+  mayRun: z.boolean(),
+  /** The coordinator has seen this rank started on this node: an agent that does not know it must report it lost, never start it. */
+  started: z.boolean(),
+  /** Addresses of all ranks in rank order (SKYPILOT_NODE_IPS). */
+  addresses: z.array(z.string().max(255)).min(1),
+  /** `head` or `workerN`: this node's place in the cluster, for names of log files and prefixes. */
+  nodeLabel: z.string().max(40),
+  /** The cluster has one node only; decides log names and prefixes. */
+  singleNodeCluster: z.boolean(),
+  /** Seconds between TERM and KILL when it is stopped. */
+  graceSeconds: z.int().min(0).max(3600),
+  /** When the job was submitted, for SKYPILOT_TASK_ID; milliseconds since 1970. */
+  submittedAt: timeSchema,
+});
+export type WantedAttempt = z.infer<typeof wantedAttemptSchema>;
+
+const welcomeSchema = z.strictObject({
+  type: z.literal("welcome"),
+  protocol: z.literal(agentProtocol),
+  version: z.string().max(100),
+  node: nodeNameSchema,
+  stateId: stateIdSchema,
+  epoch: epochSchema,
+});
+
+/** The whole of what the coordinator knows about the node's attempts. What is in neither list is unknown and is left alone. */
+const desiredSchema = z.strictObject({
+  type: z.literal("desired"),
+  stateId: stateIdSchema,
+  epoch: epochSchema,
+  seq: seqSchema,
+  wanted: z.array(wantedAttemptSchema).max(10_000),
+  ended: z.array(attemptIdSchema).max(100_000),
+});
+export type Desired = z.infer<typeof desiredSchema>;
+
+/** What a log stream is to carry. Offsets are bytes already received, so that a cut stream can be resumed. */
+export const logRequestSchema = z.strictObject({
+  kind: z.literal("logs"),
+  attempt: attemptIdSchema,
+  /** As reported in `logDir`; null while it is not known yet (the skylet then knows it from the attempt). */
+  logDir: z.string().max(300).nullable(),
+  rank: z.int().min(0),
+  /** Wait for more until the rank has ended; false: stop at the present end. */
+  follow: z.boolean(),
+  setupOffset: z.int().min(0),
+  runOffset: z.int().min(0),
+  /** Send only about this many last lines of what is there; null: everything from the offsets. */
+  tailLines: z.int().min(0).max(1_000_000).nullable(),
+});
+export type LogRequest = z.infer<typeof logRequestSchema>;
+
+/** Asks the agent to open a channel with the exec command `stream ID` and to join it to that user's skylet. */
+const openStreamSchema = z.strictObject({
+  type: z.literal("openStream"),
+  id: streamIdSchema,
+  uid: uidSchema,
+  user: userNameSchema,
+  request: logRequestSchema,
+});
+export type OpenStream = z.infer<typeof openStreamSchema>;
+
+/** The user has said `sky down`: end the skylet once none of the user's attempts is left. */
+const retireSkyletSchema = z.strictObject({ type: z.literal("retireSkylet"), uid: uidSchema });
+
+export const toAgentSchema = z.discriminatedUnion("type", [
+  welcomeSchema,
+  desiredSchema,
+  openStreamSchema,
+  retireSkyletSchema,
+]);
+export type ToAgent = z.infer<typeof toAgentSchema>;
+
+/** First frame of an agent. `stateId` and `epoch` are the last it accepted; null and 0 on a new node. */
+const helloSchema = z.strictObject({
+  type: z.literal("hello"),
+  protocol: z.literal(agentProtocol),
+  version: z.string().max(100),
+  node: nodeNameSchema,
+  stateId: stateIdSchema.nullable(),
+  epoch: z.int().min(0),
+  bootId: z.string().max(64),
+});
+export type Hello = z.infer<typeof helloSchema>;
+
+export const acceleratorSchema = z.strictObject({
+  index: z.int().min(0).max(1023),
+  kind: acceleratorKindSchema,
+  memoryMb: z.int().min(0).nullable(),
+});
+export type Accelerator = z.infer<typeof acceleratorSchema>;
+
+const inventorySchema = z.strictObject({
+  address: z.string().max(255),
+  cpus: z.number().positive(),
+  memoryGb: z.number().positive(),
+  accelerators: z.array(acceleratorSchema).max(1024),
+  /** How the accelerators were found, for the admin: `nvidia-smi`, `config`, `none` … */
+  source: z.string().max(100),
+  /** The admin allows accelerator jobs although the node mixes kinds. */
+  mixedAllowed: z.boolean(),
+});
+export type Inventory = z.infer<typeof inventorySchema>;
+
+/**
+ * A rank as the node sees it. `starting`: accepted, no user code yet. `setup`, `setupDone` (waits for the other ranks),
+ * `running`: user code runs or may run. `exited`: ended by itself or stopped; nothing more will run. A rank stays in the
+ * report until its processes are gone *and* the coordinator has named it as ended.
+ */
+export const rankStateSchema = z.enum(["starting", "setup", "setupDone", "running", "exited"]);
+export type RankState = z.infer<typeof rankStateSchema>;
+
+const attemptReportSchema = z.strictObject({
+  attempt: attemptIdSchema,
+  uid: uidSchema,
+  user: userNameSchema,
+  jobId: jobIdSchema,
+  jobName: jobNameSchema.nullable(),
+  /** As ordered; with uid and job id it says which job this is, also to a state that was rolled back. */
+  submittedAt: timeSchema,
+  rank: z.int().min(0),
+  grant: rankGrantSchema,
+  state: rankStateSchema,
+  pid: z.int().positive().nullable(),
+  setupExit: z.int().min(0).max(255).nullable(),
+  runExit: z.int().min(0).max(255).nullable(),
+  logDir: z.string().max(300).nullable(),
+  /**
+   * For people. With `exited`: the cause when it is not the user's code (could not start, machine restarted, runner
+   * vanished). With `starting`: what has gone wrong so far; it is being tried again.
+   */
+  fault: z.string().max(1000).nullable(),
+});
+export type AttemptReport = z.infer<typeof attemptReportSchema>;
+
+/** Everything that is on the node. `seq` is the last `desired` that it takes into account (0: none in this epoch). */
+export const reportSchema = z.strictObject({
+  type: z.literal("report"),
+  stateId: stateIdSchema,
+  epoch: epochSchema,
+  seq: seqSchema,
+  inventory: inventorySchema,
+  attempts: z.array(attemptReportSchema).max(10_000),
+  /** Things an admin should know, e.g. mixed accelerators. */
+  warnings: z.array(z.string().max(500)).max(50),
+});
+export type Report = z.infer<typeof reportSchema>;
+
+/** The agent does not accept this coordinator (another state id). It keeps its jobs running and takes no orders. */
+const refusedSchema = z.strictObject({
+  type: z.literal("refused"),
+  reason: z.string().max(1000),
+  stateId: stateIdSchema.nullable(),
+});
+
+const streamFailedSchema = z.strictObject({
+  type: z.literal("streamFailed"),
+  id: streamIdSchema,
+  error: z.string().max(1000),
+});
+
+export const fromAgentSchema = z.discriminatedUnion("type", [
+  helloSchema,
+  reportSchema,
+  refusedSchema,
+  streamFailedSchema,
+]);
+export type FromAgent = z.infer<typeof fromAgentSchema>;
