@@ -14,12 +14,14 @@ import type { AgentConfig } from "./config.ts";
 import { initialAgentState } from "./core/reduce.ts";
 import type { AgentState, LedgerEntry } from "./core/state.ts";
 import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./folders.ts";
+import { Inspections } from "./inspections.ts";
 import { readInventory } from "./inventory.ts";
 import { Ledger, type LedgerContents } from "./ledger.ts";
 import { Linger } from "./linger.ts";
 import { Link, readLinkKeys } from "./link.ts";
 import { AgentLoop } from "./loop.ts";
 import { Orders } from "./orders.ts";
+import { uptimeMs } from "./processes.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
@@ -125,12 +127,13 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);
   const linger = units === null ? null : new Linger(config.state_dir, log, hasAttempts);
   await linger?.start(contents.entries.map((entry) => entry.wanted.uid));
-  const sendCoordinator = (message: FromAgent): void => link.send(message);
+  const sendCoordinator = (message: FromAgent): void => (orders.understood(message) ? link.send(message) : undefined);
   const loop: AgentLoop = new AgentLoop(state, {
     ledger,
     ensureSkylet: (uid, user) => skylets.ensure(uid, user),
     sendSkylet: (uid, message) => skylets.send(uid, message),
     clearAttempt: (uid, attempt) => clearing.overdue(uid, attempt),
+    uptimeMs,
     sendCoordinator,
     log,
     userLog,
@@ -160,8 +163,17 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     onJob: (uid) => linger?.hold(uid),
   });
   const redial = (): void => link.redial();
+  const inspections = new Inspections({
+    doctor: config.single_user ? null : (installed.doctor ?? null),
+    asUnit: units !== null,
+    openStream: (id) => link.openStream(id),
+    failed: (id, error) => sendCoordinator({ type: "streamFailed", id, error }),
+    log,
+  });
   const key = keys.node;
-  const orders = new Orders({ sendCoordinator, config, ledger, loop, skylets, log, redial, installed, key });
+  const orders: Orders = new Orders({
+    ...{ sendCoordinator, config, ledger, loop, skylets, log, redial, installed, inspections, key },
+  });
   const link: Link = new Link(config, keys, orders, log);
   await skylets.listen();
   loop.dispatch({ type: "resumed" });

@@ -5,7 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { readFile, stat } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { destination, type Logger, pino } from "pino";
@@ -46,13 +46,15 @@ async function readConfig(file: string): Promise<AgentConfig> {
 }
 
 /** The skylet's bundle and its start script lie beside the agent's bundle, or in dist/ when the sources are run. */
-function findInstalled(): Installed {
+function findInstalled(configFile: string): Installed {
   const here = dirname(fileURLToPath(import.meta.url));
   const bundle = [join(here, "skylet.mjs"), join(here, "../dist/skylet.mjs")].find((path) => existsSync(path));
   if (bundle === undefined) {
     throw new SkyError("ValueError", `There is no skylet.mjs beside ${here}.`, "Run ./scripts/build first.");
   }
-  return { script: join(here, "start-skylet.sh"), node: process.execPath, bundle, version: build };
+  const program = [join(here, "doctor.mjs"), join(here, "../dist/doctor.mjs")].find((path) => existsSync(path));
+  const doctor = program === undefined ? null : { program, configFile: resolve(configFile) };
+  return { script: join(here, "start-skylet.sh"), node: process.execPath, bundle, version: build, doctor };
 }
 
 async function acceptState(stateId: string, config: AgentConfig): Promise<void> {
@@ -69,7 +71,7 @@ async function acceptState(stateId: string, config: AgentConfig): Promise<void> 
   process.stdout.write("A running agent takes it over at its next connection, or at once on SIGHUP.\n");
 }
 
-async function run(config: AgentConfig): Promise<void> {
+async function run(config: AgentConfig, file: string): Promise<void> {
   const notifier = Notifier.open();
   const log: Logger = pino(
     { level: config.log_level, base: { node: config.node } },
@@ -90,7 +92,7 @@ async function run(config: AgentConfig): Promise<void> {
     { version, commit, coordinator: config.coordinator.address, single_user: config.single_user },
     "agent starts",
   );
-  const agent = await startAgent(config, findInstalled(), log);
+  const agent = await startAgent(config, findInstalled(file), log);
   const status = `Node ${config.node} of the coordinator at ${config.coordinator.address}.`;
   process.on("SIGHUP", () => {
     notifier.reloading();
@@ -125,7 +127,7 @@ async function main(): Promise<void> {
     await readLinkKeys(config);
     process.stdout.write(`# ${values.config}: ok\n${effectiveConfig(config, agentConfigSchema)}`);
   } else {
-    await run(config);
+    await run(config, values.config);
   }
 }
 

@@ -7,6 +7,7 @@ import type { Logger } from "pino";
 import type { FromAgent, Hello, ToAgent } from "../shared/agent-wire.ts";
 import { assertNever, messageOf } from "../shared/errors.ts";
 import type { AgentConfig } from "./config.ts";
+import type { Inspections } from "./inspections.ts";
 import type { Ledger } from "./ledger.ts";
 import type { LinkOwner } from "./link.ts";
 import type { AgentLoop } from "./loop.ts";
@@ -17,6 +18,8 @@ import { startVitals } from "./vitals.ts";
 
 /** The first wire protocol that has vitals. */
 const vitalsProtocol = 2;
+/** The first one that has leases. */
+const leaseProtocol = 2;
 
 export interface OrdersParts {
   key: NodeKey;
@@ -28,6 +31,7 @@ export interface OrdersParts {
   loop: AgentLoop;
   skylets: Skylets;
   installed: Installed;
+  inspections: Pick<Inspections, "start">;
   log: Logger;
 }
 
@@ -69,6 +73,11 @@ export class Orders implements LinkOwner {
       wanted: () => this.#protocol >= vitalsProtocol && state.link === "accepted",
       send: parts.sendCoordinator,
     });
+  }
+
+  /** Whether the coordinator of the present connection knows such a message. */
+  understood(message: FromAgent): boolean {
+    return message.type !== "renew" || this.#protocol >= leaseProtocol;
   }
 
   stop(): void {
@@ -128,12 +137,15 @@ export class Orders implements LinkOwner {
         loop.dispatch({ type: "retireRequested", uid: message.uid });
         return;
       case "openStream":
-        if (state.link === "accepted") {
-          skylets.openStream(message);
-        } else {
+      case "inspect":
+        if (state.link !== "accepted") {
           // Said at once: whoever waits for it asks again, and a moment later the answer may be another.
           const error = `node ${config.node} takes no orders from this coordinator ${state.link === "refused" ? "until an admin confirms it" : "yet"}.`;
           this.#parts.sendCoordinator({ type: "streamFailed", id: message.id, error });
+        } else if (message.type === "inspect") {
+          void this.#parts.inspections.start(message);
+        } else {
+          skylets.openStream(message);
         }
         return;
       case "makeKey":
@@ -141,7 +153,7 @@ export class Orders implements LinkOwner {
         void followKeyWish(this.#parts, message);
         return;
       case "renewed":
-      case "inspect":
+        loop.dispatch({ type: "renewed", id: message.id });
         return;
       default:
         assertNever(message);

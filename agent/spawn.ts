@@ -4,6 +4,7 @@
  * builds exactly one command line, of words whose characters are checked. Called by accounts, inventory and skylets.
  */
 import { type ChildProcess, execFile, spawn } from "node:child_process";
+import type { Readable } from "node:stream";
 import { messageOf } from "../shared/errors.ts";
 import type { Account } from "../shared/users-policy.ts";
 
@@ -119,6 +120,41 @@ export function startTool(file: string, argv: string[]): { ended: Promise<ToolEn
     end: () => {
       if (child.exitCode === null && child.signalCode === null) {
         child.kill("SIGTERM");
+      }
+    },
+  };
+}
+
+/** A program that is asked one question and answers on its standard output. */
+export interface Reporter {
+  output: Readable;
+  /** Resolves when it has ended and its output is complete, or could not be started. */
+  ended: Promise<void>;
+  /** Ends it; does nothing when it has ended already. */
+  end(): void;
+}
+
+/** How long such a unit may live, whatever becomes of the one who asked. */
+const reporterProperties = ["RuntimeMaxSec=60", "TimeoutStopSec=5", "UMask=0022"];
+
+/** Starts one with the question on its standard input; with `unit` as a transient unit of systemd with this name. */
+export function startReporter(words: string[], question: string, unit: string | null): Reporter {
+  const how = ["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec", `--unit=${unit ?? ""}`];
+  const properties = reporterProperties.flatMap((property) => ["-p", property]);
+  const [file = "", ...argv] = unit === null ? words : ["systemd-run", ...how, ...properties, "--", ...words];
+  const child = spawn(file, argv, { env: fixedEnv, cwd: "/", stdio: ["pipe", "pipe", "ignore"] });
+  child.stdin.on("error", () => undefined);
+  child.stdin.end(question);
+  const ended = new Promise<void>((resolve) => {
+    child.once("error", () => resolve());
+    child.once("close", () => resolve());
+  });
+  return {
+    output: child.stdout,
+    ended,
+    end: () => {
+      if (child.exitCode === null && child.signalCode === null) {
+        child.kill("SIGKILL");
       }
     },
   };

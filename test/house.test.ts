@@ -73,7 +73,7 @@ const owners = [
   {
     module: "node:child_process",
     folder: "client",
-    files: ["client/ssh/", "client/ansible/", "client/commands/admin/state.ts"],
+    files: ["client/ssh/", "client/ansible/", "client/commands/admin/state.ts", "client/commands/admin/doctor.ts"],
   },
 ];
 
