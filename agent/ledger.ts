@@ -36,9 +36,9 @@ export interface LedgerContents {
   warnings: string[];
 }
 
-/** A folder whose name changes survive a power cut. */
-async function syncFolder(folder: string): Promise<void> {
-  const handle = await open(folder, "r");
+/** What this file holds, or the names in this folder, survive a power cut from here on. */
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, "r");
   try {
     await handle.sync();
   } finally {
@@ -86,7 +86,10 @@ export class Ledger {
         }
       }
     }
-    return { entries, identity: await this.readIdentity(warnings), warnings };
+    const identity = await this.readIdentity(warnings);
+    await syncPath(this.attempts);
+    await syncPath(this.folder);
+    return { entries, identity, warnings };
   }
 
   /** The accepted coordinator; a new node has `{ stateId: null, epoch: 0 }`. */
@@ -102,7 +105,7 @@ export class Ledger {
   /** Forgetting twice is fine. */
   async drop(attempt: AttemptId): Promise<void> {
     await rm(join(this.attempts, `${attemptIdSchema.parse(attempt)}.json`), { force: true });
-    await syncFolder(this.attempts);
+    await syncPath(this.attempts);
   }
 
   async saveIdentity(identity: Identity): Promise<void> {
@@ -126,7 +129,7 @@ export class Ledger {
       await rm(temporary, { force: true });
       throw error;
     }
-    await syncFolder(folder);
+    await syncPath(folder);
   }
 
   private async load<T>(file: string, schema: z.ZodType<T>, warnings: string[]): Promise<T | null> {
@@ -134,6 +137,8 @@ export class Ledger {
     if (text === null) {
       return null;
     }
+    // An agent that was killed may not have come to it, and this one builds on what it reads.
+    await syncPath(file);
     try {
       return schema.parse(JSON.parse(text));
     } catch {

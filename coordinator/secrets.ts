@@ -64,6 +64,9 @@ export function openSecrets(stateDir: string): Secrets {
   const path = join(stateDir, "secrets.key");
   const existing = readKey(path);
   if (existing !== null) {
+    // Whoever made it may have been killed before it was all on disk, and from here on things are sealed with it.
+    syncPath(path);
+    syncPath(stateDir);
     return new Secrets(existing);
   }
   const temporary = `${path}.${process.pid}.${randomBytes(4).toString("hex")}`;
@@ -84,14 +87,22 @@ export function openSecrets(stateDir: string): Secrets {
   } finally {
     unlinkSync(temporary);
   }
-  const folder = openSync(stateDir, "r");
-  fsyncSync(folder);
-  closeSync(folder);
+  syncPath(stateDir);
   const made = readKey(path);
   if (made === null) {
     throw new Error(`${path} vanished`);
   }
   return new Secrets(made);
+}
+
+/** What this file or folder holds survives a power cut from here on. */
+function syncPath(path: string): void {
+  const handle = openSync(path, "r");
+  try {
+    fsyncSync(handle);
+  } finally {
+    closeSync(handle);
+  }
 }
 
 function readKey(path: string): Buffer | null {
