@@ -10,6 +10,7 @@ import { type CoreConfig, type CoreEffect, type CoreEvent, jobKey, type State } 
 import { type ToAgent, toAgentSchema } from "../../shared/agent-wire.ts";
 import type { JobId, NodeName } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
+import { checkEnded, checkPlanned } from "./admins.ts";
 import type { DurableStore } from "./store.ts";
 import type { Truth } from "./truth.ts";
 
@@ -26,12 +27,23 @@ export class SimCoordinator {
   readonly #truth: Truth;
   readonly #config: CoreConfig;
   readonly #send: (node: NodeName, message: ToAgent) => void;
+  readonly #cut: (node: NodeName) => void;
   #writes = new Map<string, Write[]>();
+  #now = 0;
+  #wakes = 0;
+  /** What admins have said of nodes and is not on disk yet, in order. */
+  #saves: (CoreEffect & { type: "saveNodeAdmin" })[] = [];
 
-  constructor(truth: Truth, config: CoreConfig, store: DurableStore, send: (node: NodeName, message: ToAgent) => void) {
+  constructor(
+    truth: Truth,
+    config: CoreConfig,
+    store: DurableStore,
+    nodes: { send(node: NodeName, message: ToAgent): void; cut(node: NodeName): void },
+  ) {
     this.#truth = truth;
     this.#config = config;
-    this.#send = send;
+    this.#send = (node, message) => nodes.send(node, message);
+    this.#cut = (node) => nodes.cut(node);
     this.store = store;
   }
 
@@ -44,6 +56,7 @@ export class SimCoordinator {
       jobs: this.store.unfinished(),
       setups: [...this.store.setups.values()],
       uptime: this.#truth.clock.now,
+      admins: new Map(this.store.admins),
     });
     this.#truth.note(`coordinator starts with epoch ${this.store.epoch} on ${this.store.stateId}`);
     this.dispatch({ type: "ticked" });
@@ -60,6 +73,10 @@ export class SimCoordinator {
       }
     }
     this.#writes.clear();
+    while (this.#saves.length > 0 && this.#truth.chance.happens(0.5)) {
+      this.#applySave();
+    }
+    this.#saves = [];
   }
 
   dispatch(event: CoreEvent): void {
@@ -68,7 +85,9 @@ export class SimCoordinator {
     }
     const brief = event.type === "nodeReported" ? reportText(event) : JSON.stringify(event).slice(0, 160);
     this.#truth.note(`C < ${brief}`);
-    const effects = reduce(this.state, event, this.#truth.wallClock(), this.#truth.clock.now);
+    const now = this.#truth.wallClock();
+    this.#now = now;
+    const effects = reduce(this.state, event, now, this.#truth.clock.now);
     for (const effect of effects) {
       this.#carryOut(effect);
     }
@@ -85,6 +104,7 @@ export class SimCoordinator {
       case "commitStart": {
         const { uid, id, record } = effect;
         const attempt = record.attempt as NonNullable<typeof record.attempt>;
+        checkPlanned(this.#truth, this.state, record);
         this.#truth.attempts.set(attempt.id, { taskRef: record.taskRef, setupRef: attempt.setupRef });
         this.#truth.note(
           `C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`,
@@ -93,6 +113,7 @@ export class SimCoordinator {
       }
       case "commitEnd":
         this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
+        checkEnded(this.#truth, this.state, effect.record);
         return this.#write({ ...effect, event: { type: "endCommitted", uid: effect.uid, id: effect.id } });
       case "commitRequeue": {
         const { uid, id, record } = effect;
@@ -104,6 +125,16 @@ export class SimCoordinator {
       case "tellNode":
         this.#truth.note(`C > ${effect.node} ${tellText(effect.message)}`);
         return this.#send(effect.node, toAgentSchema.parse(effect.message));
+      case "wakeAt": {
+        const wake = (this.#wakes += 1);
+        const { life } = this;
+        this.#truth.clock.after(Math.max(0, effect.at - this.#now), () => {
+          if (life === this.life && wake === this.#wakes) {
+            this.dispatch({ type: "ticked" });
+          }
+        });
+        return undefined;
+      }
       case "saveSetup":
         if (effect.setup === null) {
           this.store.setups.delete(effect.uid);
@@ -111,6 +142,19 @@ export class SimCoordinator {
           this.store.setups.set(effect.uid, effect.setup);
         }
         return undefined;
+      case "saveNodeAdmin":
+        this.#saves.push(effect);
+        return this.#later(() => {
+          const saved = this.#applySave();
+          if (saved !== undefined) {
+            this.dispatch({ type: "nodeAdminSaved", node: saved.node, admin: saved.admin });
+          }
+        });
+      case "cutNode":
+        this.#truth.note(`C cuts ${effect.node} off`);
+        return this.#cut(effect.node);
+      case "wakeAt":
+        return this.#wake(effect.at);
       case "saveEpoch":
         this.store.epoch = effect.epoch;
         return undefined;
@@ -124,6 +168,23 @@ export class SimCoordinator {
       default:
         return undefined;
     }
+  }
+
+  #applySave(): (CoreEffect & { type: "saveNodeAdmin" }) | undefined {
+    const save = this.#saves.shift();
+    if (save !== undefined) {
+      this.store.admins.set(save.node, save.admin);
+    }
+    return save;
+  }
+
+  #wake(at: number): void {
+    const { life } = this;
+    this.#truth.clock.after(Math.max(0, at - this.#truth.wallClock()), () => {
+      if (life === this.life) {
+        this.dispatch({ type: "ticked" });
+      }
+    });
   }
 
   #later(run: () => void): void {
@@ -165,6 +226,9 @@ export class SimCoordinator {
     this.store.write(write.id, write.record);
     if (write.record.phase === "ended" && write.record.attempt !== null) {
       this.#truth.endDurable(write.record.attempt.id);
+    }
+    for (const { attempt } of write.record.givenUp ?? []) {
+      this.#truth.endDurable(attempt);
     }
   }
 }

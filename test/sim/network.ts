@@ -28,7 +28,8 @@ export class Link {
   /** Dials if both ends live and there is no connection. Called again and again, as agents do. */
   dial(): void {
     const { state } = this.agent;
-    if (this.up || this.severed || state === null || this.#coordinator.state === null) {
+    const isRemoved = this.#coordinator.state?.nodes.get(this.agent.name)?.admin.state === "removed";
+    if (this.up || this.severed || state === null || this.#coordinator.state === null || isRemoved) {
       return;
     }
     this.up = true;
@@ -72,6 +73,9 @@ export class Link {
       this.#deliver("up", false, () =>
         this.#coordinator.dispatch({ type: "nodeRefused", node, reason: message.reason }),
       );
+    } else if (message.type === "renew") {
+      const { id } = message;
+      this.#deliver("up", false, () => this.#coordinator.dispatch({ type: "renewAsked", node, id }));
     } else if (message.type === "report") {
       const report = (): void => this.#coordinator.dispatch({ type: "nodeReported", node, report: message });
       this.#deliver("up", true, report);
@@ -88,6 +92,8 @@ export class Link {
           return this.agent.dispatch({ type: "welcomed", stateId: message.stateId, epoch: message.epoch });
         case "desired":
           return this.agent.dispatch({ type: "desiredReceived", desired: message });
+        case "renewed":
+          return this.agent.dispatch({ type: "renewed", id: message.id });
         case "retireSkylet":
           return this.agent.dispatch({ type: "retireRequested", uid: message.uid });
         default:

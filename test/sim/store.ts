@@ -3,7 +3,8 @@
  * crash may be or may not be. Copies can be taken and put back, as an admin restores a backup. Used by coordinator.ts.
  */
 import type { SetupState } from "../../coordinator/core/state.ts";
-import type { JobId, Uid } from "../../shared/ids.ts";
+import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
+import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { type Job, type JobRecord, jobRecordSchema } from "../../shared/job.ts";
 
 export class DurableStore {
@@ -12,6 +13,7 @@ export class DurableStore {
   lastIds = new Map<Uid, JobId>();
   records = new Map<string, Job>();
   setups = new Map<Uid, SetupState>();
+  admins = new Map<NodeName, NodeAdmin>();
 
   constructor(stateId: string) {
     this.stateId = stateId;
@@ -34,6 +36,7 @@ export class DurableStore {
     copy.lastIds = new Map(this.lastIds);
     copy.records = new Map(this.records);
     copy.setups = new Map(this.setups);
+    copy.admins = new Map(this.admins);
     return copy;
   }
 

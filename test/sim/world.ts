@@ -5,8 +5,9 @@
  */
 import { jobsToCancel } from "../../coordinator/core/views.ts";
 import type { Inventory } from "../../shared/agent-wire.ts";
-import type { Uid } from "../../shared/ids.ts";
+import type { AttemptId, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
+import { actAsAdmin, resume } from "./admins.ts";
 import { SimAgent } from "./agent.ts";
 import { Chance, Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
@@ -49,9 +50,13 @@ export class World {
     this.truth = new Truth(this.#clock, this.#chance);
     this.#real = new DurableStore(this.#chance.word(16));
     const names = ["n1", "n2", "n3"].slice(0, this.#chance.between(1, 3));
-    const config = { nodes: names.map((name) => ({ name, address: null })), graceSeconds: 2 };
-    this.coordinator = new SimCoordinator(this.truth, config, this.#real, (node, message) => {
-      this.links.find((link) => link.agent.name === node)?.toAgent(message);
+    const times = { graceSeconds: 2, leaseSeconds: 5, lostNodeSeconds: this.#chance.pick([0, 10, 40]) };
+    const config = { nodes: names.map((name) => ({ name, address: null })), ...times };
+    const linkOf = (node: string): Link | undefined => this.links.find((link) => link.agent.name === node);
+    this.coordinator = new SimCoordinator(this.truth, config, this.#real, {
+      send: (node, message) => linkOf(node)?.toAgent(message),
+      // The coordinator lets go of it, and hears of its own doing as an event of its own.
+      cut: (node) => void this.#clock.after(0, () => linkOf(node)?.cut()),
     });
     for (const name of names) {
       const make = (link: Link): SimAgent =>
@@ -68,6 +73,9 @@ export class World {
     }
     this.#redial();
     this.#live();
+    if (this.#chance.happens(0.5)) {
+      this.#administer();
+    }
     const intensity = this.#chance.pick([0, 0.3, 1, 2]);
     if (intensity > 0) {
       this.#fail(intensity);
@@ -115,6 +123,21 @@ export class World {
     this.#clock.after(this.#chance.between(50, 3000), () => this.#live());
   }
 
+  /** Admins take nodes out and put them back until the storm is over. */
+  #administer(): void {
+    if (this.truth.calm) {
+      return;
+    }
+    if (this.coordinator.store === this.#real) {
+      actAsAdmin(
+        this.truth,
+        this.coordinator,
+        this.links.map((link) => link.agent.name),
+      );
+    }
+    this.#clock.after(this.#chance.between(500, 15_000), () => this.#administer());
+  }
+
   #submit(): void {
     const chance = this.#chance;
     this.#jobs += 1;
@@ -128,6 +151,9 @@ export class World {
       runExits: [1, 2, 3].map(() => (chance.happens(0.1) ? chance.between(1, 255) : 0)),
     });
     const record = recordOf(chance, this.#clock.now, { taskRef, hasSetup, nodes });
+    if (record.shape.recovers === true) {
+      this.truth.recoverable.add(taskRef);
+    }
     if (!this.#canEverFit(record)) {
       return;
     }
@@ -174,7 +200,11 @@ export class World {
     if (kind <= 25) {
       link.cut();
       link.severed = true;
-      this.#clock.after(chance.between(10, 5000), () => {
+      const isLong = chance.happens(0.3);
+      if (isLong) {
+        this.truth.absent.add(link.agent.name);
+      }
+      this.#clock.after(chance.between(10, isLong ? 70_000 : 5000), () => {
         link.severed = false;
       });
     } else if (kind <= 50) {
@@ -217,7 +247,11 @@ export class World {
     }
     link.cut();
     kill();
-    this.#clock.after(this.#chance.between(1, 4000), () => {
+    const isLong = this.#chance.happens(0.15);
+    if (isLong) {
+      this.truth.absent.add(link.agent.name);
+    }
+    this.#clock.after(this.#chance.between(1, isLong ? 60_000 : 4000), () => {
       if (link.agent.state === null) {
         link.agent.start();
       }
@@ -279,6 +313,9 @@ export class World {
     if (this.coordinator.state === null) {
       this.coordinator.start();
     }
+    for (const link of this.links) {
+      resume(this.coordinator, link.agent.name);
+    }
     this.#tidyUp();
   }
 
@@ -296,9 +333,18 @@ export class World {
     for (const link of this.links) {
       for (const id of this.coordinator.state?.nodes.get(link.agent.name)?.unknown ?? []) {
         link.agent.machine.killWaitingRunner(id);
+        this.#endUnbegun(link, id);
       }
     }
     this.#clock.after(10_000, () => this.#tidyUp());
+  }
+
+  /** What an older copy of the state had given up and never begins without a lease: an admin ends it. */
+  #endUnbegun(link: Link, id: AttemptId): void {
+    const attempt = link.agent.state?.attempts.get(id);
+    if (attempt?.entry.wanted.leaseSeconds !== undefined && attempt.report.state === "starting") {
+      this.coordinator.dispatch({ type: "unknownEnded", attempt: id });
+    }
   }
 
   #remains(): string {
@@ -350,6 +396,7 @@ function recordOf(chance: Chance, now: number, task: { taskRef: string; hasSetup
       accelerators: chance.happens(0.5) ? { kind: chance.pick(["V100", "H100"]), count } : null,
       cpus: 0.5,
       memoryGb: chance.pick([0, 4]),
+      ...(chance.happens(0.5) ? { recovers: true } : {}),
     },
     resourcesText: "",
     hasSetup: kind === "launch" && task.hasSetup,
