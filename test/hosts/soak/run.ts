@@ -82,15 +82,19 @@ class Member {
     while (!this.stopping) {
       this.lives += 1;
       const name = `${this.told.user}-${this.lives}`;
-      const program = ["/opt/sky-onprem/current/bin/node", memberProgram, "--name", name, ...this.words];
+      const program = ["/opt/sky-onprem/current/lib/node", memberProgram, "--name", name, ...this.words];
       try {
         this.running = this.cluster.head.launch(program, {
           user: this.told.user,
           openInput: true,
           limitMs: 24 * 3_600_000,
         });
-        await this.running.ended.catch(() => undefined);
-        this.take(this.running.stdout());
+        const result = await this.running.ended;
+        this.take(result.stdout);
+        if (result.code !== null && result.code !== 0) {
+          this.told.refused.push(`its program ended with ${result.code}: ${result.stderr.slice(0, 500)}`);
+          return;
+        }
       } catch {
         // The head is off: this user is at the machine that lost its power.
       }
@@ -157,7 +161,7 @@ async function leftOn(cluster: Cluster, node: string): Promise<string[]> {
   const machine = cluster.machine(node);
   const users = cluster.users.map(({ name }) => name).join(",");
   const processes = (await machine.run(["pgrep", "--list-full", "--euid", users])).stdout.trim();
-  const units = (await machine.run("systemctl list-units --no-legend --plain 'sky-u*' | cat")).stdout.trim();
+  const units = (await machine.run("systemctl list-units --no-legend --plain 'sky-u*.service' | cat")).stdout.trim();
   const attempts = (await machine.run("ls -d /run/sky-onprem/[0-9]*/* 2>/dev/null | cat")).stdout.trim();
   const ledger = (await machine.run("find /var/lib/sky-onprem/agent/attempts -type f 2>/dev/null | cat")).stdout.trim();
   return Object.entries({ processes, units, attempts, ledger }).flatMap(([what, text]) =>
