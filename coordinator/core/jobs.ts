@@ -175,7 +175,8 @@ export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
   for (const rank of job.record.attempt?.ranks ?? []) {
     const node = state.nodes.get(rank.grant.node);
     const attempt = job.record.attempt?.id;
-    if (node !== undefined && attempt !== undefined) {
+    // One that was given up before has been named already.
+    if (node !== undefined && attempt !== undefined && state.attempts.has(attempt)) {
       node.ended.set(attempt, node.desiredSeq + 1);
       node.stale = true;
     }

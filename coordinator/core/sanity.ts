@@ -45,7 +45,9 @@ function indexViolations(state: State): string[] {
     if (key !== jobKey(job.uid, job.id) || record.uid !== job.uid) {
       found.push(`job ${key} is filed under another key`);
     }
-    if (record.phase !== "waiting" && record.attempt !== null && state.attempts.get(record.attempt.id) !== key) {
+    const isGivenUp = record.givenUp?.some((one) => one.attempt === record.attempt?.id) === true;
+    const isBegun = record.phase !== "waiting" && !isGivenUp;
+    if (isBegun && record.attempt !== null && state.attempts.get(record.attempt.id) !== key) {
       found.push(`attempt ${record.attempt.id} of job ${key} is not in the index`);
     }
     if ((record.phase === "ended") !== (record.end !== null && record.endedAt !== null)) {

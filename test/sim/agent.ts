@@ -21,6 +21,7 @@ export class SimAgent {
   readonly #inventory: Inventory;
   readonly #send: (message: FromAgent) => void;
   #writes: LedgerEntry[] = [];
+  #renewalAt: number | null = null;
   /** Users whose skylet is connected to this life of the agent, or on its way. */
   #joined = new Set<Uid>();
 
@@ -54,6 +55,7 @@ export class SimAgent {
     this.life += 1;
     this.state = null;
     this.machine.hear = null;
+    this.#renewalAt = null;
     this.#joined.clear();
     for (const entry of this.#writes) {
       if (this.#truth.chance.happens(0.5)) {
@@ -108,6 +110,10 @@ export class SimAgent {
         return this.#order(effect.uid, effect.message);
       case "sendReport":
         return this.#send(reportSchema.parse(effect.report));
+      case "sendRenew":
+        return this.#send({ type: "renew", id: effect.id });
+      case "renewAfter":
+        return this.#renewAfter(effect.ms);
       case "refuse":
         return this.#send({ type: "refused", reason: effect.reason, stateId: effect.stateId });
       case "retryLater":
@@ -115,6 +121,21 @@ export class SimAgent {
       default:
         return undefined;
     }
+  }
+
+  #renewAfter(ms: number): void {
+    const { clock } = this.#truth;
+    const at = clock.now + Math.round(ms);
+    if (this.#renewalAt !== null && this.#renewalAt <= at) {
+      return;
+    }
+    this.#renewalAt = at;
+    this.#later(ms, ms, () => {
+      if (this.#renewalAt === at) {
+        this.#renewalAt = null;
+        this.dispatch({ type: "renewDue", uptimeMs: clock.now });
+      }
+    });
   }
 
   #save(entry: LedgerEntry): void {

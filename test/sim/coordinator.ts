@@ -85,6 +85,7 @@ export class SimCoordinator {
     }
     const brief = event.type === "nodeReported" ? reportText(event) : JSON.stringify(event).slice(0, 160);
     this.#truth.note(`C < ${brief}`);
+    this.#truth.disturbClock();
     const now = this.#truth.wallClock();
     this.#now = now;
     const effects = reduce(this.state, event, now, this.#truth.clock.now);

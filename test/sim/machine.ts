@@ -3,7 +3,7 @@
  * that a reboot empties. It behaves as the skylet's protocol promises (shared/skylet-wire.ts): every order can be
  * repeated, a blocked runner ends with the pipe of the skylet that started it. Driven by agent.ts.
  */
-import type { WantedAttempt } from "../../shared/agent-wire.ts";
+import { leaseFault, type WantedAttempt } from "../../shared/agent-wire.ts";
 import type { AttemptId, Uid } from "../../shared/ids.ts";
 import type { FromSkylet, SkyletAttempt, ToSkylet } from "../../shared/skylet-wire.ts";
 import type { Truth } from "./truth.ts";
@@ -17,6 +17,9 @@ interface Folder {
   mayRun: boolean;
   setupExit: number | null;
   runExit: number | null;
+  /** When its runner ends it, in ms since boot; null: it has no lease, or none yet. */
+  leaseUntil: number | null;
+  fault: string | null;
 }
 
 interface Skylet {
@@ -36,6 +39,13 @@ export class Machine {
   constructor(truth: Truth, name: string) {
     this.#truth = truth;
     this.name = name;
+    truth.machines.push(this);
+  }
+
+  /** Attempts of which user code lives. */
+  living(): AttemptId[] {
+    const isLive = (one: Folder): boolean => one.started && one.state !== "exited";
+    return [...this.folders.values()].filter(isLive).map((one) => one.wanted.attempt);
   }
 
   get bootId(): string {
@@ -81,6 +91,8 @@ export class Machine {
         return this.#allowRun(message.attempt);
       case "stop":
         return this.#stop(uid, message.attempt);
+      case "lease":
+        return this.#extend(message.attempt, message.untilUptimeMs);
       case "forget":
         this.folders.delete(message.attempt);
         return undefined;
@@ -145,6 +157,8 @@ export class Machine {
       mayRun: wanted.mayRun,
       setupExit: null,
       runExit: null,
+      leaseUntil: null,
+      fault: null,
     };
     this.folders.set(id, folder);
     if (folder.started) {
@@ -162,6 +176,11 @@ export class Machine {
       return;
     }
     folder.started = true;
+    if (folder.wanted.leaseSeconds !== undefined && (folder.leaseUntil ?? 0) <= this.#truth.clock.now) {
+      folder.fault = leaseFault;
+      this.#change(folder, "exited");
+      return;
+    }
     this.#truth.note(`${this.name} runs user code of ${id}`);
     this.#truth.begin(id, folder.wanted.rank);
     if (folder.wanted.setup) {
@@ -178,6 +197,28 @@ export class Machine {
     }
     this.#change(folder, folder.wanted.hasRun ? "setupDone" : "exited");
     this.#run(folder);
+  }
+
+  #extend(id: AttemptId, until: number): void {
+    const folder = this.folders.get(id);
+    if (folder !== undefined) {
+      folder.leaseUntil = Math.max(folder.leaseUntil ?? 0, until);
+      this.#watch(folder);
+    }
+  }
+
+  /** The runner looks at its lease now and then, and needs a while to end what ignores TERM. */
+  #watch(folder: Folder): void {
+    const { chance, clock } = this.#truth;
+    const pause = chance.between(0, 5000) + chance.between(0, folder.wanted.graceSeconds * 1000 + 500);
+    clock.after(Math.max(0, (folder.leaseUntil ?? 0) - clock.now) + pause, () => {
+      const isOver = (folder.leaseUntil ?? 0) <= clock.now && this.folders.get(folder.wanted.attempt) === folder;
+      if (isOver && folder.started && folder.state !== "exited") {
+        this.#truth.note(`${this.name} the lease of ${folder.wanted.attempt} runs out`);
+        folder.fault = leaseFault;
+        this.#change(folder, "exited");
+      }
+    });
   }
 
   #allowRun(id: AttemptId): void {
@@ -244,6 +285,6 @@ function viewOf(folder: Folder): SkyletAttempt {
     setupExit: folder.setupExit,
     runExit: folder.runExit,
     logDir: `sky_logs/${folder.wanted.attempt}`,
-    fault: null,
+    fault: folder.fault,
   };
 }

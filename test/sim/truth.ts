@@ -28,6 +28,10 @@ export class Truth {
   readonly cancelled = new Set<string>();
   readonly disturbed = new Set<string>();
   readonly rolledBack = new Set<string>();
+  readonly recoverable = new Set<string>();
+  /** Nodes that were away for long. */
+  readonly absent = new Set<string>();
+  readonly machines: { living(): AttemptId[] }[] = [];
   readonly log: string[] = [];
   #skewMs = 0;
   readonly clock: Clock;
@@ -40,12 +44,16 @@ export class Truth {
     this.chance = chance;
   }
 
-  /** What a daemon's wall clock says: it is set back and forth while there are faults. */
+  /** What the coordinator's wall clock says. */
   wallClock(): number {
+    return Math.max(0, this.clock.now + this.#skewMs);
+  }
+
+  /** Somebody may set the wall clock back or forth. */
+  disturbClock(): void {
     if (!this.calm && this.chance.happens(0.02)) {
       this.#skewMs = this.chance.between(-600_000, 3_600_000);
     }
-    return Math.max(0, this.clock.now + this.#skewMs);
   }
 
   note(text: string): void {
@@ -62,8 +70,21 @@ export class Truth {
     const key = `${task}/${rank}`;
     const times = (this.begun.get(key) ?? 0) + 1;
     this.begun.set(key, times);
-    if (times > 1 && !this.rolledBack.has(task)) {
+    this.#aloneInTime(task, attempt);
+    if (times > 1 && !this.rolledBack.has(task) && !this.recoverable.has(task)) {
       this.violated(`user code of ${key} began ${times} times`);
+    }
+  }
+
+  /** What no fault may ever cause for a job that recovers: two of its attempts have living user code at one moment. */
+  #aloneInTime(task: string, attempt: AttemptId): void {
+    if (!this.recoverable.has(task)) {
+      return;
+    }
+    for (const other of this.machines.flatMap((machine) => machine.living())) {
+      if (other !== attempt && this.attempts.get(other)?.taskRef === task) {
+        this.violated(`user code of ${task} begins as ${attempt} while it lives as ${other}`);
+      }
     }
   }
 
@@ -113,7 +134,12 @@ export class Truth {
       end === planned ||
       (end === "FAILED" && runFails && !record.attempt?.ranks.every((rank) => rank.setup)) ||
       (end === "CANCELLED" && this.cancelled.has(task)) ||
-      (end === "FAILED_DRIVER" && this.disturbed.has(task))
+      (end === "FAILED_DRIVER" && (this.disturbed.has(task) || this.#wasLost(record)))
     );
+  }
+
+  #wasLost(record: JobRecord): boolean {
+    const node = /^(\S+) was lost: /.exec(record.reason ?? "")?.[1];
+    return node !== undefined && this.absent.has(node) && record.shape.recovers !== true;
   }
 }

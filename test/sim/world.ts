@@ -342,7 +342,8 @@ export class World {
   /** What an older copy of the state had given up and never begins without a lease: an admin ends it. */
   #endUnbegun(link: Link, id: AttemptId): void {
     const attempt = link.agent.state?.attempts.get(id);
-    if (attempt?.entry.wanted.leaseSeconds !== undefined && attempt.report.state === "starting") {
+    const lives = this.truth.machines.some((machine) => machine.living().includes(id));
+    if (attempt?.entry.wanted.leaseSeconds !== undefined && attempt.report.state === "starting" && !lives) {
       this.coordinator.dispatch({ type: "unknownEnded", attempt: id });
     }
   }
