@@ -10,6 +10,7 @@ import type { AttemptId, Uid } from "../shared/ids.ts";
 import type { ToSkylet } from "../shared/skylet-wire.ts";
 import { reduceAgent } from "./core/reduce.ts";
 import type { AgentEffect, AgentEvent, AgentState, LedgerEntry } from "./core/state.ts";
+import { JobFacts } from "./job-facts.ts";
 import type { Identity } from "./ledger.ts";
 import type { UserLog } from "./user-log.ts";
 
@@ -37,6 +38,7 @@ export interface LoopPorts {
 export class AgentLoop {
   readonly state: AgentState;
   private readonly ports: LoopPorts;
+  private readonly facts: JobFacts;
   private readonly events: { event: AgentEvent; settled: () => void }[] = [];
   private running: Promise<void> | null = null;
   private readonly retries = new Set<Uid>();
@@ -48,6 +50,10 @@ export class AgentLoop {
   constructor(state: AgentState, ports: LoopPorts) {
     this.state = state;
     this.ports = ports;
+    this.facts = new JobFacts(
+      ports.userLog,
+      [...state.attempts.values()].map((attempt) => attempt.entry),
+    );
   }
 
   /** Takes the event after all that came before it. Never throws. */
@@ -90,6 +96,7 @@ export class AgentLoop {
         this.report = null;
       }
       for (const effect of reduceAgent(this.state, event)) {
+        this.facts.note(effect);
         await this.perform(effect);
       }
       this.sendReport();

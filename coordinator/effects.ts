@@ -9,6 +9,7 @@ import { assertNever } from "../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../shared/ids.ts";
 import type { ToAgent } from "../shared/agent-wire.ts";
 import { Gate } from "./gate.ts";
+import type { JobFacts } from "./job-facts.ts";
 import type { Log } from "./log.ts";
 import { type JobQueue, type Store, StoreUnavailable } from "./parts.ts";
 
@@ -19,6 +20,7 @@ export interface EffectsOwner {
   queue: JobQueue;
   store: Store;
   log: Log;
+  facts: JobFacts;
   tell(node: NodeName, message: ToAgent): void;
   /** Ends a node's connection after what it was told before. */
   cut(node: NodeName, reason: string): void;
@@ -78,7 +80,8 @@ export class Effects {
         return this.#commitRequeue(effect);
       case "commitUpdate": {
         const { uid, id, record } = effect;
-        return this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record)]);
+        const say = async (): Promise<void> => this.#owner.facts.changed(id, record);
+        return this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), say]);
       }
       case "readJob":
         this.#readJob(effect);
@@ -116,12 +119,14 @@ export class Effects {
     }
     const { queue } = this.#owner;
     await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.take(uid, id, attempt.number)]);
+    this.#owner.facts.started(id, record);
     this.#owner.dispatch({ type: "startCommitted", uid, id, attempt: attempt.id });
   }
 
   async #commitRequeue({ uid, id, record }: CoreEffect & { type: "commitRequeue" }): Promise<void> {
     const { queue } = this.#owner;
     await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.putBack(uid, id)]);
+    this.#owner.facts.putBack(id, record);
     this.#owner.dispatch({ type: "requeueCommitted", uid, id });
   }
 
@@ -131,6 +136,7 @@ export class Effects {
       () => queue.update(uid, id, record),
       () => queue.finish(uid, id, record.attempt?.number ?? 0),
     ]);
+    this.#owner.facts.ended(id, record);
     this.#owner.dispatch({ type: "endCommitted", uid, id });
   }
 

@@ -10,6 +10,7 @@ import type { ToAgent } from "../shared/agent-wire.ts";
 import { reduce } from "./core/reduce.ts";
 import { type CoreEffect, type CoreEvent, type JobKey, jobKey, type State } from "./core/state.ts";
 import { Effects } from "./effects.ts";
+import { JobFacts } from "./job-facts.ts";
 import type { Log } from "./log.ts";
 import { type JobQueue, type Loop, type Store, StoreUnavailable } from "./parts.ts";
 
@@ -37,6 +38,7 @@ export class CoreLoop implements Loop {
   readonly failed: Promise<Error>;
   readonly #parts: LoopParts;
   readonly #effects: Effects;
+  readonly #facts: JobFacts;
   readonly #listeners = new Map<JobKey, Set<() => void>>();
   readonly #inbox: { event: CoreEvent; done: (writes: Promise<void>) => void }[] = [];
   #handling = false;
@@ -50,10 +52,12 @@ export class CoreLoop implements Loop {
     this.failed = new Promise((resolve) => {
       this.#reportFailure = resolve;
     });
+    this.#facts = new JobFacts(parts.log);
     this.#effects = new Effects({
       queue: parts.queue,
       store: parts.store,
       log: parts.log,
+      facts: this.#facts,
       tell: (node, message) => parts.tell(node, message),
       cut: (node, reason) => parts.cut(node, reason),
       dispatch: (event) => this.note(event),
@@ -113,6 +117,9 @@ export class CoreLoop implements Loop {
   async #handle(event: CoreEvent): Promise<void> {
     if (this.#ended !== null) {
       throw this.#ended;
+    }
+    if (event.type === "jobSubmitted" && !this.state.jobs.has(jobKey(event.uid, event.id))) {
+      this.#facts.queued(event.id, event.record);
     }
     let effects: CoreEffect[];
     try {
