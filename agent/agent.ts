@@ -108,6 +108,35 @@ async function openState(
   });
 }
 
+/** `link`: the connection to the coordinator, once it is made. */
+function openStreams(state: AgentState, link: () => Link, userLog: UserLog): SkyletStreams {
+  return new SkyletStreams(
+    {
+      entry: (attempt) => state.attempts.get(attempt)?.entry,
+      openStream: (id) => link().openStream(id),
+      openPayload: (attempt) => link().openPayload(attempt),
+      streamFailed: (id, error) => link().send({ type: "streamFailed", id, error }),
+    },
+    userLog,
+  );
+}
+
+function openInspections(
+  config: AgentConfig,
+  installed: Installed,
+  asUnit: boolean,
+  link: () => Link,
+  log: Logger,
+): Inspections {
+  return new Inspections({
+    doctor: config.single_user ? null : (installed.doctor ?? null),
+    asUnit,
+    openStream: (id) => link().openStream(id),
+    failed: (id, error) => link().send({ type: "streamFailed", id, error }),
+    log,
+  });
+}
+
 /** Starts the agent; resolves when users' skylets can connect and the coordinator is being dialled. */
 export async function startAgent(given: AgentConfig, installed: Installed, log: Logger): Promise<Agent> {
   const config = await prepareFolders(given);
@@ -139,15 +168,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     userLog,
   });
   const clearing = new Clearing(cgroups, log, (event) => loop.settle(event));
-  const streams = new SkyletStreams(
-    {
-      entry: (attempt) => state.attempts.get(attempt)?.entry,
-      openStream: (id) => link.openStream(id),
-      openPayload: (attempt) => link.openPayload(attempt),
-      streamFailed: (id, error) => sendCoordinator({ type: "streamFailed", id, error }),
-    },
-    userLog,
-  );
+  const streams = openStreams(state, () => link, userLog);
   const skylets = new Skylets({
     socketPath: socketPathOf(config.runtime_dir),
     starts: new SkyletStarts(config, installed, units),
@@ -163,13 +184,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     onJob: (uid) => linger?.hold(uid),
   });
   const redial = (): void => link.redial();
-  const inspections = new Inspections({
-    doctor: config.single_user ? null : (installed.doctor ?? null),
-    asUnit: units !== null,
-    openStream: (id) => link.openStream(id),
-    failed: (id, error) => sendCoordinator({ type: "streamFailed", id, error }),
-    log,
-  });
+  const inspections = openInspections(config, installed, units !== null, () => link, log);
   const key = keys.node;
   const orders: Orders = new Orders({
     ...{ sendCoordinator, config, ledger, loop, skylets, log, redial, installed, inspections, key },
