@@ -2,13 +2,15 @@
  * This node's key, and how it is exchanged for a new one without a moment in which no key counts. The new key lies beside
  * the present one (`KEY.new`) until the coordinator has said that it knows it; then it takes the present one's place.
  * Whenever the agent ends in between, it finds both, offers both, and goes on from there. The private part never leaves
- * this folder. Used by agent/link.ts, and by agent/agent.ts for the coordinator's wishes.
+ * this folder. Used by agent/link.ts, and by
+ * agent/orders.ts for the coordinator's wishes.
  */
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import type { Logger } from "pino";
 import ssh2 from "ssh2";
 import type { ParsedKey } from "ssh2";
+import type { FromAgent, ToAgent } from "../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { sshKeyType } from "../shared/ssh-algorithms.ts";
 
@@ -168,5 +170,37 @@ export class NodeKey {
 
   async #writePublic(): Promise<void> {
     await writeWhole(`${this.#file}.pub`, `${this.#present.public} ${this.#name}\n`, 0o644);
+  }
+}
+
+export interface KeyWishParts {
+  key: NodeKey;
+  log: Logger;
+  sendCoordinator(message: FromAgent): void;
+  /** Ends the present connection and dials anew. */
+  redial(): void;
+}
+
+/** Makes a new key, or puts the one that was made into the present one's place. The coordinator may repeat either. */
+export async function followKeyWish(
+  parts: KeyWishParts,
+  wish: ToAgent & { type: "makeKey" | "useKey" },
+): Promise<void> {
+  const { key, log, sendCoordinator } = parts;
+  try {
+    if (wish.type === "makeKey") {
+      sendCoordinator({ type: "newKey", id: wish.id, key: await key.make() });
+      log.info("a new key was made; the present one counts until the coordinator knows it");
+    } else if (await key.use(wish.key)) {
+      log.info("the new key takes the old one's place");
+      parts.redial();
+    } else {
+      log.error("the coordinator expects a key that does not lie here; let an admin rotate this node's key again");
+    }
+  } catch (error) {
+    log.error({ error: messageOf(error) }, "the node's key could not be exchanged");
+    if (wish.type === "makeKey") {
+      sendCoordinator({ type: "streamFailed", id: wish.id, error: `no new key: ${messageOf(error)}`.slice(0, 1000) });
+    }
   }
 }

@@ -5,21 +5,19 @@
  */
 import type { Logger } from "pino";
 import type { FromAgent, Hello, ToAgent } from "../shared/agent-wire.ts";
-import { assertNever, messageOf } from "../shared/errors.ts";
+import { assertNever } from "../shared/errors.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Inspections } from "./inspections.ts";
 import type { Ledger } from "./ledger.ts";
 import type { LinkOwner } from "./link.ts";
 import type { AgentLoop } from "./loop.ts";
-import type { NodeKey } from "./node-key.ts";
+import { followKeyWish, type NodeKey } from "./node-key.ts";
 import type { Installed } from "./skylet-starts.ts";
 import type { Skylets } from "./skylets.ts";
 import { startVitals } from "./vitals.ts";
 
 /** The first wire protocol that has vitals. */
 const vitalsProtocol = 2;
-/** The first one that has leases. */
-const leaseProtocol = 2;
 
 export interface OrdersParts {
   key: NodeKey;
@@ -33,27 +31,6 @@ export interface OrdersParts {
   installed: Installed;
   inspections: Pick<Inspections, "start">;
   log: Logger;
-}
-
-/** Makes a new key, or puts the one that was made into the present one's place. The coordinator may repeat either. */
-async function followKeyWish(parts: OrdersParts, wish: ToAgent & { type: "makeKey" | "useKey" }): Promise<void> {
-  const { key, log, sendCoordinator } = parts;
-  try {
-    if (wish.type === "makeKey") {
-      sendCoordinator({ type: "newKey", id: wish.id, key: await key.make() });
-      log.info("a new key was made; the present one counts until the coordinator knows it");
-    } else if (await key.use(wish.key)) {
-      log.info("the new key takes the old one's place");
-      parts.redial();
-    } else {
-      log.error("the coordinator expects a key that does not lie here; let an admin rotate this node's key again");
-    }
-  } catch (error) {
-    log.error({ error: messageOf(error) }, "the node's key could not be exchanged");
-    if (wish.type === "makeKey") {
-      sendCoordinator({ type: "streamFailed", id: wish.id, error: `no new key: ${messageOf(error)}`.slice(0, 1000) });
-    }
-  }
 }
 
 /** The coordinator's orders on one agent, over all of its connections. */
@@ -73,11 +50,6 @@ export class Orders implements LinkOwner {
       wanted: () => this.#protocol >= vitalsProtocol && state.link === "accepted",
       send: parts.sendCoordinator,
     });
-  }
-
-  /** Whether the coordinator of the present connection knows such a message. */
-  understood(message: FromAgent): boolean {
-    return message.type !== "renew" || this.#protocol >= leaseProtocol;
   }
 
   stop(): void {
