@@ -156,7 +156,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);
   const linger = units === null ? null : new Linger(config.state_dir, log, hasAttempts);
   await linger?.start(contents.entries.map((entry) => entry.wanted.uid));
-  const sendCoordinator = (message: FromAgent): void => (orders.understood(message) ? link.send(message) : undefined);
+  const sendCoordinator = (message: FromAgent): void => link.send(message);
   const loop: AgentLoop = new AgentLoop(state, {
     ledger,
     ensureSkylet: (uid, user) => skylets.ensure(uid, user),

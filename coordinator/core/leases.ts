@@ -44,7 +44,7 @@ export function remainsOf(state: State, job: ActiveJob): Remains | null {
   for (const { attempt, lease, nodes } of job.record.givenUp ?? []) {
     for (const name of nodes) {
       const node = state.nodes.get(name);
-      if (node !== undefined && node.reported && !node.ended.has(attempt) && job.commit !== "recovering") {
+      if (node !== undefined && node.reported && !node.ended.has(attempt) && job.commit === "clean") {
         continue;
       }
       if (node?.connected === true && node.heard) {

@@ -111,7 +111,8 @@ export function plan(state: State): Plan {
       break;
     }
     line.at += 1;
-    if (isHeldAtStart(state, job) || unknownTwin(state, job) !== null || remainsOf(state, job) !== null) {
+    const isHeld = job.commit !== "clean" || isHeldAtStart(state, job) || remainsOf(state, job) !== null;
+    if (isHeld || unknownTwin(state, job) !== null) {
       continue;
     }
     const ranks = fitJob(state.nodes.values(), uses, job.record.shape);

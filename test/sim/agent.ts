@@ -7,6 +7,7 @@ import type { AgentEffect, AgentEvent, AgentState, LedgerEntry } from "../../age
 import { type FromAgent, type Inventory, reportSchema } from "../../shared/agent-wire.ts";
 import type { AttemptId, Uid } from "../../shared/ids.ts";
 import { type FromSkylet, toSkyletSchema } from "../../shared/skylet-wire.ts";
+import { entrySchema } from "../wire/protocol-1/ledger.ts";
 import { Machine } from "./machine.ts";
 import type { Truth } from "./truth.ts";
 
@@ -143,6 +144,10 @@ export class SimAgent {
     this.#later(1, 15, () => {
       this.#writes = this.#writes.filter((one) => one !== entry);
       this.entries.set(entry.wanted.attempt, entry);
+      // A rollback must find every attempt that uses nothing new.
+      if (entry.wanted.leaseSeconds === undefined) {
+        entrySchema.parse(entry);
+      }
       this.dispatch({ type: "ledgerSaved", attempt: entry.wanted.attempt });
     });
   }

@@ -6,6 +6,7 @@ import type { SetupState } from "../../coordinator/core/state.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { type Job, type JobRecord, jobRecordSchema } from "../../shared/job.ts";
+import * as before from "../wire/protocol-1/job.ts";
 
 export class DurableStore {
   readonly stateId: string;
@@ -28,6 +29,11 @@ export class DurableStore {
 
   write(id: JobId, record: JobRecord): void {
     this.records.set(`${record.uid}/${id}`, { id, record: jobRecordSchema.parse(record) });
+    // A rollback must find every job that uses nothing new.
+    const isNew = record.shape.recovers === true || record.restoredFrom !== undefined;
+    if (!isNew) {
+      before.jobRecordSchema.parse(record);
+    }
   }
 
   copy(): DurableStore {

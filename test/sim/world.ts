@@ -333,17 +333,21 @@ export class World {
     for (const link of this.links) {
       for (const id of this.coordinator.state?.nodes.get(link.agent.name)?.unknown ?? []) {
         link.agent.machine.killWaitingRunner(id);
-        this.#endUnbegun(link, id);
+        this.#endUnfinished(link, id);
       }
     }
     this.#clock.after(10_000, () => this.#tidyUp());
   }
 
-  /** What an older copy of the state had given up and never begins without a lease: an admin ends it. */
-  #endUnbegun(link: Link, id: AttemptId): void {
+  /**
+   * After a rollback, too: what is over on one node while another never heard of its rank, and what never begins because
+   * nobody gives it a lease. An admin ends it.
+   */
+  #endUnfinished(link: Link, id: AttemptId): void {
     const attempt = link.agent.state?.attempts.get(id);
     const lives = this.truth.machines.some((machine) => machine.living().includes(id));
-    if (attempt?.entry.wanted.leaseSeconds !== undefined && attempt.report.state === "starting" && !lives) {
+    const isUnbegun = attempt?.entry.wanted.leaseSeconds !== undefined && attempt.report.state === "starting";
+    if (!lives && (isUnbegun || attempt?.report.state === "exited")) {
       this.coordinator.dispatch({ type: "unknownEnded", attempt: id });
     }
   }
