@@ -93,9 +93,19 @@ function judgeClock(node: Seen): Finding[] {
   ];
 }
 
-/** Findings about the machines as a group. `version` is the coordinator's own. */
-export function compareNodes(nodes: readonly Seen[], version: string): Finding[] {
+/** A head without an agent is looked at by nobody: the coordinator has no root. */
+function judgeHead(nodes: readonly Seen[], head: string): Finding[] {
+  if (nodes.some((node) => node.answer?.host === head)) {
+    return [];
+  }
+  const text = `No agent on the head '${head}' was asked, so its sshd, Redis, disks and own name were not looked at.`;
+  return [finding("head", "unknown", text, "Users reach the cluster through it.", "sudo sky-doctor (on the head)")];
+}
+
+/** Findings about the machines as a group. `version` is the coordinator's own, `head` the name of its machine. */
+export function compareNodes(nodes: readonly Seen[], version: string, head: string): Finding[] {
   const found = nodes.flatMap((node) => [...judgeSilence(node), ...judgeClock(node)]);
+  found.push(...judgeHead(nodes, head));
   const others = nodes.filter((node) => node.version !== null && node.version !== version);
   if (others.length > 0) {
     const names = others.slice(0, 10).map((node) => `${node.name} (${node.version})`);

@@ -16,6 +16,8 @@ export interface Answer {
   lines: DoctorLine[];
   /** How far the machine's clock is ahead of this one, in milliseconds, the way here included; null when it did not say. */
   skewMs: number | null;
+  /** The machine's own name for itself; null when it did not say. */
+  host: string | null;
   /** Why the answer is not complete, for people; null when it is. */
   fault: { message: string; hint: string | null } | null;
 }
@@ -74,12 +76,13 @@ export async function askNode(
   request: InspectRequest,
   limits: AnswerLimits,
 ): Promise<Answer> {
-  const answer: Answer = { node, lines: [], skewMs: null, fault: null };
+  const answer: Answer = { node, lines: [], skewMs: null, host: null, fault: null };
   try {
     const stream = await fleet.openInspection(node, request);
     await readLines(stream, limits, (line) => {
       if (line.type === "begin") {
         answer.skewMs ??= line.clockMs - Date.now();
+        answer.host ??= line.host;
       }
       answer.lines.push(line);
     });

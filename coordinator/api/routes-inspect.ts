@@ -3,6 +3,7 @@
  * at a time, since it opens sessions everywhere. What machines answer is data of machines that may be broken: it was
  * checked in coordinator/inspection.ts, and is shown and never acted on.
  */
+import { hostname } from "node:os";
 import type { z } from "zod";
 import type { Finding } from "../../shared/doctor.ts";
 import { SkyError } from "../../shared/errors.ts";
@@ -107,7 +108,7 @@ async function visit(call: RouteCall<z.infer<typeof doctorBodySchema>>): Promise
   const seen = nodes.map((node, at) => seenOf(node, answers[at] ?? null, now));
   return {
     cluster: context.config.cluster,
-    coordinator: [...compareNodes(seen, build), ...own],
+    coordinator: [...compareNodes(seen, build, hostname()), ...own],
     nodes: nodes.map((node, at) => examinedOf(node, answers[at] ?? null)),
   };
 }
