@@ -11,7 +11,10 @@ import { type Site, startSite } from "../help/site.ts";
 import { runAs } from "../help/sky.ts";
 import type { TestUser } from "../help/users.ts";
 
-const documents = ["README.md", "CONTRIBUTING.md", "docs/users.md", "docs/admins.md", "docs/architecture.md"];
+const documents = [
+  ...["README.md", "CONTRIBUTING.md", "docs/users.md", "docs/admins.md", "docs/architecture.md"],
+  ...["docs/admin/install.md", "docs/admin/config.md", "ansible/README.md"],
+];
 
 /** Typed below, in this order; the job ids are those that the order gives. Exit codes other than 0 are named. */
 const typed: [command: string, code: number][] = [
@@ -36,9 +39,11 @@ const elsewhere: Record<string, [file: string, words: string]> = {
   ],
   "./scripts/dev-cluster stop --dir /var/tmp/sky-dev": ["test/help/cluster.ts", '"stop", "--dir"'],
   "node dist/agent.mjs accept-state STATE_ID --config agent.yaml": ["test/e2e/agent-main.test.ts", "accept-state"],
+  "ansible-playbook site.yml --check --diff": ["test/hosts/ansible.test.ts", '"site.yml", ["--check", "--diff"]'],
+  "ansible-playbook site.yml": ["test/hosts/ansible.test.ts", 'played("site.yml")'],
 };
 
-const programs = /^(sky|\.\/scripts\/|npm|npx|node) ?/;
+const programs = /^(sky|\.\/scripts\/|npm|npx|node|ansible-playbook) ?/;
 
 function textOf(path: string): string {
   return readFileSync(join(checkout, path), "utf8");
