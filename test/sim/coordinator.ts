@@ -29,7 +29,7 @@ export class SimCoordinator {
   readonly #send: (node: NodeName, message: ToAgent) => void;
   readonly #cut: (node: NodeName) => void;
   #writes = new Map<string, Write[]>();
-  #now = 0;
+  /** A later wish replaces an earlier one. */
   #wakes = 0;
   /** What admins have said of nodes and is not on disk yet, in order. */
   #saves: (CoreEffect & { type: "saveNodeAdmin" })[] = [];
@@ -87,7 +87,6 @@ export class SimCoordinator {
     this.#truth.note(`C < ${brief}`);
     this.#truth.disturbClock();
     const now = this.#truth.wallClock();
-    this.#now = now;
     const effects = reduce(this.state, event, now, this.#truth.clock.now);
     for (const effect of effects) {
       this.#carryOut(effect);
@@ -126,16 +125,6 @@ export class SimCoordinator {
       case "tellNode":
         this.#truth.note(`C > ${effect.node} ${tellText(effect.message)}`);
         return this.#send(effect.node, toAgentSchema.parse(effect.message));
-      case "wakeAt": {
-        const wake = (this.#wakes += 1);
-        const { life } = this;
-        this.#truth.clock.after(Math.max(0, effect.at - this.#now), () => {
-          if (life === this.life && wake === this.#wakes) {
-            this.dispatch({ type: "ticked" });
-          }
-        });
-        return undefined;
-      }
       case "saveSetup":
         if (effect.setup === null) {
           this.store.setups.delete(effect.uid);
@@ -181,8 +170,9 @@ export class SimCoordinator {
 
   #wake(at: number): void {
     const { life } = this;
+    const wake = (this.#wakes += 1);
     this.#truth.clock.after(Math.max(0, at - this.#truth.wallClock()), () => {
-      if (life === this.life) {
+      if (life === this.life && wake === this.#wakes) {
         this.dispatch({ type: "ticked" });
       }
     });
