@@ -4,16 +4,19 @@
  * cancelled; what ran before a part was exchanged runs on, once. That the version before really is what that build
  * pretends to be, test/wire/protocol-1 holds.
  */
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Redis } from "ioredis";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { checkout, pathsOf } from "../../scripts/cluster/layout.ts";
+import { checkout, nodePathsOf, pathsOf } from "../../scripts/cluster/layout.ts";
 import { must } from "../help/run.ts";
 import { runAs, sky, skyOk } from "../help/sky.ts";
 import { clusterName, jobLines, type Site, startSite, statusOf, submit, tell, untilStatus } from "../help/site.ts";
 import { until } from "../help/until.ts";
 import { processesOf, type TestUser } from "../help/users.ts";
+import { jobRecordSchema } from "../wire/protocol-1/job.ts";
+import { entrySchema } from "../wire/protocol-1/ledger.ts";
 
 const bundles = { coordinator: ["coordinator.mjs"], "agent:n1": ["agent.mjs", "skylet.mjs"] } as const;
 type Part = keyof typeof bundles;
@@ -134,11 +137,34 @@ test("upgrade and roll back coordinator and agent, one after the other, while jo
     expect([version?.startsWith(oldVersion), more], where).toEqual([ages["agent:n1"] === "old", []]);
     finished.push(cancelled, ending);
   }
+  const { records, entries } = await stored();
+  expect(records.length).toBeGreaterThan(finished.length);
+  expect(records.map((record) => jobRecordSchema.parse(record))).toEqual(records);
+  expect(entries.length).toBeGreaterThan(0);
+  expect(entries.map((entry) => entrySchema.parse(entry))).toEqual(entries);
   await must(["touch", join(user.home, "runs", `${long}.go`)]);
   await untilStatus(user, long, "SUCCEEDED");
   expect(ran(long)).toBe("begin,end");
   expect(finished.map(ran)).toEqual(finished.map((_, at) => (at % 2 === 0 ? "begin" : "begin,end")));
 });
+
+/** What the version before would find in Redis and in the node's ledger after a rollback. */
+async function stored(): Promise<{ records: unknown[]; entries: unknown[] }> {
+  const redis = new Redis({ path: pathsOf(site.cluster.dir).redisSocket, lazyConnect: true });
+  await redis.connect();
+  try {
+    const keys = (await redis.keys("*")).filter((key) => /:\d+$/.test(key));
+    const texts = await Promise.all(keys.map(async (key) => await redis.hget(key, "data").catch(() => null)));
+    const folder = join(nodePathsOf(site.cluster.dir, "n1").stateDir, "attempts");
+    const files = readdirSync(folder).filter((name) => name.endsWith(".json"));
+    return {
+      records: texts.flatMap((text) => (text === null ? [] : [JSON.parse(text) as unknown])),
+      entries: files.map((name) => JSON.parse(readFileSync(join(folder, name), "utf8")) as unknown),
+    };
+  } finally {
+    redis.disconnect();
+  }
+}
 
 async function logsOf(id: number): Promise<string> {
   return (await sky(user, ["logs", clusterName, String(id), "--no-follow"])).stdout;
