@@ -4,6 +4,7 @@
  * job, also after a restart, because the queue knows it. Nothing is queued that can never run.
  */
 import { statfs } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import * as z from "zod";
 import { type SubmitResult, execBodySchema, launchBodySchema } from "../../shared/api.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
@@ -61,14 +62,21 @@ function mebibytes(bytes: number): number {
 
 async function requireDisk(context: ApiContext): Promise<void> {
   const needed = context.config.limits.free_disk_mb;
-  const disk = await statfs(context.config.state_dir);
-  const free = mebibytes(disk.bavail * disk.bsize);
-  if (free < needed) {
-    throw new SkyError(
-      "ServerUnavailableError",
-      `The coordinator's disk is nearly full (${free} MB free in ${context.config.state_dir}, ${needed} MB are kept); no new jobs are taken.`,
-      "Running and queued jobs go on. An admin must free space there.",
-    );
+  const folder = context.config.state_dir;
+  // Beside its socket lie the files of a Redis of our own, maybe on another disk; those of a site's own Redis do not.
+  const data = join(dirname(context.config.redis.socket), "appendonlydir");
+  for (const [path, disk] of [
+    [folder, await statfs(folder)],
+    [data, await statfs(data).catch(() => null)],
+  ] as const) {
+    const free = disk === null ? needed : mebibytes(disk.bavail * disk.bsize);
+    if (free < needed) {
+      throw new SkyError(
+        "ServerUnavailableError",
+        `The coordinator's disk is nearly full (${free} MB free in ${path}, ${needed} MB are kept); no new jobs are taken.`,
+        "Running and queued jobs go on. An admin must free space there.",
+      );
+    }
   }
 }
 
