@@ -31,7 +31,6 @@ const countTo = (lines: number, pause: string): string =>
 const counted = (lines: number): string[] => Array.from({ length: lines }, (_, index) => `line ${index + 1}`);
 
 test("where logind ends what a user leaves behind, jobs go on when their user has logged out", async () => {
-  const n1 = cluster.machine("n1");
   const id = await submit(
     cluster,
     "alice",
@@ -46,7 +45,6 @@ test("where logind ends what a user leaves behind, jobs go on when their user ha
   await node.must("touch ~/end", { user: "alice" });
   await untilStatus(cluster, "alice", id, "SUCCEEDED");
   expect(await linesOf(cluster, "alice", id)).toEqual([node.name, "over"]);
-  expect(n1.init).toBeGreaterThan(0);
 });
 
 test("a job goes on while its node's network is cut, and nothing of its output is missing", async () => {
@@ -72,7 +70,7 @@ test("a node that loses its power: its job ends with the cause when the node is 
   await node.kill();
   await node.start();
   const ended = await untilStatus(cluster, "alice", id, "FAILED_DRIVER", 120_000);
-  expect(ended.reason).toMatch(/restart|reboot|power/i);
+  expect(ended.reason).toMatch(/restarted while the job ran/);
   expect(ended.reason).toContain(node.name);
   await cluster.waitUp();
   const both = await submit(cluster, "alice", "hostname", ["--gpus", "V100:4", "--num-nodes", "2"]);
@@ -84,16 +82,15 @@ test("the head loses its power: every acknowledged job is there afterwards, and 
   const running = await submit(cluster, "alice", countTo(100, "0.2"));
   await untilStatus(cluster, "alice", running, "RUNNING");
   const acknowledged: number[] = [];
-  let isOn = true;
+  // Each ends with an error when the head is gone.
   const keepSubmitting = async (): Promise<void> => {
-    while (isOn) {
+    for (;;) {
       acknowledged.push(await submit(cluster, "bob", "echo done"));
     }
   };
   const submitters = [keepSubmitting(), keepSubmitting(), keepSubmitting()].map((one) => one.catch(() => {}));
   await until(() => acknowledged.length > 8, "some jobs");
   await cluster.head.kill();
-  isOn = false;
   await Promise.all(submitters);
   await cluster.head.start();
   await cluster.waitUp();

@@ -1,6 +1,6 @@
 /**
  * What is written into a machine's file system before its first boot: its name and address, names of the others, host
- * keys, users with their homes and SSH keys. Everything that a real admin's machines would have, and no word of the
+ * keys, users with their homes and SSH keys. Everything that a real admin's machines would have, and nothing of the
  * product. Called by machines.ts.
  */
 import { createHash } from "node:crypto";
