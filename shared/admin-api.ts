@@ -8,7 +8,7 @@ import { attemptIdSchema, nodeNameSchema } from "./ids.ts";
 import { adminReasonMax } from "./node-admin.ts";
 
 /** Longest deadline of a drain: a year. */
-export const deadlineSecondsMax = 366 * 86_400;
+const deadlineSecondsMax = 366 * 86_400;
 
 const namesSchema = z.array(nodeNameSchema).min(1).max(1_000);
 /** Printed on terminals: no control characters. */

@@ -62,7 +62,8 @@ function checkText(context: ApiContext): string {
   const nodes = nodeRows(loop.state, Date.now());
   const lines = [`  Local (${context.config.cluster}): enabled [compute]`, `    ${resourcesStr(nodes)}`];
   for (const node of nodes) {
-    const complaints = node.state === "UP" ? node.warnings : [`is ${node.state}`, ...node.warnings];
+    const decided = node.admin === null ? [] : [`is drained: ${node.admin.reason ?? "no reason was given"}`];
+    const complaints = [...(node.state === "UP" ? [] : [`is ${node.state}`]), ...decided, ...node.warnings];
     lines.push(...complaints.map((complaint) => `    ${node.name}: ${complaint}`));
   }
   return `${lines.join("\n")}\n`;

@@ -38,7 +38,7 @@ function bySocket(socket: string): RegisteredCluster {
 }
 
 /** The cluster that is meant. Throws UsageError when that cannot be known. */
-export async function chosenCluster(context: Context, flags: ClusterFlags): Promise<RegisteredCluster> {
+async function chosenCluster(context: Context, flags: ClusterFlags): Promise<RegisteredCluster> {
   if (flags.socket !== undefined) {
     if (flags.cluster !== undefined) {
       throw new UsageError("Give --cluster or --socket, not both.");
