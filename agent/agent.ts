@@ -154,7 +154,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const userLog = new UserLog(log);
   const hasAttempts = (uid: Uid): boolean =>
     [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);
-  const linger = units === null ? null : new Linger(config.state_dir, log, hasAttempts);
+  const linger = units?.isInstalled === true ? new Linger(config.state_dir, log, hasAttempts) : null;
   await linger?.start(contents.entries.map((entry) => entry.wanted.uid));
   const sendCoordinator = (message: FromAgent): void => link.send(message);
   const loop: AgentLoop = new AgentLoop(state, {

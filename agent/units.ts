@@ -31,9 +31,12 @@ export function unitPrefix(runtimeDir: string): string {
 }
 
 export class Units {
+  /** Not a development cluster's: what it changes on the machine is taken back by the same agent later. */
+  readonly isInstalled: boolean;
   private readonly prefix: string;
 
   constructor(runtimeDir: string) {
+    this.isInstalled = runtimeDir === installedRuntimeDir;
     this.prefix = unitPrefix(runtimeDir);
   }
 

@@ -321,6 +321,17 @@ describe("what a user cannot do", () => {
   });
 });
 
+test("a shutdown ends jobs, with time to write, before the machine's file systems go", async () => {
+  const command =
+    "trap 'systemctl show -p ActiveState --value sky-jobs.service >~/at-end; exit 3' TERM; touch ~/set; while :; do sleep 0.1; done";
+  const id = await submit(cluster, "bob", `bash -c "${command}"`);
+  await until(async () => (await n1.run(["test", "-e", "/home/bob/set"])).code === 0, "the job to have begun", 60_000);
+  await n1.stop();
+  await n1.start();
+  expect(await n1.must(["cat", "/home/bob/at-end"])).toBe("deactivating\n");
+  expect((await untilStatus(cluster, "bob", id, "FAILED_DRIVER")).reason).toContain("restarted");
+});
+
 test("the units are hardened as far as the documents say", async () => {
   const limits = { "sky-agent.service": 35, "sky-jobs.service": 20 };
   for (const [unit, limit] of Object.entries(limits)) {
