@@ -290,6 +290,52 @@ it("closes on bad, over-long, late or repeated frames, and never announces them"
   expect(events).toEqual([]);
 });
 
+it("speaks the protocol that the session was opened with, and cuts off what is not part of it", async () => {
+  const hello = { type: "hello", protocol: 1, version: "0.1.0", node: "n1", stateId: null, epoch: 0, bootId: "b" };
+  const vitals = {
+    type: "vitals",
+    clockMs: 1,
+    uptimeSeconds: 1,
+    load1: 0,
+    memoryAvailableGb: 1,
+    diskFreeGb: 1,
+    skylets: 0,
+  };
+  const open = async (subsystem: string, frames: object[]): Promise<{ said: () => string; closed: () => boolean }> => {
+    const client = await bareClient("n1", keys.n1.private);
+    let said = "";
+    let closed = false;
+    client.on("error", () => undefined);
+    client.on("close", () => void (closed = true));
+    client.subsys(subsystem, (error, channel) => {
+      expect(error).toBeUndefined();
+      channel.on("error", () => undefined);
+      channel.on("data", (chunk: Buffer) => void (said += chunk.toString()));
+      channel.write(frames.map((frame) => `${JSON.stringify(frame)}\n`).join(""));
+    });
+    return { said: () => said, closed: () => closed };
+  };
+  const old = await open("sky-agent", [hello]);
+  await until(() => seen("nodeConnected") === 1);
+  fleet.tell("n1", { type: "renewed", id: 1 });
+  fleet.tell("n1", { type: "welcome", protocol: 2, version: "2", node: "n1", stateId: "s".repeat(16), epoch: 1 });
+  await until(() => old.said() !== "");
+  expect(JSON.parse(old.said())).toMatchObject({ type: "welcome", protocol: 1 });
+  expect(events[0]).toMatchObject({ type: "nodeConnected", hello: { protocol: 1 } });
+
+  for (const [subsystem, frames] of [
+    ["sky-agent", [hello, vitals]],
+    ["sky-agent", [{ ...hello, protocol: 2 }]],
+    ["sky-agent-2", [hello]],
+  ] as const) {
+    const bad = await open(subsystem, [...frames]);
+    await until(bad.closed, `${subsystem} with ${JSON.stringify(frames)} to be cut off`);
+  }
+  expect(seen("vitalsReceived")).toBe(0);
+  await open("sky-agent-2", [{ ...hello, protocol: 2 }, vitals]);
+  await until(() => seen("vitalsReceived") === 1);
+});
+
 it("opens no shell, no forwarding, no other subsystem or command", async () => {
   const client = await bareClient("n1", keys.n1.private);
   const refused = async (open: (done: (error: Error | undefined) => void) => void): Promise<void> => {
