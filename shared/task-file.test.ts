@@ -61,6 +61,33 @@ describe("readTask", () => {
   });
 
   test.each([
+    ["EAGER_NEXT_REGION", true],
+    ["failover", true],
+    ["{strategy: FAILOVER}", true],
+    ["{}", true],
+    ["{strategy: none}", undefined],
+    ["none", undefined],
+    ["", undefined],
+  ])("job_recovery: %s", (value, recovers) => {
+    const task = read(`resources: {job_recovery: ${value}}\nrun: a\n`);
+    expect(task.resources.recovers).toBe(recovers);
+    expect(read(writeTask(task))).toEqual(task);
+  });
+
+  test.each([
+    [
+      "SOMEWHERE",
+      "t.yaml:1: 'job_recovery: SOMEWHERE' is no strategy. Known strategies: EAGER_NEXT_REGION, FAILOVER, none.",
+    ],
+    ["{max_restarts_on_errors: 3}", "'resources.job_recovery.max_restarts_on_errors' is not supported yet"],
+    ["{recover_on_exit_codes: [3]}", "'resources.job_recovery.recover_on_exit_codes' is not supported yet"],
+    ["{stratgy: FAILOVER}", "unknown field 'resources.job_recovery.stratgy'"],
+    ["3", "'job_recovery' must be text"],
+  ])("refused job_recovery: %s", (value, text) => {
+    expect(faultOf(`resources: {job_recovery: ${value}}\nrun: a\n`).message).toContain(text);
+  });
+
+  test.each([
     ["run:\nsetup: ''\nresources:\nenvs:\nname: x\n", { ...empty, name: "x" }],
     [
       "resources: {infra: local, accelerators: {V100: 1}}\n",

@@ -121,6 +121,7 @@ export async function taskOf(words: string[], flags: TaskFlags, context: Context
     name: flags.name ?? task.name,
     numNodes: flags.numNodes ?? task.numNodes,
     resources: {
+      ...resources,
       accelerators: flags.gpus === undefined ? resources.accelerators : readAccelerators(flags.gpus),
       cpus: flags.cpus === undefined ? resources.cpus : readCpus(flags.cpus),
       memoryGb: flags.memory === undefined ? resources.memoryGb : readMemory(flags.memory),
