@@ -1,0 +1,62 @@
+/**
+ * What the simulated cluster is drawn from: machines with their accelerators, and the jobs that users send. Called by
+ * world.ts, one number of the seed at a time.
+ */
+import type { Inventory } from "../../shared/agent-wire.ts";
+import type { Uid } from "../../shared/ids.ts";
+import type { JobRecord } from "../../shared/job.ts";
+import type { Chance } from "./clock.ts";
+
+export const users: Uid[] = [1001, 1002, 1003];
+
+export function inventory(chance: Chance): Inventory {
+  const kind = chance.pick(["V100", "H100"]);
+  const count = chance.pick([0, 1, 2, 4]);
+  const accelerators = Array.from({ length: count }, (_, index) => ({ index, kind, memoryMb: null }));
+  return {
+    address: "10.0.0.1",
+    cpus: chance.pick([2, 4]),
+    memoryGb: 16,
+    accelerators,
+    source: "sim",
+    mixedAllowed: false,
+  };
+}
+
+export function recordOf(
+  chance: Chance,
+  now: number,
+  task: { taskRef: string; hasSetup: boolean; nodes: number },
+): JobRecord {
+  const kind = chance.happens(0.6) ? "launch" : "exec";
+  const count = chance.pick([0.5, 1, 1, 2, 4]);
+  const hasRun = kind === "exec" || !task.hasSetup || chance.happens(0.85);
+  return {
+    format: 1,
+    uid: chance.pick(users),
+    user: "alice",
+    requestId: "00000000-0000-4000-8000-000000000000",
+    kind,
+    name: null,
+    cluster: "local",
+    taskRef: task.taskRef,
+    shape: {
+      nodes: task.nodes,
+      accelerators: chance.happens(0.5) ? { kind: chance.pick(["V100", "H100"]), count } : null,
+      cpus: 0.5,
+      memoryGb: chance.pick([0, 4]),
+      ...(chance.happens(0.5) ? { recovers: true } : {}),
+    },
+    resourcesText: "",
+    hasSetup: kind === "launch" && task.hasSetup,
+    hasRun,
+    submittedAt: now,
+    phase: "waiting",
+    attempt: null,
+    startedAt: null,
+    cancelRequestedAt: null,
+    endedAt: null,
+    end: null,
+    reason: null,
+  };
+}
