@@ -10,9 +10,9 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 import { clusterNameSchema, stateIdSchema } from "../../shared/ids.ts";
 
 /** The form of this release; a backup of a later form is refused. */
-export const archiveFormat = 1;
+const archiveFormat = 1;
 /** The parts in their order. */
-export const partNames = ["coordinator.yaml", "host_key", "secrets.key", "redis.rdb"] as const;
+const partNames = ["coordinator.yaml", "host_key", "secrets.key", "redis.rdb"] as const;
 export type PartName = (typeof partNames)[number];
 const manifestName = "manifest.json";
 
@@ -25,7 +25,7 @@ const chunkBytes = 1024 * 1024;
 
 const partSchema = z.strictObject({ bytes: z.int().min(0), sha256: z.string().regex(/^[0-9a-f]{64}$/) });
 
-export const manifestSchema = z.strictObject({
+const manifestSchema = z.strictObject({
   format: z.literal(archiveFormat),
   /** Of the release that took it. */
   version: z.string().max(100),
