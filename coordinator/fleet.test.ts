@@ -172,6 +172,57 @@ it("never speaks to a coordinator with another host key", async () => {
   expect(seen("nodeConnected")).toBe(1);
 });
 
+it("lets a node in by the keys that count now, and says by which it came", async () => {
+  const second = keyPair();
+  accepted.set("n1", [publicText(keys.n1), publicText(second)]);
+  await agent("n1", { key: second.private });
+  await until(() => seen("nodeConnected") === 1);
+  expect(events[0]).toMatchObject({ type: "nodeConnected", key: publicText(second) });
+  accepted.set("n1", [publicText(second)]);
+  await expect(bareClient("n1", keys.n1.private)).rejects.toThrow("authentication methods failed");
+  accepted.set("n1", []);
+  await expect(bareClient("n1", second.private)).rejects.toThrow("authentication methods failed");
+});
+
+it("cuts a node off after what it was told before", async () => {
+  const a = await agent("n1");
+  await until(() => seen("nodeConnected") === 1);
+  accepted.set("n1", []);
+  for (let uid = 1; uid <= 500; uid += 1) {
+    fleet.tell("n1", { type: "retireSkylet", uid });
+  }
+  fleet.cut("n1", "removed");
+  expect(events.at(-1)?.type).toBe("nodeDisconnected");
+  fleet.tell("n1", { type: "retireSkylet", uid: 501 });
+  await until(() => a.downs === 1);
+  expect(a.messages).toHaveLength(500);
+  expect(seen("nodeConnected")).toBe(1);
+});
+
+it("asks a node for a new key, and says what hindered it", async () => {
+  await expect(fleet.makeKey("n1")).rejects.toThrow("Node 'n1' is not connected");
+  const a = await agent("n1");
+  const other = await agent("n2", { key: keys.n2.private });
+  await until(() => seen("nodeConnected") === 2);
+  const asked = fleet.makeKey("n1");
+  await until(() => a.messages.length === 1);
+  const { id } = a.messages[0] as { id: string };
+  const key = publicText(keyPair());
+  other.link.send({ type: "newKey", id, key: publicText(keys.stranger) });
+  other.link.send({ type: "refused", reason: "it has answered", stateId: null });
+  await until(() => seen("nodeRefused") === 1);
+  a.link.send({ type: "newKey", id, key });
+  expect(await asked).toBe(key);
+  const failing = fleet.makeKey("n1");
+  await until(() => a.messages.length === 2);
+  a.link.send({
+    type: "streamFailed",
+    id: (a.messages[1] as { id: string }).id,
+    error: "no new key: the disk is full",
+  });
+  await expect(failing).rejects.toThrow("the disk is full");
+});
+
 it("replaces a node's older connection by the newer one, and announces it in that order", async () => {
   const first = await agent("n1");
   await until(() => first.ups === 1 && seen("nodeConnected") === 1);

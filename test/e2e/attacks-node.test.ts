@@ -149,8 +149,8 @@ test("what a lying skylet says of others' attempts and processes is not believed
   const targets = [1, agentPid, runner.pid].map((pid) => ({ pid, startTime: startOf(pid) }));
   const lying = attack<string[]>(
     bob,
-    { socket, attempt, targets },
-    `const it = await control(arg.socket);
+    { socket, version, attempt, targets },
+    `const it = await control(arg.socket, arg.version);
      it.on("error", () => {});
      const state = { attempt: arg.attempt, state: "exited", pid: 1, startTime: "1", setupExit: 0, runExit: 0, logDir: "../../etc", fault: null };
      say(it, { type: "ready", attempts: [state] });
@@ -188,8 +188,8 @@ test("a flood of messages fills neither memory nor log, and others are served me
   const own = attemptsOf(bob)[0] ?? "";
   const flooding = attack<number>(
     bob,
-    { socket, own },
-    `const it = await control(arg.socket);
+    { socket, version, own },
+    `const it = await control(arg.socket, arg.version);
      it.on("error", () => {});
      const state = (attempt, n) => ({ attempt, state: n % 2 ? "running" : "setup", pid: 1, startTime: "1", setupExit: null, runExit: null, logDir: "d" + n, fault: null });
      const strangers = Array.from({ length: 4000 }, (_, n) => state("zzzzzzzz-" + (n + 1), 1));

@@ -22,9 +22,9 @@ const open = (path) => new Promise((resolve, reject) => {
   socket.once("connect", () => resolve(socket));
 });
 const say = (socket, value) => socket.write(JSON.stringify(value) + "\\n");
-const control = async (path) => {
+const control = async (path, version) => {
   const socket = await open(path);
-  say(socket, { type: "hello", role: "control", version: "evil", pid: process.pid });
+  say(socket, { type: "hello", role: "control", version, pid: process.pid });
   return socket;
 };
 const frames = (socket) => socket.got.split("\\n").slice(0, -1).map((line) => JSON.parse(line));
