@@ -85,6 +85,8 @@ function join(reporter: Reporter, channel: ClientChannel): Promise<void> {
       resolve();
     };
     channel.once("close", over);
+    // Nothing is expected from there; unread, its end would never be seen.
+    channel.resume();
     bounded.once("error", () => {
       reporter.end();
       channel.end();
@@ -92,8 +94,9 @@ function join(reporter: Reporter, channel: ClientChannel): Promise<void> {
     reporter.output.pipe(bounded).pipe(channel);
     void reporter.ended.then(() => {
       clearTimeout(timer);
-      // The channel closes once the coordinator has taken the rest; a lost connection closes it as well.
+      // The channel closes once the coordinator has taken the rest; whether it does is nobody's concern here.
       channel.end();
+      resolve();
     });
   });
 }

@@ -68,7 +68,7 @@ function judgeSilence(node: Seen): Finding[] {
         "error",
         `Node '${name}' is silent${since}.`,
         why,
-        `ssh ${name} 'systemctl restart sky-agent; sky-doctor'`,
+        `ssh ${name} 'systemctl restart sky-agent; sky admin doctor --local'`,
       ),
     ];
   }
@@ -99,7 +99,15 @@ function judgeHead(nodes: readonly Seen[], head: string): Finding[] {
     return [];
   }
   const text = `No agent on the head '${head}' was asked, so its sshd, Redis, disks and own name were not looked at.`;
-  return [finding("head", "unknown", text, "Users reach the cluster through it.", "sudo sky-doctor (on the head)")];
+  return [
+    finding(
+      "head",
+      "unknown",
+      text,
+      "Users reach the cluster through it.",
+      "sudo sky admin doctor --local (on the head)",
+    ),
+  ];
 }
 
 /** Findings about the machines as a group. `version` is the coordinator's own, `head` the name of its machine. */

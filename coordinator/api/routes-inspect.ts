@@ -80,10 +80,10 @@ function examinedOf(node: NodeState, answer: Answer | null): DoctorResult["nodes
   if (answer === null) {
     incomplete(
       node.connected ? `The agent of '${node.name}' is too old to be asked.` : `Node '${node.name}' is not connected.`,
-      node.connected ? "Upgrade the agent on that machine." : `ssh ${node.name} sky-doctor`,
+      node.connected ? "Upgrade the agent on that machine." : `ssh ${node.name} sky admin doctor --local`,
     );
   } else if (answer.fault !== null) {
-    incomplete(answer.fault.message, `ssh ${node.name} sky-doctor`);
+    incomplete(answer.fault.message, `ssh ${node.name} sky admin doctor --local`);
   }
   return { name: node.name, findings, notes };
 }

@@ -66,7 +66,7 @@ describe("users", () => {
       "getent passwd 1001 1002": { code: 2, stdout: row("carol", 1001) },
     };
     expect(await said(users, { tools }, { users: known })).toEqual([
-      "error User 'alice' has uid 1777 here and 1001 on the head. Uid 1001 is 'carol' here, who needs another one first. | usermod --uid 1001 alice",
+      "error User 'alice' has uid 1777 here and 1001 on the head. Uid 1001 is 'carol' here, who needs another one first. | loginctl terminate-user alice; systemctl stop user@1777; usermod --uid 1001 alice",
       "error User 'bob' (uid 1002 on the head) is missing here. | useradd --uid 1002 --create-home --shell /bin/bash bob",
     ]);
   });

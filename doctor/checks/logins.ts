@@ -30,7 +30,7 @@ const questions = [
   'echo free=$(df -Pk ~ 2>/dev/null | tail -n 1 | tr -s " " | cut -d " " -f 4)',
   'echo inodes=$(df -Pi ~ 2>/dev/null | tail -n 1 | tr -s " " | cut -d " " -f 4)',
   "echo SKY-BASHRC",
-  "test -r ~/.bashrc && env -i HOME=~ PATH=/usr/bin:/bin SSH_CLIENT=sky-doctor /bin/bash -c : </dev/null 2>&1 | head -c 500",
+  'test -r ~/.bashrc && env -i "HOME=$HOME" PATH=/usr/bin:/bin SSH_CLIENT=sky-doctor /bin/bash -c : </dev/null 2>&1 | head -c 500',
   "echo; echo SKY-END",
 ].join("; ");
 const line = `exec /bin/sh -c '${questions}'`;

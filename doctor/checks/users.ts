@@ -57,7 +57,7 @@ function judge(
     return say.error(
       `User '${name}' has uid ${byName.uid} here and ${uid} on the head.${taken}`,
       whyUid,
-      `usermod --uid ${uid} ${name}`,
+      `loginctl terminate-user ${name}; systemctl stop user@${byName.uid}; usermod --uid ${uid} ${name}`,
     );
   }
   if (byName === undefined && byUid !== undefined) {

@@ -59,7 +59,10 @@ async function mends(machine: Machine, check: string, said: RegExp): Promise<voi
 test("a fresh cluster has no errors, the head that is no node included", async () => {
   const result = await visit();
   const errors = [...result.coordinator, ...result.nodes.flatMap((node) => node.findings)].filter(
-    ({ level, check }) => level === "error" || (level === "unknown" && check !== "clock"),
+    ({ level, check, seen }) =>
+      (level === "error" || (level === "unknown" && check !== "clock")) &&
+      // The image has the release's first packages, some of which have known holes by now.
+      !/ is the package /.test(seen),
   );
   // Settings of the kernel are those of the computer that runs the test machines.
   expect(errors.filter(({ check }) => check !== "kernel")).toEqual([]);
@@ -77,9 +80,10 @@ test("the machine's own name does not resolve", async () => {
 
 test("a user with another uid than on the head, and one who is missing", async () => {
   const n2 = cluster.machine("n2");
-  await n2.must("usermod --uid 1777 bob");
+  // The doctor's own visit leaves the user's manager there for some seconds.
+  await until(async () => (await n2.run("usermod --uid 1777 bob")).code === 0, "bob to be logged out", 60_000);
   await mends(n2, "users", /'bob' has uid 1777 here and 1002 on the head/);
-  await n2.must("userdel bob");
+  await until(async () => (await n2.run("userdel bob")).code === 0, "bob to be logged out", 60_000);
   await mends(n2, "users", /'bob' \(uid 1002 on the head\) is missing/);
 });
 
@@ -102,10 +106,11 @@ test("logins that print, that hang, that leave files open to all", async () => {
 
 test("a full disk, and a home that is not there", async () => {
   const n2 = cluster.machine("n2");
-  await n2.makeSmall("/tmp", 4);
-  await n2.fill("/tmp");
-  expect((await found(n2, "disk", /\/tmp .*is full/)).mend).toContain("/tmp");
-  await n2.free("/tmp");
+  const ledger = "/var/lib/sky-onprem/agent";
+  await n2.makeSmall(ledger, 4);
+  await n2.fill(ledger);
+  expect((await found(n2, "disk", /agent .*is full/)).mend).toContain("/var");
+  await n2.free(ledger);
   expect(problems(await visit(), "n2", "disk")).toEqual([]);
   await n2.must("mv /home/alice /home/elsewhere");
   await mends(n2, "home", /'alice' has no home here/);
@@ -141,7 +146,7 @@ test("an agent that was stopped is a silent node", async () => {
   const silent = result.coordinator.find(({ seen }) => /Node 'n2' is silent/.test(seen));
   expect(silent?.level).toBe("error");
   expect(problems(result, "n2", "doctor")[0]?.seen).toMatch(/not connected/);
-  const local = await n2.run(["sky-doctor"], { limitMs: 60_000 });
+  const local = await n2.run(["sky", "admin", "doctor", "--local"], { limitMs: 60_000 });
   expect(local.code).toBe(1);
   expect(local.stdout).toMatch(/sky-agent\.service is inactive/);
   await n2.must("systemctl start sky-agent");

@@ -44,7 +44,7 @@ async function onThisMachine(flags: DoctorFlags): Promise<number> {
     throw new SkyError(
       "NotSupportedError",
       "sky-doctor is not installed beside this sky.",
-      "On a node: sudo sky-doctor",
+      "On a node: sudo sky admin doctor --local",
     );
   }
   const words = [path, "--fail-on", flags.failOn, ...(flags.output === "json" ? ["--json"] : [])];
