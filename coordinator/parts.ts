@@ -39,7 +39,7 @@ export interface Store {
   saveSetup(uid: Uid, setup: SetupState | null): Promise<void>;
   /** What admins have decided about nodes, as it is stored; a node whose entry is damaged takes no jobs. */
   nodeAdmins(): Promise<Map<NodeName, NodeAdmin>>;
-  /** Null drops the entry. */
+  /** Null drops the entry; so does a node that is open and has the config's key. */
   saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void>;
   /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
   putPayload(uid: Uid, payload: Payload): Promise<string>;

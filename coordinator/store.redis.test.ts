@@ -11,6 +11,7 @@ import { Redis } from "ioredis";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { payloadBytesMax } from "../shared/job.ts";
+import { openNode } from "../shared/node-admin.ts";
 import { startRedis, type TestRedis } from "../test/help/redis.ts";
 import { until } from "../test/help/until.ts";
 import { StoreUnavailable } from "./parts.ts";
@@ -55,6 +56,24 @@ async function openStore(now?: () => number): Promise<RedisStore> {
 }
 
 const payload = { setup: null, run: "echo hi", envs: { TOKEN: "s3cr3t-Zürich-value" } };
+
+test("what admins have said of nodes stays over a kill; a node whose entry is damaged takes no jobs", async () => {
+  const store = await openStore();
+  const key = `ssh-ed25519 ${"A".repeat(68)}`;
+  const draining = { ...openNode, state: "draining" as const, reason: "new disks", by: "root", since: 5, deadline: 9 };
+  const changed = { ...openNode, key: { configured: key, replaces: key, key, used: true } };
+  await store.saveNodeAdmin("n1", draining);
+  await store.saveNodeAdmin("n2", changed);
+  await store.saveNodeAdmin("n3", draining);
+  await store.saveNodeAdmin("n3", openNode);
+  await raw((client) => client.hset("sky-nodes", "n4", '{"state":"open","surprise":1}'));
+  await redis.kill();
+  await redis.start();
+  const admins = await (await openStore()).nodeAdmins();
+  expect([admins.get("n1"), admins.get("n2"), admins.has("n3")]).toEqual([draining, changed, false]);
+  expect(admins.get("n4")).toMatchObject({ state: "draining", reason: expect.stringContaining("damaged") });
+  expect(lines.join("")).toContain("a damaged entry of a node");
+});
 
 test("the state id stays, the epoch rises, also over a kill", async () => {
   const first = await (await openStore()).open();

@@ -115,7 +115,7 @@ export class RedisStore implements Store {
 
   async saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void> {
     await this.#link.run(`storing what admins have said of node ${node}`, () =>
-      admin === null
+      admin === null || (admin.state === "open" && admin.key === null)
         ? this.#link.client.hdel(nodesKey, node)
         : this.#link.client.hset(nodesKey, node, JSON.stringify(nodeAdminSchema.parse(admin))),
     );
