@@ -287,6 +287,16 @@ test("a mistake stops nothing: the config that is there stays, and the fault is 
   expect(restarted(earlier, await pids())).toEqual([]);
 });
 
+test("a program that is missing and cannot be installed is named with its machine and what to type", async () => {
+  const head = world.machine("head");
+  await head.must("mv /usr/bin/redis-server /usr/bin/redis-server.away");
+  const result = await play("site.yml", ["--limit", "head"]);
+  await head.must("mv /usr/bin/redis-server.away /usr/bin/redis-server");
+  expect(result.code).not.toBe(0);
+  expect(result.text).toContain("Machine head lacks redis-server, and apt could not install it");
+  expect(result.text).toContain("(apt-get install redis-server) and run this again");
+});
+
 test("a node that is down keeps its place, and the others get what has changed", async () => {
   await world.machine("n2").kill();
   inventory.vars = { ...inventory.vars, sky_coordinator_grace_seconds: 6 };
