@@ -146,6 +146,21 @@ describe("one job", () => {
     expect(await placeOf(uid, 4)).toBe("wait");
   });
 
+  test("a job that was taken is put back, and taken again as the next attempt", async () => {
+    const queue = await openQueue();
+    const uid = newUid();
+    await queue.add(recordOf(uid));
+    await queue.add(recordOf(uid));
+    await queue.take(uid, 1, 1);
+    await queue.putBack(uid, 1);
+    await queue.putBack(uid, 1);
+    expect([await placeOf(uid, 1), await placeOf(uid, 2)]).toEqual(["wait", "wait"]);
+    await queue.take(uid, 1, 2);
+    expect(await placeOf(uid, 1)).toBe("active 1.2");
+    await queue.finish(uid, 1, 2);
+    expect(await placeOf(uid, 1)).toBe("completed");
+  });
+
   test("a job is finished from wherever it is, once, and without taking another", async () => {
     const queue = await openQueue();
     const uid = newUid();

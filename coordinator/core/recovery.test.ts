@@ -52,7 +52,7 @@ describe("a job that does not recover", () => {
     const { end, reason: cause } = scenario.job(id).record;
     expect(end).toBe("FAILED_DRIVER");
     expect(cause).toMatch(
-      /^n1 was lost: no report came from it for 3600 s .*stopped when the machine comes back.*job_recovery/,
+      /^n1 was lost: no report came from it for 3600 s\. .*stopped when the machine comes back.*job_recovery/,
     );
   });
 

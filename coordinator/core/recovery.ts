@@ -98,9 +98,9 @@ function giveUpLost(context: Context, node: NodeState, silentMs: number): void {
   if (due === "nothing" || due === node.gaveUp) {
     return;
   }
-  const last = node.lastReportAt === null ? "none since the coordinator was started" : "the connection was lost then";
+  const since = node.lastReportAt === null ? ", as long as the coordinator has been up" : "";
   const reason =
-    `${node.name} was lost: no report came from it for ${Math.floor(silentMs / 1000)} s (${last}). ` +
+    `${node.name} was lost: no report came from it for ${Math.floor(silentMs / 1000)} s${since}. ` +
     "What of this job still runs there is stopped when the machine comes back.";
   let complete = true;
   for (const job of jobsOn(state, node.name)) {
