@@ -62,6 +62,10 @@ function readLines(stream: Duplex, limits: AnswerLimits, take: (line: DoctorLine
         finish(`sent what no doctor says: ${messageOf(error)}`);
       }
     };
+    if (stream.destroyed) {
+      finish("was cut off before it could answer");
+      return;
+    }
     stream.on("data", onData);
     stream.once("error", () => finish("was cut off in the middle of its answer"));
     stream.once("close", () => finish("ended before its answer was complete"));

@@ -21,7 +21,7 @@ import { gatherJobLogs } from "./job-journal.ts";
 import { liveParts } from "./job-watch.ts";
 import { type Route, route, type RouteCall } from "./route.ts";
 
-const doctorLimits = { lines: 400, ms: 45_000 };
+const doctorLimits = { lines: 400, ms: 40_000 };
 /** Machines that are asked at one time. */
 const nodesAtOnce = 64;
 
