@@ -4,12 +4,15 @@
  * after a crash. It must never outlive its connections. Called by coordinator/supervisor.ts.
  */
 import { randomInt } from "node:crypto";
+import type { NodeName } from "../shared/ids.ts";
 import type { Job } from "../shared/job.ts";
+import type { NodeAdmin } from "../shared/node-admin.ts";
 import { commit, version } from "../shared/version.ts";
 import { settleMarks } from "./backup/marks.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { initialState } from "./core/initial.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
+import type { CoreConfig } from "./core/state.ts";
 import { startFleet } from "./fleet.ts";
 import { configuredKeys } from "./fleet-listen.ts";
 import type { Log } from "./log.ts";
@@ -63,17 +66,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
       jobs.push(job);
     }
 
-    const keys = configuredKeys(config);
-    const nodes = config.nodes.map(({ name, address }) => ({
-      name,
-      address: address ?? null,
-      key: keys.get(name) ?? "",
-    }));
-    const { admins, changed } = layOver(nodes, await store.nodeAdmins());
-    for (const [node, admin] of changed) {
-      log.info({ node, dropped: admin === null }, "the config says otherwise than what was stored of a node; it wins");
-      await store.saveNodeAdmin(node, admin);
-    }
+    const { nodes, admins } = await openNodes(config, store, log);
     const state = initialState(
       {
         nodes,
@@ -108,6 +101,26 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     await close();
     throw error;
   }
+}
+
+/** The configured nodes, with what admins have said of them; what the config says otherwise is brought in line with it. */
+async function openNodes(
+  config: CoordinatorConfig,
+  store: Store,
+  log: Log,
+): Promise<{ nodes: CoreConfig["nodes"]; admins: Map<NodeName, NodeAdmin> }> {
+  const keys = configuredKeys(config);
+  const nodes = config.nodes.map(({ name, address }) => ({
+    name,
+    address: address ?? null,
+    key: keys.get(name) ?? "",
+  }));
+  const { admins, changed } = layOver(nodes, await store.nodeAdmins());
+  for (const [node, admin] of changed) {
+    log.info({ node, dropped: admin === null }, "the config says otherwise than what was stored of a node; it wins");
+    await store.saveNodeAdmin(node, admin);
+  }
+  return { nodes, admins };
 }
 
 /** First part of this start's attempt ids: eight of [a-z0-9], so that no other start uses the same. */

@@ -203,16 +203,8 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   const state = initialState(core, recovered);
   const tell = (node: NodeName, message: ToAgent): void => fleet.tell(node, message);
   const cut = (node: NodeName): void => fleet.cut(node);
-  const loop = new CoreLoop({
-    state,
-    queue,
-    store,
-    log,
-    tell,
-    cut,
-    now: () => Date.now(),
-    uptime: () => performance.now(),
-  });
+  const clocks = { now: () => Date.now(), uptime: () => performance.now() };
+  const loop = new CoreLoop({ state, queue, store, log, tell, cut, ...clocks });
   const accounts = new Map<Uid, Account>([[0, rootAccount]]);
   const unavailable: TestCluster["unavailable"] = { cause: null };
   const parts: ApiParts = {
