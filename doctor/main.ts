@@ -14,7 +14,7 @@ import { uidSchema, userNameSchema } from "../shared/ids.ts";
 import { build, versionText } from "../shared/version.ts";
 import type { KnownUser } from "./check.ts";
 import { journalLines } from "./journal.ts";
-import { machineProbes } from "./probes.ts";
+import { machineProbes, untilEnded } from "./probes.ts";
 import { examine } from "./run.ts";
 import { readSite } from "./site.ts";
 
@@ -82,7 +82,9 @@ interface Files {
 
 async function look(files: Files, users: KnownUser[] | null): Promise<Finding[]> {
   const probes = machineProbes();
-  return await examine(probes, await readSite(probes, files.agent, files.coordinator, users));
+  const findings = await examine(probes, await readSite(probes, files.agent, files.coordinator, users));
+  await untilEnded();
+  return findings;
 }
 
 function begin(): void {

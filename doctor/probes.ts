@@ -8,6 +8,7 @@ import { spawn } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { open, readdir, readlink } from "node:fs/promises";
 import { connect } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 
 const toolLimitMs = 10_000;
 const outputBytesMax = 2 * 1024 * 1024;
@@ -177,17 +178,27 @@ function sendTo(pid: number, signal: NodeJS.Signals): void {
   }
 }
 
-/** TERM to the tool, then KILL to all that is left of its tree. */
+/** Trees that are being ended; the doctor may not go before they are. */
+const endings = new Set<Promise<void>>();
+
+/** TERM to the tool, then KILL to all that is left of its tree: a session of a user is in no group of the tool's. */
 function endTree(pid: number): void {
   const tree = treeOf(pid);
   sendTo(pid, "SIGTERM");
-  setTimeout(() => {
+  const ending = delay(killAfterMs).then(() => {
     for (const [each, start] of tree) {
       if (statOf(each)?.start === start) {
         sendTo(each, "SIGKILL");
       }
     }
-  }, killAfterMs);
+    endings.delete(ending);
+  });
+  endings.add(ending);
+}
+
+/** Resolves when nothing is left of the tools that were given up. */
+export async function untilEnded(): Promise<void> {
+  await Promise.all(endings);
 }
 
 function run(argv: readonly [string, ...string[]], limitMs: number): Promise<ToolAnswer> {
