@@ -64,7 +64,10 @@ function withoutLeases(message: ToAgent & { type: "desired" }): ToAgent {
   }
   const wanted = message.wanted
     .filter((one) => one.leaseSeconds === undefined || one.started)
-    .map(({ leaseSeconds: _, ...rest }) => rest);
+    .map((one) => {
+      const { leaseSeconds, ...rest } = one;
+      return leaseSeconds === undefined ? one : rest;
+    });
   return { ...message, wanted };
 }
 

@@ -34,6 +34,8 @@ const noNetwork = ["/usr/bin/unshare", "-n"];
 const machines = { x64: 62, arm64: 183 } as const;
 let dir = "";
 let out = "";
+/** What is packaged: a copy of the checkout, so that both runs see the same files whoever works in the checkout. */
+let sources = "";
 
 /** An unpacked archive. */
 const folderOf = (architecture: string): string => join(dir, `sky-onprem-${version}-linux-${architecture}`);
@@ -41,7 +43,10 @@ const folderOf = (architecture: string): string => join(dir, `sky-onprem-${versi
 beforeAll(async () => {
   dir = await mkdtemp(join(tmpdir(), "sky-package-test-"));
   out = join(dir, "out");
-  await must([join(root, "scripts/package"), "--out", out, "--version", version], { limitMs, env: env() });
+  sources = join(dir, "sources");
+  await must(["rsync", "-a", "--exclude=node_modules", "--exclude=/dist*", `${root}/`, `${sources}/`]);
+  await symlink(join(root, "node_modules"), join(sources, "node_modules"));
+  await must([join(sources, "scripts/package"), "--out", out, "--version", version], { limitMs, env: env() });
   for (const architecture of Object.keys(machines)) {
     await must(["tar", "-xzf", `${out}/${basename(folderOf(architecture))}.tar.gz`, "-C", dir]);
   }
@@ -96,7 +101,7 @@ describe("an archive", () => {
 
   it("is the same to the byte when it is made again", async () => {
     const again = join(dir, "again");
-    const argv = [join(root, "scripts/package"), "--out", again, "--version", version, "--arch", "x64"];
+    const argv = [join(sources, "scripts/package"), "--out", again, "--version", version, "--arch", "x64"];
     await must(argv, { limitMs, env: env() });
     for (const file of [`${basename(folderOf("x64"))}.tar.gz`, `sky-onprem-${version}.tgz`]) {
       expect(readFileSync(join(again, file)).equals(readFileSync(join(out, file))), file).toBe(true);
@@ -273,7 +278,9 @@ describe("the client's npm package", () => {
     await must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", join(home, "key")]);
     const cluster = `cluster: {ips: [127.0.0.1], name: lab}\nauth: {ssh_user: root, ssh_private_key: ${home}/key}\n`;
     await writeFile(join(home, ".sky/local/lab.yml"), cluster);
-    const tried = await run([...noNetwork, join(prefix, "bin/sky"), "launch", "-y", "-c", "lab", ""], { env: settings });
+    const tried = await run([...noNetwork, join(prefix, "bin/sky"), "launch", "-y", "-c", "lab", ""], {
+      env: settings,
+    });
     expect(tried.code).not.toBe(0);
     expect(tried.stderr).toMatch(/127\.0\.0\.1/);
     expect(tried.stderr).not.toMatch(/Cannot find|ERR_MODULE/);
