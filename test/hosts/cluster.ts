@@ -20,6 +20,9 @@ import { checkout, forgetUnused, hashOf, type Release, theRelease } from "./rele
 
 export const clusterName = "lab";
 
+/** One deployment serves every cluster whose nodes are the first of these. */
+const usualNodes = ["n1", "n2"];
+
 export interface ClusterOptions extends Omit<WorldOptions, "machines" | "layers"> {
   /** Default n1 and n2. The head is no node. */
   nodes?: readonly string[];
@@ -51,7 +54,7 @@ export interface Cluster extends World {
 }
 
 /** Ansible's inventory for these machines, written into the world's folder; returns its path. */
-export function writeInventory(
+function writeInventory(
   world: World,
   archive: string,
   nodes: readonly string[],
@@ -61,14 +64,13 @@ export function writeInventory(
   const hosts = (names: readonly string[]): object => ({
     hosts: Object.fromEntries(names.map((one) => [one, host(one)])),
   });
-  const clients = world.machines.map(({ name }) => name).filter((name) => name === "laptop");
   const inventory = {
     all: {
       vars: {
         ...{ sky_cluster: clusterName, sky_releases: { [process.arch]: archive }, ansible_user: "root" },
         ...{ ansible_ssh_common_args: `-F ${world.sshConfig}`, ...vars },
       },
-      children: { sky_head: hosts(["head"]), sky_nodes: hosts(nodes), sky_clients: hosts(clients) },
+      children: { sky_head: hosts(["head"]), sky_nodes: hosts(nodes), sky_clients: hosts(["laptop"]) },
     },
   };
   const file = join(world.folder, "inventory.json");
@@ -77,12 +79,7 @@ export function writeInventory(
 }
 
 /** Runs one of the product's playbooks in the world, as an admin would. Returns what ansible printed. */
-export async function playbook(
-  world: World,
-  name: string,
-  inventory: string,
-  words: readonly string[] = [],
-): Promise<string> {
+async function playbook(world: World, name: string, inventory: string, words: readonly string[] = []): Promise<string> {
   const argv = ["ansible-playbook", "-i", inventory, join(checkout, "ansible", name), ...words];
   return await world.must(argv, { cwd: join(checkout, "ansible"), limitMs: 500_000 });
 }
@@ -91,9 +88,11 @@ export async function playbook(
  * The folder with one layer a machine, made by deploying when it is not there yet. It holds what the playbook did; the
  * release in it may be an older one, since the one that is wanted lies in a layer above.
  */
-async function deployed(release: Release, machines: readonly string[], nodes: readonly string[]): Promise<string> {
+async function deployed(release: Release, wanted: readonly string[]): Promise<string> {
+  const nodes = wanted.every((name, index) => name === usualNodes[index]) ? usualNodes : wanted;
+  const machines = ["head", ...nodes, "laptop"];
   const recipe = [hashOf(["ansible"]), readFileSync(fileURLToPath(import.meta.url), "utf8")];
-  const parts = [await baseImage(), ...recipe, ...machines, "nodes", ...nodes];
+  const parts = [await baseImage(), ...recipe, ...machines];
   const hash = createHash("sha256").update(parts.join("\n")).digest("hex").slice(0, 16);
   const folder = join(cacheDir, `cluster-${hash}`);
   await locked(join(cacheDir, "cluster.lock"), async () => {
@@ -117,9 +116,12 @@ async function deployed(release: Release, machines: readonly string[], nodes: re
   return folder;
 }
 
-function overlay(file: string, changes: Record<string, unknown>): void {
+/** Lays changes over a config file. A coordinator's list of nodes is cut down to those that this cluster has. */
+function overlay(file: string, nodes: readonly string[], changes: Record<string, unknown>): void {
   const config = parse(readFileSync(file, "utf8")) as Record<string, unknown>;
-  writeFileSync(file, stringify({ ...config, ...changes }));
+  const known = config["nodes"] as { name: string }[] | undefined;
+  const own = known === undefined ? {} : { nodes: known.filter(({ name }) => nodes.includes(name)) };
+  writeFileSync(file, stringify({ ...config, ...own, ...changes }));
 }
 
 /** Boots a deployed cluster and waits until all its nodes are up. Users are registered and have initialized it. */
@@ -127,14 +129,14 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
   const nodes = options.nodes ?? ["n1", "n2"];
   const machines = ["head", ...nodes, ...(options.laptop === true ? ["laptop"] : [])];
   const release = await theRelease();
-  const folder = await deployed(release, machines, nodes);
+  const folder = await deployed(release, nodes);
   const desk = options.laptop === true ? "laptop" : "head";
   const before = async (machine: Machine): Promise<void> => {
     if (machine.name === "head") {
-      overlay(join(machine.root, "etc/sky-onprem/coordinator.yaml"), options.coordinatorConfig ?? {});
+      overlay(join(machine.root, "etc/sky-onprem/coordinator.yaml"), nodes, options.coordinatorConfig ?? {});
     } else if (nodes.includes(machine.name)) {
       const accelerators = options.accelerators?.[machine.name] ?? "V100:4";
-      overlay(join(machine.root, "etc/sky-onprem/agent.yaml"), { accelerators, ...options.agentConfig });
+      overlay(join(machine.root, "etc/sky-onprem/agent.yaml"), nodes, { accelerators, ...options.agentConfig });
     }
     await options.before?.(machine);
   };
