@@ -7,8 +7,8 @@ import { ProbeFault, type Probes } from "../../doctor/probes.ts";
 import { usersPolicySchema } from "../../shared/users-policy.ts";
 
 export interface Recording {
-  /** By the beginning of the command line; the longest that fits counts. A text is what it printed, ending with code 0. */
-  tools?: Record<string, string | { code?: number; stdout?: string; stderr?: string; ms?: number } | "slow">;
+  /** By the beginning of the command line; the longest that fits counts. A text is what it printed, ending with code 0; `slow`: no answer in time. */
+  tools?: Record<string, string | { code?: number; stdout?: string; stderr?: string; ms?: number }>;
   files?: Record<string, string>;
   folders?: Record<string, string[]>;
   links?: Record<string, string>;
