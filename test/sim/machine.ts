@@ -184,8 +184,10 @@ export class Machine {
     this.#truth.note(`${this.name} runs user code of ${id}`);
     this.#truth.begin(id, folder.wanted.rank);
     if (folder.wanted.setup) {
-      const ref = this.#truth.attempts.get(id)?.setupRef ?? "";
-      const plan = this.#truth.plans.get(ref) ?? this.#truth.violated(`${id} runs a setup that nobody named`);
+      const { setupRef = null, taskRef = "" } = this.#truth.attempts.get(id) ?? {};
+      // A state that was rolled back does not know which setup an attempt was to run that it takes over, and serves none.
+      const none = this.#truth.rolledBack.has(taskRef) ? { setupMs: 0, setupExit: 0 } : null;
+      const plan = this.#truth.plans.get(setupRef ?? "") ?? none ?? this.#truth.violated(`${id} runs an unnamed setup`);
       this.#change(folder, "setup");
       this.#runFor(folder, plan.setupMs, () => {
         folder.setupExit = plan.setupExit;
