@@ -6,12 +6,11 @@
 import * as z from "zod";
 import { timeSchema } from "./ids.ts";
 
-/** Lines of one doctor's run, and bytes of one line. */
-export const doctorLinesMax = 500;
+/** Bytes of one line. */
 export const doctorLineBytesMax = 16 * 1024;
 
 /** `unknown`: it could not be found out; `seen` says why. */
-export const findingLevelSchema = z.enum(["ok", "warn", "error", "unknown"]);
+const findingLevelSchema = z.enum(["ok", "warn", "error", "unknown"]);
 export type FindingLevel = z.infer<typeof findingLevelSchema>;
 
 /** What one check has to say. A check that finds nothing wrong says so with one finding of level `ok`. */

@@ -27,7 +27,7 @@ export const doctorResultSchema = z.object({
 export type DoctorResult = z.infer<typeof doctorResultSchema>;
 
 /** Lines of one job's journal in one answer. */
-export const jobLinesMax = 20_000;
+const jobLinesMax = 20_000;
 
 export const jobLogsBodySchema = z.strictObject({
   /** A name, or a uid in digits for an account that is gone. */

@@ -21,7 +21,7 @@ export interface PciDevice {
   driver: string | null;
 }
 
-export async function pciAccelerators(probes: Probes): Promise<PciDevice[]> {
+async function pciAccelerators(probes: Probes): Promise<PciDevice[]> {
   const root = "/sys/bus/pci/devices";
   const devices: PciDevice[] = [];
   for (const address of (await probes.list(root)) ?? []) {

@@ -1,4 +1,5 @@
 /** The checks on answers that were recorded from machines that were well, broken, and odd. */
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { type Recording, recorded, siteOf } from "../../test/help/recorded-probes.ts";
 import type { Check, Site } from "../check.ts";
@@ -339,6 +340,10 @@ describe("all of them", () => {
     const findings = await examine(recorded({}), siteOf());
     const checks = new Set(findings.map((finding) => finding.check));
     expect(allChecks.map(({ id }) => id).filter((id) => !checks.has(id))).toEqual([]);
+  });
+  test("each stands in the admin's table", () => {
+    const text = readFileSync(new URL("../../docs/admin/operations.md", import.meta.url), "utf8");
+    expect(allChecks.map(({ id }) => id).filter((id) => !text.includes(`| \`${id}\` |`))).toEqual([]);
   });
   test("one that never ends or throws keeps nobody waiting", async () => {
     const never: Check = { id: "never", run: () => new Promise(() => {}) };
