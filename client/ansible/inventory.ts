@@ -44,6 +44,8 @@ export function inventoryOf(cluster: RegisteredCluster, releases: Releases): Inv
       vars: {
         sky_cluster: cluster.name,
         sky_releases: releases,
+        // The file for users is written by the command itself.
+        sky_registration: "",
         ...(cluster.privateKey === null ? {} : { ansible_ssh_private_key_file: cluster.privateKey }),
         ansible_ssh_common_args: sshArguments(cluster),
       },
