@@ -120,6 +120,10 @@ c.request("GET", "/onprem/admin/nodes"); sys.stdout.write(c.getresponse().read()
   return (JSON.parse(text) as { nodes: Row[] }).nodes;
 }
 
+function isNext(version: string | null): boolean {
+  return version?.startsWith("9.9.9-") === true;
+}
+
 /** A job of alice's that runs until she says so; resolves when it runs. */
 async function longJob(name: string, node: string): Promise<number> {
   const id = await submit(
@@ -333,8 +337,8 @@ test("an upgrade while jobs run: none ends, and users can submit again within se
     `upgrade: ${result.seconds} s; longest time between two submissions ${Math.round(longest)} ms\n`,
   );
   expect(longest).toBeLessThan(30_000);
-  expect((await nodeRows()).map(({ version, state }) => [version, state])).toEqual(
-    Object.keys(inventory.nodes).map(() => ["9.9.9", "UP"]),
+  expect((await nodeRows()).map(({ version, state }) => [isNext(version), state])).toEqual(
+    Object.keys(inventory.nodes).map(() => [true, "UP"]),
   );
   expect(restarted(earlier, await pids())).toEqual([
     "head sky-agent",
@@ -355,7 +359,7 @@ test("it stops at the first node that does not come back", async () => {
   const result = await play("upgrade.yml", words, { nodes: { head: {}, n1: astray, n2: accelerators } });
   expect(result.code).not.toBe(0);
   expect(await world.machine("n2").must(["readlink", "/opt/sky-onprem/current"])).toBe(`${next.name}\n`);
-  const rows = (await nodeRows()).map(({ name, state, version }) => `${name} ${state} ${version === "9.9.9"}`);
+  const rows = (await nodeRows()).map(({ name, state, version }) => `${name} ${state} ${isNext(version)}`);
   expect(rows).toEqual(["head UP false", "n1 UNREACHABLE false", "n2 UP true"]);
 });
 
@@ -363,7 +367,7 @@ test("going back to a release that is still there is an upgrade too", async () =
   const id = await longJob("back", "n2");
   const redis = await pidOf("head", "sky-redis");
   await played("upgrade.yml", ["-e", `sky_version=${release.name}`, "-e", "sky_serial=100%"]);
-  const rows = (await nodeRows()).map(({ name, state, version }) => `${name} ${state} ${version === "9.9.9"}`);
+  const rows = (await nodeRows()).map(({ name, state, version }) => `${name} ${state} ${isNext(version)}`);
   expect(rows).toEqual(["head UP false", "n1 UP false", "n2 UP false"]);
   expect(await pidOf("head", "sky-redis")).toBe(redis);
   await endLongJob("back", id, "n2");
