@@ -13,6 +13,7 @@ import type { ParsedKey } from "ssh2";
 import type { FromAgent, ToAgent } from "../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { sshKeyType } from "../shared/ssh-algorithms.ts";
+import { makeKeyPair } from "../system/key-pair.ts";
 
 interface Key {
   /** OpenSSH's format. */
@@ -132,7 +133,7 @@ export class NodeKey {
     if (this.#proved) {
       throw new Error("the last new key could not be put into its place yet");
     }
-    const pair = ssh2.utils.generateKeyPairSync("ed25519");
+    const pair = makeKeyPair();
     const next = keyOf(Buffer.from(pair.private));
     if (next === null) {
       throw new Error("the new key cannot be read back");
@@ -186,10 +187,10 @@ export async function followKeyWish(
   parts: KeyWishParts,
   wish: ToAgent & { type: "makeKey" | "useKey" },
 ): Promise<void> {
-  const { key, log, sendCoordinator } = parts;
+  const { key, log } = parts;
   try {
     if (wish.type === "makeKey") {
-      sendCoordinator({ type: "newKey", id: wish.id, key: await key.make() });
+      parts.sendCoordinator({ type: "newKey", id: wish.id, key: await key.make() });
       log.info("a new key was made; the present one counts until the coordinator knows it");
     } else if (await key.use(wish.key)) {
       log.info("the new key takes the old one's place");
@@ -200,7 +201,11 @@ export async function followKeyWish(
   } catch (error) {
     log.error({ error: messageOf(error) }, "the node's key could not be exchanged");
     if (wish.type === "makeKey") {
-      sendCoordinator({ type: "streamFailed", id: wish.id, error: `no new key: ${messageOf(error)}`.slice(0, 1000) });
+      parts.sendCoordinator({
+        type: "streamFailed",
+        id: wish.id,
+        error: `no new key: ${messageOf(error)}`.slice(0, 1000),
+      });
     }
   }
 }

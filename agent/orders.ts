@@ -48,7 +48,7 @@ export class Orders implements LinkOwner {
       folder: parts.config.state_dir,
       skylets: () => [...state.skylets.values()].filter((skylet) => skylet.state === "ready").length,
       wanted: () => this.#protocol >= vitalsProtocol && state.link === "accepted",
-      send: parts.sendCoordinator,
+      send: (message) => parts.sendCoordinator(message),
     });
   }
 

@@ -70,7 +70,7 @@ export class Units {
     };
     const once = (unit: string): Promise<ToolEnd> => {
       const tool = startTool("systemd-run", startWords(unit, account.uid, login));
-      Object.assign(session, { unit, end: tool.end });
+      Object.assign(session, { unit, end: () => tool.end() });
       return tool.ended;
     };
     const run = async (): Promise<ToolEnd> => {

@@ -17,9 +17,10 @@ import { coordinatorConfigSchema } from "./config.ts";
 import type { CoreEvent } from "./core/state.ts";
 import { startFleet } from "./fleet.ts";
 import { StoreUnavailable } from "./parts.ts";
+import { makeKeyPair } from "../system/key-pair.ts";
 
 const log = pino({ level: "silent" });
-const keyPair = (): { private: string; public: string } => ssh2.utils.generateKeyPairSync("ed25519");
+const keyPair = makeKeyPair;
 const keys = { host: keyPair(), otherHost: keyPair(), n1: keyPair(), n2: keyPair(), stranger: keyPair() };
 const publicText = (pair: { public: string }): string => pair.public.split(" ").slice(0, 2).join(" ");
 const request: LogRequest = {

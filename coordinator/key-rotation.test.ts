@@ -22,10 +22,11 @@ import { startFleet } from "./fleet.ts";
 import { configuredKeys } from "./fleet-listen.ts";
 import { CoreLoop } from "./loop.ts";
 import type { Fleet, JobQueue, Store } from "./parts.ts";
+import { makeKeyPair } from "../system/key-pair.ts";
 
 const log = pino({ level: "silent" });
-const host = ssh2.utils.generateKeyPairSync("ed25519");
-const first = ssh2.utils.generateKeyPairSync("ed25519");
+const host = makeKeyPair();
+const first = makeKeyPair();
 const stateId = "s".repeat(16);
 
 let dir = "";
@@ -252,7 +253,7 @@ it("a public part that was not brought up to date before a power cut is mended a
 it("another key in the config wins over what was exchanged", async () => {
   await rotate();
   await until(() => head?.state.nodes.get("n1")?.admin.key?.used === true, "the new key to be in use");
-  const third = ssh2.utils.generateKeyPairSync("ed25519");
+  const third = makeKeyPair();
   await copyFile(join(dir, "node_key"), join(dir, "kept"));
   node?.kill();
   await head?.kill();

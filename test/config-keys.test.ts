@@ -148,7 +148,7 @@ describe.each(roles)("$file", ({ role, file, schema }) => {
     for (const { key, variable, value } of rows) {
       expect([key, variable]).toEqual([key, variableOf(key) ?? ""]);
       const own = variable === "" ? undefined : defaults[variable];
-      if (own !== undefined && !String(own).includes("{{")) {
+      if (own !== undefined && !textOf(own).includes("{{")) {
         const shown = keys.get(key) === unset ? "*not set*" : own === "" ? "*required*" : `\`${textOf(own)}\``;
         expect([key, value.startsWith(shown)]).toEqual([key, true]);
       }

@@ -33,7 +33,7 @@ interface Rule {
 
 const rules: Rule[] = [
   { folder: "shared", own: ["shared"], packages: ["zod", "yaml", "fastest-levenshtein"] },
-  { folder: "system", own: ["shared", "system"], packages: ["node:*", "koffi"] },
+  { folder: "system", own: ["shared", "system"], packages: ["node:*", "koffi", "ssh2"] },
   { folder: "coordinator/core", own: ["shared", "coordinator/core"], packages: [] },
   { folder: "agent/core", own: ["shared", "agent/core"], packages: [] },
   {

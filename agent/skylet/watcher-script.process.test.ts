@@ -99,7 +99,7 @@ function watcherPid(): number {
 
 test("a job goes on while it is renewed, ends by itself, and its watcher ends with it", async () => {
   lease(2);
-  const pid = start(`for i in 1 2 3 4 5 6; do sleep 0.5; ${"echo $i; "}done; exit 7`);
+  const pid = start(`for i in 1 2 3 4 5 6; do sleep 0.5; echo $i; done; exit 7`);
   const renewing = setInterval(() => lease(2), 300);
   try {
     await until(() => text(attemptFiles.exit) !== null, "the job's end", 20_000);

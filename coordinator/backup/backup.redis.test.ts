@@ -61,7 +61,7 @@ function recordOf(uid: number, taskRef: string): JobRecord {
     ...{ taskRef, shape: { nodes: 1, accelerators: null, cpus: 0.5, memoryGb: 0 }, resourcesText: "1x[CPU:0.5]" },
     ...{ hasSetup: false, hasRun: true, submittedAt: Date.now(), phase: "waiting", attempt: null, startedAt: null },
     ...{ cancelRequestedAt: null, endedAt: null, end: null, reason: null },
-  } as JobRecord;
+  };
 }
 
 /** What a coordinator opens. */
@@ -221,7 +221,7 @@ async function killedRestore(file: string, at: string): Promise<string> {
     await putBack(config, { file: ${JSON.stringify(file)}, replace: true }, (line) => { if (line.startsWith(at)) die(); });
     console.log("done");`;
   const result = await run([...program, "--input-type=module", "-e", code], { input: JSON.stringify(config) });
-  return result.signal === null ? `${result.stdout}${result.stderr}` : String(result.signal);
+  return result.signal === null ? `${result.stdout}${result.stderr}` : result.signal;
 }
 
 test("killed at any step, there is the old state or the new one, whole, and the next restore works", async () => {

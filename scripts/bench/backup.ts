@@ -38,7 +38,7 @@ function recordOf(uid: number, taskRef: string): JobRecord {
     ...{ taskRef, shape: { nodes: 1, accelerators: null, cpus: 0.5, memoryGb: 0 }, resourcesText: "1x[CPU:0.5]" },
     ...{ hasSetup: false, hasRun: true, submittedAt: Date.now(), phase: "waiting", attempt: null, startedAt: null },
     ...{ cancelRequestedAt: null, endedAt: null, end: null, reason: null },
-  } as JobRecord;
+  };
 }
 
 async function fill(): Promise<void> {

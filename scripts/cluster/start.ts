@@ -19,8 +19,8 @@ import { type AddressInfo, connect, createServer } from "node:net";
 import { cpus, totalmem } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import ssh2 from "ssh2";
 import { nodesResultSchema } from "../../shared/api.ts";
+import { makeKeyPair } from "../../system/key-pair.ts";
 import {
   type Cluster,
   ClusterError,
@@ -137,17 +137,6 @@ async function freePort(): Promise<number> {
   return port;
 }
 
-/** An ed25519 pair. ssh2 now and then writes one that it cannot read itself, so each is read back. */
-function makeKey(comment: string): { private: string; public: string } {
-  for (let attempt = 0; attempt < 20; attempt += 1) {
-    const pair = ssh2.utils.generateKeyPairSync("ed25519", { comment });
-    if (!(ssh2.utils.parseKey(pair.private) instanceof Error) && !(ssh2.utils.parseKey(pair.public) instanceof Error)) {
-      return { private: pair.private, public: pair.public.trim() };
-    }
-  }
-  throw new ClusterError("cannot make an ed25519 key with this Node.js.");
-}
-
 function own(path: string, uid: number): void {
   if (isRoot) {
     chownSync(path, uid, uid);
@@ -190,11 +179,11 @@ function usersBlock(options: Options): Record<string, unknown> {
 function writeConfigs(cluster: Cluster): void {
   const { options, uid, port } = cluster;
   const paths = pathsOf(options.dir);
-  const hostKey = makeKey(`${options.name} coordinator`);
+  const hostKey = makeKeyPair(`${options.name} coordinator`);
   writeOwned(paths.hostKey, hostKey.private, uid);
   const nodes = nodeNames(options).map((name, index) => {
     const node = nodePathsOf(options.dir, name);
-    const key = makeKey(`${options.name} ${name}`);
+    const key = makeKeyPair(`${options.name} ${name}`);
     for (const path of [node.dir, node.runtimeDir, node.stateDir]) {
       mkdirSync(path, { mode: 0o755 });
     }

@@ -5,15 +5,15 @@ import { chmod, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import ssh2 from "ssh2";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { parse } from "yaml";
 import { run } from "../help/run.ts";
 import { until } from "../help/until.ts";
+import { makeKeyPair } from "../../system/key-pair.ts";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "../..");
 const main = join(root, "agent/main.ts");
-const host = ssh2.utils.generateKeyPairSync("ed25519").public;
+const host = makeKeyPair().public;
 const isRoot = process.getuid?.() === 0;
 let dir = "";
 let file = "";
@@ -21,7 +21,7 @@ let file = "";
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), "sky-main-"));
   file = join(dir, "agent.yaml");
-  await writeFile(join(dir, "key"), ssh2.utils.generateKeyPairSync("ed25519").private, { mode: 0o600 });
+  await writeFile(join(dir, "key"), makeKeyPair().private, { mode: 0o600 });
   await write("");
 });
 afterEach(() => rm(dir, { recursive: true }));

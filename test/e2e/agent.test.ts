@@ -11,7 +11,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { pino } from "pino";
-import ssh2 from "ssh2";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { coordinatorConfigSchema } from "../../coordinator/config.ts";
 import type { CoreEvent } from "../../coordinator/core/state.ts";
@@ -26,11 +25,12 @@ import { type Agent, prepareFolders, startAgent } from "../../agent/agent.ts";
 import { Cgroups } from "../../agent/cgroup.ts";
 import { type AgentConfig, agentConfigSchema } from "../../agent/config.ts";
 import { Ledger } from "../../agent/ledger.ts";
+import { makeKeyPair } from "../../system/key-pair.ts";
 
 const here = join(dirname(fileURLToPath(import.meta.url)), "../../agent");
 const canSwitchUser = process.getuid?.() === 0 && existsSync("/usr/bin/sudo");
 const log = pino({ level: process.env["SKY_TEST_LOG"] ?? "silent" });
-const keys = { host: ssh2.utils.generateKeyPairSync("ed25519"), node: ssh2.utils.generateKeyPairSync("ed25519") };
+const keys = { host: makeKeyPair(), node: makeKeyPair() };
 
 let installed = "";
 let alice: TestUser;

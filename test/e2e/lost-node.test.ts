@@ -137,7 +137,7 @@ test("a job with job_recovery starts elsewhere, after its first copy has died by
     ...[first, `${first}.helper`].map((name) => copies.get(name)?.at(-1) ?? Number.POSITIVE_INFINITY),
   );
   expect(died).toBeLessThan(begun);
-  expect(processesWith(`${first}`)).toEqual([]);
+  expect(processesWith(first)).toEqual([]);
   await untilStatus(user, id, "RUNNING", 20_000);
   expect((await queueOf(user)).get(id)?.nodes).toEqual([to]);
 

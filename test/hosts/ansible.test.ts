@@ -188,13 +188,7 @@ test("keys stay where they were made, and files are as closed as they must be", 
     (await world.machine(machine).must(["stat", "--format=%n %U:%G %a", ...paths])).trim().split("\n");
   const state = "/var/lib/sky-onprem";
   expect(
-    await modes("head", [
-      config,
-      `${state}`,
-      `${state}/coordinator`,
-      `${state}/coordinator/host_key`,
-      `${state}/redis`,
-    ]),
+    await modes("head", [config, state, `${state}/coordinator`, `${state}/coordinator/host_key`, `${state}/redis`]),
   ).toEqual([
     `${config} root:sky-coordinator 640`,
     `${state} root:root 755`,

@@ -41,7 +41,9 @@ export class World {
     this.coordinator = new SimCoordinator(this.truth, config, this.#real, {
       send: (node, message) => linkOf(node)?.toAgent(message),
       // The coordinator lets go of it, and hears of its own doing as an event of its own.
-      cut: (node) => void this.#clock.after(0, () => linkOf(node)?.cut()),
+      cut: (node) => {
+        this.#clock.after(0, () => linkOf(node)?.cut());
+      },
     });
     for (const name of names) {
       const make = (link: Link): SimAgent =>

@@ -14,7 +14,7 @@ export interface Random {
 
 /** A generator of its own for each part, so that one part's choices do not depend on how many another one made. */
 export function randomFrom(seed: number, part: string): Random {
-  let state = [...part].reduce((sum, letter) => Math.imul(sum ^ letter.charCodeAt(0), 16_777_619), seed | 0) >>> 0;
+  let state = Buffer.from(part).reduce((sum, byte) => Math.imul(sum ^ byte, 16_777_619), seed | 0) >>> 0;
   // mulberry32
   const next = (): number => {
     state = (state + 0x6d2b79f5) >>> 0;
