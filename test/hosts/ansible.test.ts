@@ -353,8 +353,9 @@ test("it stops at the first node that does not come back", async () => {
   const result = await play("upgrade.yml", words, { nodes: { head: {}, n1: astray, n2: accelerators } });
   expect(result.code).not.toBe(0);
   expect(await world.machine("n2").must(["readlink", "/opt/sky-onprem/current"])).toBe(`${next.name}\n`);
-  const rows = (await nodeRows()).map(({ name, state, version }) => `${name} ${state} ${isNext(version)}`);
-  expect(rows).toEqual(["head UP false", "n1 UNREACHABLE false", "n2 UP true"]);
+  const rows = await nodeRows();
+  expect(rows.map(({ name, state }) => `${name} ${state}`)).toEqual(["head UP", "n1 UNREACHABLE", "n2 UP"]);
+  expect(rows.filter(({ version }) => isNext(version)).map(({ name }) => name)).toContain("n2");
 });
 
 test("going back to a release that is still there is an upgrade too", async () => {
@@ -392,6 +393,7 @@ test("uninstalling refuses while jobs run, keeps the state, and leaves nothing e
   const refused = await play("uninstall.yml");
   expect(refused.code).not.toBe(0);
   expect(refused.text).toMatch(/Jobs run on machine n2 .*1001\//s);
+  expect(changesOf(refused)).toEqual({ head: 0, n2: 0, desk: 0 });
   await endLongJob("last", id, "n2");
   const gone = async () => (await world.machine("n2").must("ls /run/sky-onprem/1001")).trim() === "";
   await until(gone, "the job's files to be gone", 60_000);
