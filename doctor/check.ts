@@ -18,7 +18,8 @@ export interface Site {
   /** This machine's name in the cluster; null when it has no agent.yaml. */
   node: string | null;
   coordinator: { address: string; port: number } | null;
-  policy: UsersPolicy;
+  /** Whom this machine may run as; null: its config does not say it in a usable way, so nobody. */
+  policy: UsersPolicy | null;
   runtimeDir: string;
   stateDir: string;
   /** The agent's config file, its private key and the release that this doctor belongs to. */

@@ -1,12 +1,13 @@
 /**
  * What the doctor knows of the machine before it looks: the agent's config, and on the head the coordinator's. The files
  * are root's. They are read loosely, since a config that the agent would refuse is just what a doctor is called for; a
- * value that is not usable counts as not given. Called by main.ts.
+ * value that is not usable counts as not given. Not so whom the machine may run as: where that cannot be read, it is
+ * nobody, because the doctor opens sessions. Called by main.ts.
  */
 import * as z from "zod";
 import { parse } from "yaml";
 import { nodeNameSchema } from "../shared/ids.ts";
-import { usersPolicySchema } from "../shared/users-policy.ts";
+import { type UsersPolicy, usersPolicySchema } from "../shared/users-policy.ts";
 import type { KnownUser, Site } from "./check.ts";
 import type { Probes } from "./probes.ts";
 
@@ -20,13 +21,13 @@ const agentSchema = z.object({
   key: pathSchema.nullable().catch(null),
   runtime_dir: pathSchema.catch("/run/sky-onprem"),
   state_dir: pathSchema.catch("/var/lib/sky-onprem/agent"),
-  users: usersPolicySchema.catch(usersPolicySchema.parse({})),
+  users: usersPolicySchema.nullable().prefault({}).catch(null),
   accelerators: z.string().max(200).nullable().catch(null),
 });
 const coordinatorSchema = z.object({
   redis: z.object({ socket: pathSchema }).nullable().catch(null),
   socket: pathSchema.nullable().catch(null),
-  users: usersPolicySchema.catch(usersPolicySchema.parse({})),
+  users: usersPolicySchema.nullable().prefault({}).catch(null),
 });
 
 function read<T>(text: string | null, schema: z.ZodType<T>): T | null {
@@ -35,6 +36,11 @@ function read<T>(text: string | null, schema: z.ZodType<T>): T | null {
   } catch {
     return null;
   }
+}
+
+/** As the file says; without a file as without the block; null when there is a file and it does not say it in a usable way. */
+function policyOf(text: string | null, config: { users: UsersPolicy | null } | null): UsersPolicy | null {
+  return text === null ? usersPolicySchema.parse({}) : (config?.users ?? null);
 }
 
 /** `users`: as the head knows them; null when nobody has said. */
@@ -53,7 +59,7 @@ export async function readSite(
   return {
     node: agent?.node ?? null,
     coordinator: agent?.coordinator ?? null,
-    policy: agent?.users ?? head?.users ?? usersPolicySchema.parse({}),
+    policy: policyOf(agentText === null ? headText : agentText, agentText === null ? head : agent),
     runtimeDir: await there(agent?.runtime_dir ?? "/run/sky-onprem", "/run"),
     stateDir: await there(agent?.state_dir ?? "/var/lib/sky-onprem/agent", "/var/lib"),
     configFile: agentText === null ? null : agentFile,

@@ -1,6 +1,8 @@
 /** What a user's session says of itself, on answers that were recorded: well, printing, hanging, hostile. */
 import { describe, expect, test } from "vitest";
 import { recorded, type Recording, siteOf } from "../../test/help/recorded-probes.ts";
+import { usersPolicySchema } from "../../shared/users-policy.ts";
+import type { Probes } from "../probes.ts";
 import { logins, parseSession } from "./logins.ts";
 
 const passwd = "alice:x:1001:1001::/home/alice:/bin/bash\n";
@@ -82,6 +84,32 @@ describe("logins", () => {
     const row = "a;reboot:x:1001:1001::/home/a:/bin/bash\n";
     const findings = await logins.run(recorded({ tools: { "getent passwd": row } }), siteOf());
     expect(findings.every(({ level }) => level === "ok")).toBe(true);
+  });
+
+  test("nobody is logged in as whom this machine's own config denies, whatever the head says", async () => {
+    const rows = `${passwd}bob:x:1002:1002::/home/bob:/bin/bash\ncarol:x:1003:1003::/home/carol:/bin/bash\n`;
+    const tools = {
+      "getent passwd": rows,
+      "id -Gnz -- alice": "alice\0staff\0",
+      "id -Gnz -- bob": "bob\0sudo\0",
+      "sudo -n -H su --login": session(),
+    };
+    const probes = recorded({ tools });
+    const sessions: string[] = [];
+    const watched: Probes = {
+      ...probes,
+      tool(argv, limitMs) {
+        sessions.push(...(argv[0] === "sudo" ? [argv[5] ?? ""] : []));
+        return probes.tool(argv, limitMs);
+      },
+    };
+    const users = ["alice", "bob", "carol"].map((name, at) => ({ name, uid: 1001 + at }));
+    const policy = usersPolicySchema.parse({ deny_groups: ["sudo"] });
+    await logins.run(watched, siteOf({ users, policy }));
+    // What groups carol has nobody can say.
+    expect(sessions).toEqual(["alice"]);
+    await logins.run(watched, siteOf({ users, policy: null }));
+    expect(sessions).toEqual(["alice"]);
   });
 
   test("a session that forges marks speaks for itself only", () => {

@@ -7,7 +7,7 @@ import type { Finding } from "../../shared/doctor.ts";
 import { oneLine } from "../../shared/doctor.ts";
 import { type Check, type PasswdRow, type Site, some, speaker } from "../check.ts";
 import { ProbeFault, type Probes } from "../probes.ts";
-import { usersHere } from "./users.ts";
+import { admitted, usersHere } from "./users.ts";
 
 /** Sessions that one visit opens. */
 const sessionsMax = 24;
@@ -231,7 +231,7 @@ export const logins: Check = {
     const rows = await usersHere(probes, site);
     const isNoLogin = ({ shell }: PasswdRow): boolean => /\/(nologin|false)$/.test(shell);
     const open = rows.filter((row) => !isNoLogin(row));
-    const visited = open.slice(0, sessionsMax);
+    const visited = await admitted(probes, site, open, sessionsMax);
     // Without a list from the head, accounts of this machine that cannot log in are no fault.
     const found = site.users === null ? [] : shellFindings(rows.filter(isNoLogin));
     const results = await Promise.allSettled(visited.map((row) => visit(probes, row)));

@@ -8,6 +8,8 @@ import type { Probes } from "../probes.ts";
 
 const namesAtOnce = 200;
 const lookupLimitMs = 15_000;
+/** Accounts whose groups are asked for, one by one. */
+const groupsAskedMax = 100;
 
 /** Accounts of these keys (names or uids), with one question for many. */
 async function lookUp(probes: Probes, keys: readonly string[]): Promise<PasswdRow[]> {
@@ -24,9 +26,15 @@ async function lookUp(probes: Probes, keys: readonly string[]): Promise<PasswdRo
   return rows;
 }
 
-/** Accounts here whose jobs may run here: the head's users where they are named, else all of this machine. */
+/**
+ * Accounts here whose jobs may run here: the head's users where they are named, else all of this machine. Groups are not
+ * looked at: `admitted` does that for those few that something is to be done as.
+ */
 export async function usersHere(probes: Probes, site: Site): Promise<PasswdRow[]> {
   const { users, policy } = site;
+  if (policy === null) {
+    return [];
+  }
   const rows =
     users === null
       ? parsePasswd((await probes.tool(["getent", "passwd"], lookupLimitMs)).stdout)
@@ -40,6 +48,33 @@ export async function usersHere(probes: Probes, site: Site): Promise<PasswdRow[]
       refusalOf({ ...row, groups: [] }, policy) === null &&
       (users === null || users.some((user) => user.name === row.name && user.uid === row.uid)),
   );
+}
+
+/** The first `most` of these accounts that this machine's own policy lets it run as, their groups included. */
+export async function admitted(
+  probes: Probes,
+  site: Site,
+  rows: readonly PasswdRow[],
+  most: number,
+): Promise<PasswdRow[]> {
+  const { policy } = site;
+  const found: PasswdRow[] = [];
+  for (const row of rows.slice(0, groupsAskedMax)) {
+    if (policy === null || found.length >= most) {
+      break;
+    }
+    const groups = policy.deny_groups.length === 0 ? ["-"] : await groupsOf(probes, row.name);
+    // Whose groups nobody can say could be in one that is denied.
+    if (groups.length > 0 && refusalOf({ ...row, groups }, policy) === null) {
+      found.push(row);
+    }
+  }
+  return found;
+}
+
+async function groupsOf(probes: Probes, name: string): Promise<string[]> {
+  const answer = await probes.tool(["id", "-Gnz", "--", name], lookupLimitMs).catch(() => null);
+  return (answer?.stdout ?? "").split("\0").filter((group) => group !== "");
 }
 
 const whyUid =
@@ -81,7 +116,12 @@ export const users: Check = {
   id: "users",
   async run(probes, site) {
     const say = speaker("users");
-    const known = site.users;
+    const { users: known, policy } = site;
+    if (policy === null) {
+      const text = "The config's `users` cannot be read, so nobody is compared or logged in as.";
+      const mend = "/opt/sky-onprem/current/bin/sky-agent --config /etc/sky-onprem/agent.yaml --check";
+      return [say.unknown(text, "The agent does not start with such a config.", mend)];
+    }
     if (known === null) {
       const local = await usersHere(probes, site);
       return [
@@ -91,7 +131,7 @@ export const users: Check = {
       ];
     }
     const named = known.filter(
-      (user) => refusalOf({ ...user, gid: 0, home: "", shell: "", groups: [] }, site.policy) === null,
+      (user) => refusalOf({ ...user, gid: 0, home: "", shell: "", groups: [] }, policy) === null,
     );
     const rows = new Map(
       (
