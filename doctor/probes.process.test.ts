@@ -22,6 +22,14 @@ test("one that hangs is given up, with all that it has started in sessions of it
   await until(async () => (await run(["pgrep", "-f", `^sleep ${mark}$`])).code === 1, "the end of its processes");
 });
 
+test("one that has ended is not waited for, nor is its number signalled, when something of it holds its output", async () => {
+  const mark = `${process.pid}.85`;
+  const answer = await probes.tool(["sh", "-c", `sleep ${mark} & echo said`], 8_000);
+  expect(answer).toMatchObject({ code: 0, stdout: "said\n" });
+  expect(answer.ms).toBeLessThan(7_000);
+  await run(["pkill", "-f", `^sleep ${mark}$`]);
+});
+
 test("one that is not there, and one that prints without end", async () => {
   await expect(probes.tool(["no-such-tool-of-ours"])).rejects.toMatchObject({ kind: "missing" });
   await expect(probes.tool(["yes"], 20_000)).rejects.toThrow("printed more than 2 MB");

@@ -16,6 +16,8 @@ const fileBytesMax = 1024 * 1024;
 const entriesMax = 10_000;
 /** Between TERM, which sudo and su pass on, and KILL for whatever is left. */
 const killAfterMs = 2_500;
+/** How long output is still taken after a tool has ended. */
+const lateOutputMs = 1_000;
 const toolsAtOnce = 6;
 const fixedEnv = { PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C.UTF-8" };
 
@@ -215,7 +217,8 @@ function run(argv: readonly [string, ...string[]], limitMs: number): Promise<Too
     let bytes = 0;
     const giveUp = (kind: "slow" | "failed", why: string): void => {
       clearTimeout(timer);
-      if (child.pid !== undefined) {
+      // The number of one that has ended may be another process' by now.
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
         endTree(child.pid);
       }
       // Whoever still holds the other ends of the pipes is not waited for.
@@ -242,6 +245,13 @@ function run(argv: readonly [string, ...string[]], limitMs: number): Promise<Too
       const isMissing = error.code === "ENOENT";
       const why = isMissing ? `${program} is not installed` : `${program} cannot be run (${error.code})`;
       reject(new ProbeFault(isMissing ? "missing" : "failed", why));
+    });
+    child.once("exit", () => {
+      // What it has left in the background may hold its output open for as long as it likes.
+      setTimeout(() => {
+        child.stdout.destroy();
+        child.stderr.destroy();
+      }, lateOutputMs).unref();
     });
     child.once("close", (code, signal) => {
       clearTimeout(timer);
