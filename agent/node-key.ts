@@ -2,8 +2,8 @@
  * This node's key, and how it is exchanged for a new one without a moment in which no key counts. The new key lies beside
  * the present one (`KEY.new`) until the coordinator has said that it knows it; then it takes the present one's place.
  * Whenever the agent ends in between, it finds both, offers both, and goes on from there. The private part never leaves
- * this folder. Used by agent/link.ts, and by
- * agent/orders.ts for the coordinator's wishes.
+ * this folder. Wishes are carried out one after the other. Used by agent/link.ts, and by agent/orders.ts for the
+ * coordinator's wishes.
  */
 import { open, readFile, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
@@ -14,6 +14,9 @@ import type { FromAgent, ToAgent } from "../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { sshKeyType } from "../shared/ssh-algorithms.ts";
 import { makeKeyPair } from "../system/key-pair.ts";
+
+/** Wishes that wait for their turn; a coordinator that sends more gets an error. */
+const waitingMax = 16;
 
 interface Key {
   /** OpenSSH's format. */
@@ -78,6 +81,9 @@ export class NodeKey {
   #next: Key | null;
   /** The coordinator has let this node in by the new key: the present one counts no more, wherever they lie. */
   #proved = false;
+  /** Ends when all wishes that came before have been carried out. */
+  #last: Promise<unknown> = Promise.resolve();
+  #waiting = 0;
 
   private constructor(file: string, name: string, present: Key, next: Key | null) {
     this.#file = file;
@@ -128,8 +134,32 @@ export class NodeKey {
     }
   }
 
+  /** Two at a time would exchange the files of each other, and the node would come back with a key that nobody knows. */
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#waiting >= waitingMax) {
+      return Promise.reject(new Error("too many wishes about this node's key at one time"));
+    }
+    this.#waiting += 1;
+    const result = this.#last.then(work);
+    this.#last = result
+      .catch(() => undefined)
+      .then(() => {
+        this.#waiting -= 1;
+      });
+    return result;
+  }
+
   /** Makes a new key beside the present one, in place of one that was never used; returns its public part, on disk by then. */
-  async make(): Promise<string> {
+  make(): Promise<string> {
+    return this.#inTurn(() => this.#make());
+  }
+
+  /** The coordinator knows this key: it takes the present one's place. False: it is not one that lies here. */
+  use(key: string): Promise<boolean> {
+    return this.#inTurn(() => this.#use(key));
+  }
+
+  async #make(): Promise<string> {
     if (this.#proved) {
       throw new Error("the last new key could not be put into its place yet");
     }
@@ -143,14 +173,17 @@ export class NodeKey {
     return next.public;
   }
 
-  /** The coordinator knows this key: it takes the present one's place. False: it is not one that lies here. */
-  async use(key: string): Promise<boolean> {
+  async #use(key: string): Promise<boolean> {
     if (key === this.#present.public) {
       return true;
     }
     const next = this.#next;
     if (next === null || next.public !== key) {
       return false;
+    }
+    const text = await readIfThere(`${this.#file}.new`);
+    if (text === null || keyOf(text)?.public !== key) {
+      throw new Error(`${this.#file}.new is not the key that was made`);
     }
     await rename(`${this.#file}.new`, this.#file);
     await syncFolderOf(this.#file);

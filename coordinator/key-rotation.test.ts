@@ -250,6 +250,29 @@ it("a public part that was not brought up to date before a power cut is mended a
   await until(async () => (await readFile(join(dir, "node_key.pub"), "utf8")).startsWith(key.present), "the .pub");
 });
 
+it("wishes that come all at once are carried out one after the other: disk and memory never disagree", async () => {
+  node?.kill();
+  const file = join(dir, "node_key");
+  const key = await NodeKey.open(file, "n1");
+  let made = await key.make();
+  for (let round = 0; round < 30; round += 1) {
+    const before = key.present;
+    const wishes = [key.make(), key.use(made), key.make(), key.make()] as const;
+    const [, used, , last] = await Promise.allSettled(wishes);
+    // What was made later has replaced what it was told to use.
+    expect(used).toEqual({ status: "fulfilled", value: false });
+    expect(last.status).toBe("fulfilled");
+    expect((await NodeKey.open(file, "n1")).present).toBe(before);
+    made = last.status === "fulfilled" ? last.value : "";
+    expect(await key.use(made)).toBe(true);
+    const onDisk = await NodeKey.open(file, "n1");
+    expect([onDisk.present, onDisk.offers.length]).toEqual([made, 1]);
+    made = await key.make();
+  }
+  const flood = await Promise.allSettled(Array.from({ length: 200 }, () => key.make()));
+  expect(flood.filter(({ status }) => status === "rejected").length).toBeGreaterThan(100);
+});
+
 it("another key in the config wins over what was exchanged", async () => {
   await rotate();
   await until(() => head?.state.nodes.get("n1")?.admin.key?.used === true, "the new key to be in use");
