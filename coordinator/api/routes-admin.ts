@@ -17,6 +17,7 @@ import {
 } from "../../shared/admin-api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/near-match.ts";
+import { build } from "../../shared/version.ts";
 import { adminNodeRows, unknownRows } from "../core/admin-views.ts";
 import { knowsAdmin } from "../core/node-keys.ts";
 import type { AdminWish, State } from "../core/state.ts";
@@ -206,7 +207,7 @@ export const adminRoutes: Route[] = [
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
       const nodes = adminNodeRows(loop.state, Date.now());
-      const result: AdminNodesResult = { cluster: context.config.cluster, version: context.build.version, nodes };
+      const result: AdminNodesResult = { cluster: context.config.cluster, version: build, nodes };
       return json(result);
     },
   }),
