@@ -5,7 +5,7 @@
  */
 import type { ReleaseFlags } from "./commands/admin/release.ts";
 import { inspectVerbs } from "./program-admin-inspect.ts";
-import { nodeVerbs } from "./program-admin-nodes.ts";
+import { nodeVerbs, withCluster } from "./program-admin-nodes.ts";
 import { examples, gather, outputOption, type Register } from "./program-parts.ts";
 
 const registerDeploy: Register = (group, context, outcome) => {
@@ -60,22 +60,17 @@ const registerRestore: Register = (group, _context, outcome) => {
 };
 
 const registerRelease: Register = (group, context, outcome) => {
-  group
-    .command("release")
+  withCluster(group.command("release"))
     .description("list the waiting jobs that a restore has put back, and let them start")
-    .argument("<cluster>", "the cluster")
-    .argument("[jobs...]", "USER, USER/ID or USER/ID,ID")
+    .argument("[jobs...]", "USER, USER/ID or USER/ID,ID; none: list them")
     .option("-a, --all", "all of them")
     .option("--cancel", "end them instead of letting them start")
     .option("--anyway", "also while a node has not said what it runs")
     .addOption(outputOption())
-    .addHelpText(
-      "after",
-      examples("sky admin release lab", "sky admin release lab alice/7,9 bob", "sky admin release lab --all"),
-    )
-    .action(async (name: string, jobs: string[], flags: ReleaseFlags) => {
+    .addHelpText("after", examples("sky admin release", "sky admin release alice/7,9 bob", "sky admin release --all"))
+    .action(async (jobs: string[], flags: ReleaseFlags) => {
       const { release } = await import("./commands/admin/release.ts");
-      outcome.code = await release(context, name, jobs, flags);
+      outcome.code = await release(context, jobs, flags);
     });
 };
 

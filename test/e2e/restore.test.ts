@@ -103,13 +103,13 @@ test("what ran is not run again, what runs is taken over, what waits is held unt
   await until(() => ran("next").length === 1, "a new job to begin");
   await release("next");
   await untilStatus(user, next, "SUCCEEDED");
-  expect(await skyOk(user, ["admin", "release", clusterName])).toMatch(new RegExp(`${user.name}/${waits} `));
+  expect(await skyOk(user, ["admin", "release"])).toMatch(new RegExp(`${user.name}/${waits} `));
   // The admin knows that the one has run; the other has not.
-  await skyOk(user, ["admin", "release", clusterName, `${user.name}/${waits}`, "--cancel"]);
+  await skyOk(user, ["admin", "release", `${user.name}/${waits}`, "--cancel"]);
   await untilStatus(user, waits, "CANCELLED");
   await release("stays");
   expect(ran("stays")).toEqual([]);
-  await skyOk(user, ["admin", "release", clusterName, "--all"]);
+  await skyOk(user, ["admin", "release", "--all"]);
   await untilStatus(user, stays, "SUCCEEDED");
   await release("other");
   await untilStatus(user, other, "SUCCEEDED");
@@ -117,8 +117,8 @@ test("what ran is not run again, what runs is taken over, what waits is held unt
     expect(ran(name), name).toEqual(["begin", "end"]);
   }
   expect(ran("lost")).toEqual([]);
-  expect(await skyOk(user, ["admin", "release", clusterName])).toContain("No jobs are held");
-  expect((await sky(user, ["admin", "release", clusterName, "--all"])).code).toBe(0);
+  expect(await skyOk(user, ["admin", "release"])).toContain("No jobs are held");
+  expect((await sky(user, ["admin", "release", "--all"])).code).toBe(0);
 });
 
 test("handed over with its last backup: the old head serves nothing, what waited starts by itself", async () => {

@@ -64,10 +64,14 @@ async function chosenCluster(context: Context, flags: ClusterFlags): Promise<Reg
   throw new UsageError("No cluster is registered, and this machine is no head of one.", hint);
 }
 
+/** The way to the cluster that is meant; `close` it. */
+export async function transportTo(context: Context, flags: ClusterFlags): Promise<Transport> {
+  const cluster = await chosenCluster(context, flags);
+  return new Transport(cluster.name, () => context.connect(cluster));
+}
+
 /** The admin's calls to the cluster that is meant; `close` them. */
 export async function adminCallsTo(context: Context, flags: ClusterFlags): Promise<AdminCalls> {
   const { screen } = context;
-  const cluster = await chosenCluster(context, flags);
-  const transport = new Transport(cluster.name, () => context.connect(cluster));
-  return createAdminCalls(transport, (text) => screen.note(screen.noteColors.yellow(text)));
+  return createAdminCalls(await transportTo(context, flags), (text) => screen.note(screen.noteColors.yellow(text)));
 }

@@ -6,11 +6,10 @@ import type { HeldChoice } from "../../../shared/held-api.ts";
 import { jobIdSchema, userNameSchema } from "../../../shared/ids.ts";
 import { formatTable } from "../../output/table.ts";
 import { createHeldCalls } from "../../sdk/held-calls.ts";
-import { Transport } from "../../sdk/transport.ts";
-import { findLocal } from "../clusters.ts";
 import { type Context, UsageError } from "../context.ts";
+import { type ClusterFlags, transportTo } from "./cluster.ts";
 
-export interface ReleaseFlags {
+export interface ReleaseFlags extends ClusterFlags {
   all?: boolean;
   cancel?: boolean;
   anyway?: boolean;
@@ -33,15 +32,15 @@ function choicesOf(names: string[]): HeldChoice[] {
 }
 
 /** Runs the command; resolves with the exit code. */
-export async function release(context: Context, name: string, names: string[], flags: ReleaseFlags): Promise<number> {
+export async function release(context: Context, names: string[], flags: ReleaseFlags): Promise<number> {
   const { screen } = context;
   if (flags.all === true && names.length > 0) {
     throw new UsageError("Name jobs or give --all, not both.");
   }
   const choices = choicesOf(names);
-  const { registered } = findLocal(context, name);
-  const transport = new Transport(name, () => context.connect(registered));
-  const calls = createHeldCalls(transport, (text) => screen.note(screen.noteColors.yellow(text)));
+  const calls = createHeldCalls(await transportTo(context, flags), (text) =>
+    screen.note(screen.noteColors.yellow(text)),
+  );
   try {
     if (flags.all !== true && names.length === 0) {
       const held = await calls.held();
@@ -81,7 +80,7 @@ function heldText(context: Context, held: Awaited<ReturnType<ReturnType<typeof c
   const silent = held.silent.length === 0 ? "" : `\nNot heard of yet: ${held.silent.join(", ")}.`;
   return (
     `${formatTable(columns, rows, screen.columns, screen.colors)}\n` +
-    `${held.total} waiting job(s) were put back from a backup of ${held.jobs[0]?.restored_from ?? "-"} and are held: each may have run since.\n` +
-    `Let them start with \`sky admin release USER/ID\` or --all; --cancel ends them instead.${silent}`
+    `${held.total} waiting job(s) were put back from a backup of ${held.jobs[0]?.restored_from ?? "-"} and are held:\neach may have run since.${silent}\n` +
+    "To let them start: sky admin release USER/ID, or --all. To end them: --cancel as well."
   );
 }
