@@ -15,6 +15,12 @@ fatal: [u]: UNREACHABLE! => {"changed": false, "msg": "Failed to connect to the 
 changed: [a]
 skipping: [b]
 
+TASK [agent : What the node has] ***********************************************
+ok: [a] => {
+    "msg": "V100:4 (found by nvidia-smi), 16 CPUs, 64.0 GiB of memory"
+}
+ok: [b -> a]
+
 TASK [agent : breaks here] *****************************************************
 fatal: [b]: FAILED! => {"changed": true, "cmd": ["/bin/false"], "delta": "0:00:00.005021", "msg": "non-zero return code", "rc": 1, "stderr": "no such thing\\n", "stderr_lines": [], "stdout": ""}
 ...ignoring
@@ -43,6 +49,8 @@ describe("Transcript", () => {
         unreachable: true,
         reason: "Failed to connect to the host via ssh: ssh: connect to host 127.0.0.1 port 1: Connection refused",
       },
+      { type: "task", name: "agent : What the node has" },
+      { type: "said", host: "a", text: "V100:4 (found by nvidia-smi), 16 CPUs, 64.0 GiB of memory" },
       { type: "task", name: "agent : breaks here" },
       { type: "failed", host: "b", unreachable: false, reason: "non-zero return code\nno such thing" },
       { type: "ignored" },

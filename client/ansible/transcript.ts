@@ -9,6 +9,8 @@ export type PlaybookEvent =
   | { type: "task"; name: string }
   /** A task failed on a machine, or the machine could not be reached at all. */
   | { type: "failed"; host: string; reason: string; unreachable: boolean }
+  /** What the playbook tells the person about a machine (`ansible.builtin.debug`). */
+  | { type: "said"; host: string; text: string }
   /** The failure before this was expected by the playbook. */
   | { type: "ignored" }
   | { type: "recap"; host: string; ok: number; changed: number; failed: number; unreachable: number };
@@ -19,7 +21,7 @@ const reasonMax = 2_000;
 
 /** Reads a transcript as it grows. */
 export class Transcript {
-  private block: { host: string; unreachable: boolean; text: string } | null = null;
+  private block: { host: string; kind: "failed" | "unreachable" | "said"; text: string } | null = null;
 
   /** Takes one line without its newline; the events that it completes. */
   push(line: string): PlaybookEvent[] {
@@ -37,7 +39,7 @@ export class Transcript {
     if (line === "...ignoring") {
       return [{ type: "ignored" }];
     }
-    return this.failure(line) ?? recap(line);
+    return this.failure(line) ?? this.result(line) ?? recap(line);
   }
 
   private failure(line: string): PlaybookEvent[] | null {
@@ -49,13 +51,23 @@ export class Transcript {
     const [, host = "", kind, rest = ""] = found;
     const unreachable = kind === "UNREACHABLE";
     if (rest === "{") {
-      this.block = { host, unreachable, text: rest };
+      this.block = { host, kind: unreachable ? "unreachable" : "failed", text: rest };
       return [];
     }
     return [{ type: "failed", host, unreachable, reason: reasonOf(rest) }];
   }
 
-  /** Inside a failure that is printed over several lines; it ends with a brace of its own. */
+  /** A result that ansible shows begins like this, and goes on over several lines. */
+  private result(line: string): PlaybookEvent[] | null {
+    const host = /^ok: \[([^\]\s]+)\] => \{$/.exec(line)?.[1];
+    if (host === undefined) {
+      return null;
+    }
+    this.block = { host, kind: "said", text: "{" };
+    return [];
+  }
+
+  /** Inside a failure or a result that is printed over several lines; it ends with a brace of its own. */
   private goOn(line: string): PlaybookEvent[] {
     const block = this.block;
     if (block === null) {
@@ -68,8 +80,10 @@ export class Transcript {
       return [];
     }
     this.block = null;
-    const { host, unreachable, text } = block;
-    return [{ type: "failed", host, unreachable, reason: reasonOf(text) }];
+    const { host, kind, text } = block;
+    return kind === "said"
+      ? [{ type: "said", host, text: reasonOf(text) }]
+      : [{ type: "failed", host, unreachable: kind === "unreachable", reason: reasonOf(text) }];
   }
 }
 

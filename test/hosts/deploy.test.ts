@@ -52,6 +52,9 @@ test("machines of a file become a cluster that its users can register", async ()
     "Saved in ~/.sky/local/lab.yml",
     "Successfully deployed local cluster 'lab'",
   ]);
+  for (const { address } of world.machines) {
+    expect(stderr).toContain(`${address}: V100:2 (declared), `);
+  }
   const given = readFileSync(join(home, ".sky/local/lab.yml"), "utf8");
   expect(given).not.toContain("ops");
   const filled = given

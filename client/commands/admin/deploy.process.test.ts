@@ -38,6 +38,12 @@ const plays = (third: string): string => `
   gather_facts: false
   tasks:
     - ${third}
+- name: Starting the agents
+  hosts: sky_nodes
+  gather_facts: false
+  tasks:
+    - name: What the node has
+      ansible.builtin.debug: {msg: "V100:4 (found by nvidia-smi), 16 CPUs"}
 `;
 
 function makeArchive(third: string): string {
@@ -72,6 +78,7 @@ it("shows the four steps and writes the file for users", async () => {
   const { code, out, err } = await sky(["admin", "deploy", "lab.yml", "--vars", "local.yml"]);
   expect(err).toContain("Deploying sky-onprem 9.9.9 on 2 machine(s) of 'lab'.");
   expect(code).toBe(0);
+  expect(err).toMatch(/^ +127\.0\.0\.1: V100:4 \(found by nvidia-smi\), 16 CPUs\n +127\.0\.0\.2: V100:4 /m);
   expect(out.split("\n").slice(0, 6)).toEqual([
     "[1/4] Installing on-premise dependencies",
     "[2/4] Auto-detecting cluster resources",

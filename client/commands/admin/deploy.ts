@@ -32,6 +32,8 @@ const playbookSteps = [
   "Auto-detecting cluster resources",
   "Launching sky runtime",
 ];
+/** The task of the playbook in which each node says what it has. */
+const inventoryTask = /(^|: )What the node has$/;
 const lastStep = "Generating sanitized local yaml file";
 const interruptedCode = 130;
 const failuresShown = 10;
@@ -46,6 +48,8 @@ interface Failure {
 /** What the events come to, and what the terminal shows meanwhile. */
 class Deployment {
   readonly failures: Failure[] = [];
+  /** What each node has, in the words of the playbook. */
+  readonly found = new Map<string, string>();
   private readonly context: Context;
   private readonly total: number;
   private done = 0;
@@ -70,6 +74,11 @@ class Deployment {
         return;
       case "failed":
         this.failures.push({ ...event, task: this.task });
+        return;
+      case "said":
+        if (inventoryTask.test(this.task)) {
+          this.found.set(event.host, event.text);
+        }
         return;
       case "ignored":
         this.failures.pop();
@@ -127,6 +136,12 @@ export async function deploy(context: Context, file: string, flags: DeployFlags)
     screen.progress.clear();
     if (code !== 0) {
       return report(context, deployment.failures, code, transcript);
+    }
+    for (const { host } of cluster.hosts) {
+      const text = deployment.found.get(host);
+      if (text !== undefined) {
+        screen.note(wrap(`${host}: ${text}`, "      ", Math.min(screen.columns, 80)));
+      }
     }
     deployment.enter(playbookSteps.length + 1);
     await writeForUsers(context, cluster, target);
@@ -217,6 +232,7 @@ async function writeForUsers(context: Context, cluster: RegisteredCluster, targe
   screen.print(`Saved in ~/.sky/local/${cluster.name}.yml`);
   screen.print(screen.colors.green(`Successfully deployed local cluster '${cluster.name}'`));
   screen.note(
-    `Put your own name and key into ~/.sky/local/${cluster.name}.yml, then: sky admin nodes -c ${cluster.name}`,
+    `Put your own name and key into it, then: sky launch -c ${cluster.name} ''\n` +
+      "Who is in the group sky-admin on the head may also say: sky admin nodes",
   );
 }
