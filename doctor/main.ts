@@ -128,7 +128,11 @@ async function main(): Promise<number> {
     return 0;
   }
   if (process.getuid?.() !== 0) {
-    throw new SkyError("PermissionDeniedError", "The doctor must be root to look at the machine.", "sudo sky-doctor");
+    throw new SkyError(
+      "PermissionDeniedError",
+      "The doctor must be root to look at the machine.",
+      "Run: sudo sky admin doctor --local",
+    );
   }
   const failOn = values["fail-on"];
   if (failOn !== "warn" && failOn !== "error") {

@@ -145,7 +145,9 @@ function factsOf(row: AdminNodeRow, version: string, now: number): [string, stri
     ["Key", keyTexts[row.key]],
     [
       "Accelerators",
-      `${accelerators.length === 0 ? "none" : accelerators.join(", ")} (found by: ${row.source ?? "?"})`,
+      accelerators.length === 0
+        ? `none ${row.source === "config" ? "(declared by the config)" : "found"}`
+        : `${accelerators.join(", ")} (found by: ${row.source ?? "?"})`,
     ],
     ["CPUs", `${row.cpus_free} of ${row.cpus} not granted; load ${row.load1?.toFixed(2) ?? "?"}`],
     ["Memory", `${memory}; ${gigabytes(row.memory_available_gb)} available`],

@@ -54,6 +54,11 @@ test("a backup is put back on the head: nothing is ended, nothing runs twice, wh
   await untilStatus(cluster, "alice", second, "RUNNING");
   const waits = await longJob("waits");
   const { head } = cluster;
+  const refused = await head.run(["sky", "admin", "backup", "/var/backups/sky-1"], { user: "alice" });
+  expect([refused.code, refused.stderr]).toEqual([
+    1,
+    expect.stringContaining("Run: sudo sky admin backup /var/backups/sky-1"),
+  ]);
   const said = await head.must("sky admin backup /var/backups/sky-1");
   expect(said).toContain("/var/backups/sky-1 is complete");
   expect((await head.must("stat -c %a:%U /var/backups/sky-1")).trim()).toBe("600:root");
@@ -80,8 +85,8 @@ test("a backup is put back on the head: nothing is ended, nothing runs twice, wh
   await end("fresh");
   await untilOver(fresh);
   expect((await rowOf(cluster, "alice", waits)).status).toBe("PENDING");
-  expect(await cluster.skyMust("alice", ["admin", "release", clusterName])).toContain(`alice/${waits}`);
-  await cluster.skyMust("alice", ["admin", "release", clusterName, `alice/${waits}`, "--cancel"]);
+  expect(await cluster.skyMust("alice", ["admin", "release"])).toContain(`alice/${waits}`);
+  await cluster.skyMust("alice", ["admin", "release", `alice/${waits}`, "--cancel"]);
   await untilStatus(cluster, "alice", waits, "CANCELLED");
   await end("second");
   await untilOver(second);

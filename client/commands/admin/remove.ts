@@ -36,8 +36,8 @@ export async function remove(context: Context, names: string[], flags: RemoveFla
       }
     }
     screen.note(
-      `Stop its agent (systemctl disable --now sky-agent), and take it out of the coordinator's config when it is gone ` +
-        `for good.\nTo take it in again: sky admin resume ${nodes.join(" ")}`,
+      `For good: ansible-playbook remove-node.yml -e sky_node=${nodes[0]}\n` +
+        `To take ${nodes.length === 1 ? "it" : "them"} in again: sky admin resume ${nodes.join(" ")}`,
     );
     return 0;
   } finally {

@@ -26,7 +26,7 @@ export async function rotateKey(context: Context, names: string[], flags: Cluste
       }
     }
     screen.note(
-      "Bring the coordinator's config up to date when you next run the playbook; until then nothing is amiss.",
+      "The next run of the playbook brings the coordinator's config up to date.\nUntil then nothing is amiss.",
     );
     return code;
   } finally {

@@ -19,6 +19,13 @@ export async function onHead(verb: "backup" | "restore", file: string, flags: st
       `Run it on the head: sudo sky admin ${verb} ${file}`,
     );
   }
+  if (process.getuid?.() !== 0) {
+    throw new SkyError(
+      "PermissionDeniedError",
+      `Only root may do this: ${config} and the state are closed to others.`,
+      `Run: sudo sky admin ${[verb, file, ...flags].join(" ")}`,
+    );
+  }
   const child = spawn(program, [verb, file, "--config", config, ...flags], { stdio: "inherit" });
   return new Promise((resolve, reject) => {
     child.once("error", (error) =>
