@@ -25,6 +25,7 @@ import { uptimeMs } from "./processes.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
+import { startReporter } from "./spawn.ts";
 import { Units } from "./units.ts";
 import { UserLog } from "./user-log.ts";
 
@@ -130,7 +131,7 @@ function openInspections(
 ): Inspections {
   return new Inspections({
     doctor: config.single_user ? null : (installed.doctor ?? null),
-    asUnit,
+    launch: (words, question, id) => startReporter(words, question, asUnit ? `sky-doctor-${id}` : null),
     openStream: (id) => link().openStream(id),
     failed: (id, error) => link().send({ type: "streamFailed", id, error }),
     log,

@@ -9,7 +9,7 @@ import type { Logger } from "pino";
 import type { ClientChannel } from "ssh2";
 import type { Inspect } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
-import { type Reporter, startReporter } from "./spawn.ts";
+import type { Reporter } from "./spawn.ts";
 
 /** The doctor ends by itself after half a minute; this is for one that does not. */
 const limitMs = 45_000;
@@ -20,8 +20,8 @@ const journalsMax = 4;
 export interface InspectionsOwner {
   /** Absolute paths of sky-doctor's bundle and of the agent's config; null: this agent cannot answer. */
   doctor: { program: string; configFile: string } | null;
-  /** Start it as a unit of systemd. */
-  asUnit: boolean;
+  /** Starts the program with the question on its standard input; `id` is unique among those that run. */
+  launch(words: string[], question: string, id: string): Reporter;
   openStream(id: string): Promise<ClientChannel>;
   failed(id: string, error: string): void;
   log: Logger;
@@ -63,12 +63,14 @@ export class Inspections {
   private async carry(id: string, question: string, doctor: { program: string; configFile: string }): Promise<void> {
     const channel = await this.owner.openStream(id);
     const words = [process.execPath, doctor.program, "--inspect", "--config", doctor.configFile];
-    const reporter = startReporter(words, question, this.owner.asUnit ? `sky-doctor-${id}` : null);
-    await join(reporter, channel);
+    await join(this.owner.launch(words, question, id), channel);
   }
 }
 
-/** The doctor's output into the channel, with back-pressure; whichever ends first ends the other. */
+/**
+ * The doctor's output into the channel, with back-pressure; whichever ends first ends the other. Resolves when the doctor
+ * has ended and not before: whoever asks and goes away could otherwise have any number of them.
+ */
 function join(reporter: Reporter, channel: ClientChannel): Promise<void> {
   let bytes = 0;
   const bounded = new Transform({
@@ -79,12 +81,10 @@ function join(reporter: Reporter, channel: ClientChannel): Promise<void> {
   });
   return new Promise((resolve) => {
     const timer = setTimeout(() => reporter.end(), limitMs);
-    const over = (): void => {
-      clearTimeout(timer);
+    channel.once("close", () => reporter.end());
+    if (channel.destroyed) {
       reporter.end();
-      resolve();
-    };
-    channel.once("close", over);
+    }
     // Nothing is expected from there; unread, its end would never be seen.
     channel.resume();
     bounded.once("error", () => {

@@ -128,12 +128,14 @@ export function startTool(file: string, argv: string[]): { ended: Promise<ToolEn
 /** A program that is asked one question and answers on its standard output. */
 export interface Reporter {
   output: Readable;
-  /** Resolves when it has ended and its output is complete, or could not be started. */
+  /** Resolves when it has ended and its output is complete or was given up, or when it could not be started. */
   ended: Promise<void>;
-  /** Ends it; does nothing when it has ended already. */
+  /** Ends it and gives up what it still has to say; does nothing when it has ended already. */
   end(): void;
 }
 
+/** A unit that is to end is killed after five seconds, and forgotten by us when not even systemd answers. */
+const reporterStopLimitMs = 10_000;
 /** How long such a unit may live, whatever becomes of the one who asked. */
 const reporterProperties = ["RuntimeMaxSec=60", "TimeoutStopSec=5", "UMask=0022"];
 
@@ -149,12 +151,23 @@ export function startReporter(words: string[], question: string, unit: string | 
     child.once("error", () => resolve());
     child.once("close", () => resolve());
   });
+  const kill = (): void => {
+    if (child.exitCode === null && child.signalCode === null) {
+      child.kill("SIGKILL");
+    }
+  };
   return {
     output: child.stdout,
     ended,
     end: () => {
-      if (child.exitCode === null && child.signalCode === null) {
-        child.kill("SIGKILL");
+      child.stdout.unpipe();
+      child.stdout.resume();
+      if (unit === null || child.exitCode !== null || child.signalCode !== null) {
+        kill();
+      } else {
+        // systemd-run only waits: what it has started would go on without it.
+        const stopped = runTool("systemctl", ["stop", `${unit}.service`], reporterStopLimitMs);
+        void stopped.then(undefined, () => undefined).then(kill);
       }
     },
   };
