@@ -141,4 +141,7 @@ it("refuses a file that is not filled in, and the place of the users' file", asy
   expect((await sky(["admin", "deploy", "missing.yml"])).err).toContain(
     `The cluster file ${home}/missing.yml cannot be read`,
   );
+  expect((await sky(["admin", "deploy", "lab.yml", "--vars", "no.yml"])).err).toContain(
+    `The file of settings ${home}/no.yml does not exist.`,
+  );
 });

@@ -114,6 +114,10 @@ export async function deploy(context: Context, file: string, flags: DeployFlags)
     const hint = `Move it, for example to ~/${cluster.name}-admin.yml, and deploy that.`;
     throw new SkyError("ValueError", `${path} is the place of the file for users, which deploy writes.`, hint);
   }
+  const missing = flags.vars.map((one) => resolve(context.cwd, one)).find((one) => !existsSync(one));
+  if (missing !== undefined) {
+    throw new SkyError("ValueError", `The file of settings ${missing} does not exist.`);
+  }
   const found = findReleases(flags.release, [context.cwd, dirname(path)], context.cwd);
   await requireAnsible(context.env);
   const folder = mkdtempSync(join(tmpdir(), "sky-deploy-"));
