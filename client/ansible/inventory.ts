@@ -2,6 +2,7 @@
  * A cluster file of the old form as an inventory for the playbook: the first machine is the head, all of them are nodes.
  * Pure. It must never hold a password; keys are named by path only. Called by commands/admin/deploy.ts.
  */
+import { SkyError } from "../../shared/errors.ts";
 import type { RegisteredCluster, RegisteredHost } from "../local/registered.ts";
 
 /** Ansible's inventory in the form that it reads from a .json or .yml file. */
@@ -14,6 +15,19 @@ export interface Inventory {
 
 /** Archives by machine architecture, e.g. `x64` → path. */
 export type Releases = Record<string, string>;
+
+/**
+ * The path as ansible may have it. Ansible takes braces in any variable for a template, which it runs on the machine of
+ * the admin: a cluster file that somebody else wrote would run commands there. Throws SkyError for such a path.
+ */
+function literal(path: string, what: string): string {
+  // oxlint-disable-next-line no-control-regex
+  if (/\{[{%#]|[\u0000-\u001f]/.test(path)) {
+    const text = `The path of ${what} holds characters that ansible would act on: ${JSON.stringify(path.slice(0, 200))}.`;
+    throw new SkyError("ValueError", text, "Give the file or its folder another name.");
+  }
+  return path;
+}
 
 function hostVariables(cluster: RegisteredCluster, host: RegisteredHost): Record<string, unknown> {
   const user = host.user ?? cluster.user;
@@ -35,7 +49,7 @@ function sshArguments(cluster: RegisteredCluster): string {
   return `-o StrictHostKeyChecking=accept-new${jump}`;
 }
 
-/** The inventory; `releases` are absolute paths on this machine. */
+/** The inventory; `releases` are absolute paths on this machine. Throws SkyError for a path that ansible would act on. */
 export function inventoryOf(cluster: RegisteredCluster, releases: Releases): Inventory {
   const hosts = Object.fromEntries(cluster.hosts.map((host) => [host.host, hostVariables(cluster, host)]));
   const head = cluster.hosts[0] as RegisteredHost;
@@ -43,10 +57,14 @@ export function inventoryOf(cluster: RegisteredCluster, releases: Releases): Inv
     all: {
       vars: {
         sky_cluster: cluster.name,
-        sky_releases: releases,
+        sky_releases: Object.fromEntries(
+          Object.entries(releases).map(([architecture, path]) => [architecture, literal(path, "the release")]),
+        ),
         // The file for users is written by the command itself.
         sky_registration: "",
-        ...(cluster.privateKey === null ? {} : { ansible_ssh_private_key_file: cluster.privateKey }),
+        ...(cluster.privateKey === null
+          ? {}
+          : { ansible_ssh_private_key_file: literal(cluster.privateKey, "the key") }),
         ansible_ssh_common_args: sshArguments(cluster),
       },
       children: {
