@@ -7,6 +7,7 @@ import { randomInt } from "node:crypto";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { FromAgent, Hello, InspectRequest, LogRequest, ToAgent } from "../shared/agent-wire.ts";
+import { oneLine } from "../shared/doctor.ts";
 import { assertNever, SkyError } from "../shared/errors.ts";
 import type { NodeName, Uid } from "../shared/ids.ts";
 import type { CoordinatorConfig } from "./config.ts";
@@ -16,6 +17,8 @@ import type { Fleet, FleetOwner } from "./parts.ts";
 
 const streamLimitMs = 10_000;
 const keyLimitMs = 10_000;
+/** Characters of a node's own words that people are shown. */
+const saidMax = 500;
 /** Streams that one node has been asked for and has not opened yet. */
 const pendingPerNodeMax = 512;
 
@@ -65,12 +68,12 @@ class Agents implements SessionOwner {
         return;
       case "refused":
         this.log.warn({ node: session.node, reason: message.reason }, "node refuses this coordinator");
-        this.owner.dispatch({ type: "nodeRefused", node: session.node, reason: message.reason });
+        this.owner.dispatch({ type: "nodeRefused", node: session.node, reason: oneLine(message.reason, saidMax) });
         return;
       case "streamFailed": {
         const pending = this.pending.get(message.id) ?? this.pendingKeys.get(message.id);
         if (pending?.node === session.node) {
-          pending.reject(new SkyError("ServerUnavailableError", message.error));
+          pending.reject(new SkyError("ServerUnavailableError", oneLine(message.error, saidMax)));
         }
         return;
       }

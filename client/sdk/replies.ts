@@ -5,6 +5,7 @@
 import * as z from "zod";
 import { requestErrorSchema, requestPayloadSchema } from "../../shared/api.ts";
 import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
+import { printable } from "../../shared/printable.ts";
 
 const knownTypes: readonly SkyErrorType[] = [
   "ValueError",
@@ -43,8 +44,10 @@ function known(type: string): SkyErrorType {
   return knownTypes.find((candidate) => candidate === type) ?? "InternalError";
 }
 
-/** A failure by its type: the coordinator being unable to serve is something to try again. */
-function failure(type: SkyErrorType, message: string, hint: string | null): SkyError | Unavailable {
+/** A failure by its type: the coordinator being unable to serve is something to try again. Its texts may be a node's. */
+function failure(type: SkyErrorType, saidMessage: string, saidHint: string | null): SkyError | Unavailable {
+  const message = printable(saidMessage);
+  const hint = saidHint === null ? null : printable(saidHint);
   return type === "ServerUnavailableError" ? new Unavailable(message, hint) : new SkyError(type, message, hint);
 }
 

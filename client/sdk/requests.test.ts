@@ -9,6 +9,19 @@ const change: Patience = { limitMs: 0, say: () => undefined, afterGivingUp: "`sk
 const reading: Patience = { ...change, afterGivingUp: null };
 const refused = new SkyError("ConnectionError", "Cannot connect to alice@head:22: nothing listens.", "Check sshd.");
 
+it("nothing that a terminal would act on comes out of a failure, whoever has put it in", () => {
+  const nasty = "Node 'n1'\u001b]0;x\u0007\u001b[2J\u009b31m\u202e says:\n\tno\r";
+  const texts = [
+    failureOf(JSON.stringify({ object: "o", type: "ServerUnavailableError", message: nasty, hint: nasty }), "FAILED"),
+    replyFailure("lab", 500, JSON.stringify({ detail: nasty })),
+    replyFailure("lab", 422, JSON.stringify({ detail: { type: "ValueError", message: nasty, hint: nasty } })),
+  ].flatMap((failure) => [failure.message, failure.hint ?? ""]);
+  for (const text of texts) {
+    expect(text).not.toMatch(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202e]/);
+  }
+  expect(texts[0]).toContain("says:\n\tno");
+});
+
 describe("explained", () => {
   it.each([
     ["the way itself", new LostConnection(refused, "nowhere"), change, refused.message, "Check sshd."],
