@@ -11,6 +11,9 @@ import type { NodeName } from "../shared/ids.ts";
 import { LineReader, parseFrame } from "../shared/lines.ts";
 import type { Fleet } from "./parts.ts";
 
+/** Bytes of one machine's whole answer: as values they take a multiple of it, and many machines answer at one time. */
+const answerBytesMax = 8 * 1024 * 1024;
+
 export interface Answer {
   node: NodeName;
   lines: DoctorLine[];
@@ -32,6 +35,7 @@ function readLines(stream: Duplex, limits: AnswerLimits, take: (line: DoctorLine
   return new Promise((resolve, reject) => {
     const reader = new LineReader(doctorLineBytesMax);
     let lines = 0;
+    let bytes = 0;
     const finish = (fault: string | null): void => {
       clearTimeout(timer);
       stream.off("data", onData);
@@ -44,6 +48,11 @@ function readLines(stream: Duplex, limits: AnswerLimits, take: (line: DoctorLine
     };
     const timer = setTimeout(() => finish(`did not answer completely within ${limits.ms / 1000} s`), limits.ms);
     const onData = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > answerBytesMax) {
+        finish(`sent more than ${answerBytesMax / 1024 / 1024} MB`);
+        return;
+      }
       try {
         for (const text of reader.push(chunk)) {
           const line = parseFrame(doctorLineSchema, text);

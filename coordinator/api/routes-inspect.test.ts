@@ -1,5 +1,5 @@
 /** What admins ask of machines, over a real socket: machines that answer well, not at all, in part, or with garbage. */
-import type { Duplex } from "node:stream";
+import { Duplex } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { InspectRequest } from "../../shared/agent-wire.ts";
 import type { DoctorLine, Finding } from "../../shared/doctor.ts";
@@ -157,6 +157,30 @@ describe("a job's lines", () => {
       expect.objectContaining({ kind: "journal", attempts: result.attempts }),
       expect.objectContaining({ kind: "journal", attempts: result.attempts }),
     ]);
+  });
+
+  it("of a machine that sends as much as it may per line: it is cut off, the others are shown", async () => {
+    await cluster.result("/launch", { task: "name: big\nnum_nodes: 2\nrun: sleep 1000\n", cluster_name: "lab" });
+    await cluster.report("one", () => undefined);
+    const fat = line({ type: "journal", timeUs: 1, entry: { msg: Array.from({ length: 8_000 }, () => 0) } });
+    let sent = 0;
+    answers({
+      one: () =>
+        Duplex.from(
+          (async function* () {
+            for (; sent < 4_000; sent += 1) {
+              yield fat;
+            }
+          })(),
+        ),
+      two: () => streamOf([line(begin), line({ type: "journal", timeUs: 2, entry: { msg: "b" } })], "end"),
+    });
+    const asked = { user: "root", job_id: 1, lines: 20_000 };
+    const payload = await cluster.result("/onprem/admin/job_logs", asked);
+    const result = JSON.parse(payload.return_value) as JobLogsResult;
+    expect(result.notes.join("\n")).toMatch(/Node 'one' sent more than 8 MB/);
+    expect(sent).toBeLessThan(2_000);
+    expect(result.lines.some(({ machine }) => machine === "two")).toBe(true);
   });
 
   it("of a job or user that nobody knows: an error that says so; no option is ever made of a name", async () => {
