@@ -4,6 +4,7 @@
  */
 import { expect, test } from "vitest";
 import { type RunChild, SystemAccounts } from "./accounts.ts";
+import { accountOf, requireAdminNow } from "./api/identity.ts";
 
 const alice = "alice:x:1001:1001:Alice,,,:/home/alice:/bin/bash\n";
 
@@ -29,6 +30,24 @@ test("root of this machine, and a uid that has no account", async () => {
   expect(root).toMatchObject({ uid: 0, gid: 0, name: "root" });
   expect(root?.groups).toContain("root");
   expect(await accounts.byUid(3_999_999_999)).toBeNull();
+});
+
+test("somebody who is taken out of the admins' group is refused at once, and asking costs only admins a lookup", async () => {
+  const groups = { code: 0, stdout: "alice\0sky-admin\0" };
+  const { run, calls } = scripted({ getent: { code: 0, stdout: alice }, id: groups });
+  const accounts = new SystemAccounts(run, () => 0);
+  const account = (): ReturnType<typeof accountOf> => accountOf(1001, accounts);
+  await requireAdminNow(await account(), "sky-admin", accounts);
+  groups.stdout = "alice\0";
+  // For what any user may do the answer is still a kept one.
+  await expect(requireAdminNow(await account(), "sky-admin", accounts)).rejects.toMatchObject({
+    type: "PermissionDeniedError",
+  });
+  const before = calls.length;
+  for (let round = 0; round < 20; round += 1) {
+    await expect(requireAdminNow(await account(), "sky-admin", accounts)).rejects.toThrow("sky-admin");
+  }
+  expect(calls).toHaveLength(before);
 });
 
 test("answers are kept for a while, absence only shortly", async () => {

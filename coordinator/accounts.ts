@@ -41,9 +41,10 @@ export class SystemAccounts implements Accounts {
   }
 
   /** Null: there is no such account. Throws SkyError when the name service does not answer. */
-  byUid(uid: Uid): Promise<Account | null> {
+  byUid(uid: Uid, anew?: "anew"): Promise<Account | null> {
     const kept = this.#entries.get(uid);
-    if (kept !== undefined && kept.until > this.#now()) {
+    const until = kept?.until ?? 0;
+    if (kept !== undefined && (anew === undefined ? until > this.#now() : until === Number.POSITIVE_INFINITY)) {
       return kept.answer;
     }
     if (this.#children.waiting >= waitingMax) {

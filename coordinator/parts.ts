@@ -82,7 +82,8 @@ export interface Loop {
 
 /** Lookups in the name service by getent and id, with a time limit and a short cache (coordinator/accounts.ts). */
 export interface Accounts {
-  byUid(uid: Uid): Promise<Account | null>;
+  /** `anew`: no answer that was kept from an earlier question. */
+  byUid(uid: Uid, anew?: "anew"): Promise<Account | null>;
 }
 
 /** What the API is built from. `loop` and the others are null while the coordinator cannot reach Redis; `unavailable` then says why. */

@@ -12,7 +12,7 @@ import { apiBodyBytesMax, apiVersion, headers } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Uid } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import { accountOf, isAdmin, type Peer, requireAdmin, requireJobUser } from "./identity.ts";
+import { accountOf, isAdmin, type Peer, requireAdminNow, requireJobUser } from "./identity.ts";
 import { errorForUser } from "./requests.ts";
 import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
@@ -168,7 +168,7 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
     if (!isAdmin(account, context.config.admin_group)) {
       context.log.warn({ user: account.name, uid: account.uid, path: route.path }, "refused: not an admin");
     }
-    requireAdmin(account, context.config.admin_group);
+    await requireAdminNow(account, context.config.admin_group, context.parts.accounts);
   }
   const body = await bodyOf(route, c.env.incoming, context, account.uid);
   if ("kind" in body) {

@@ -16,10 +16,10 @@ export interface Peer {
 }
 
 /** The account of a uid. Throws PermissionDeniedError when there is none, ServerUnavailableError when nobody can say. */
-export async function accountOf(uid: Uid, accounts: Accounts): Promise<Account> {
+export async function accountOf(uid: Uid, accounts: Accounts, anew?: "anew"): Promise<Account> {
   let account: Account | null;
   try {
-    account = await accounts.byUid(uid);
+    account = await accounts.byUid(uid, anew);
   } catch (error) {
     throw new SkyError(
       "ServerUnavailableError",
@@ -59,6 +59,17 @@ export function requireAdmin(account: Account, adminGroup: string): void {
       `Only members of the group '${adminGroup}' on the head machine may do this; user '${account.name}' is not one.`,
       `If you should be, somebody with root on the head runs: usermod -aG ${adminGroup} ${account.name}`,
     );
+  }
+}
+
+/**
+ * As requireAdmin, with the groups that the account has at this moment: a kept answer would leave somebody who was taken
+ * out of the group an admin for half a minute. Only those who are admins by it cause a question to the name service.
+ */
+export async function requireAdminNow(account: Account, adminGroup: string, accounts: Accounts): Promise<void> {
+  requireAdmin(account, adminGroup);
+  if (account.uid !== 0) {
+    requireAdmin(await accountOf(account.uid, accounts, "anew"), adminGroup);
   }
 }
 
