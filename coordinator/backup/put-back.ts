@@ -219,11 +219,11 @@ function tell(
   say(`The state of ${manifest.takenAt} is in place: ${held.waiting} waiting and ${held.begun} begun jobs.`);
   for (const parent of [redisFolder(config), config.state_dir]) {
     if (existsSync(asideFolder(parent, id))) {
-      say(`What was here before lies in ${asideFolder(parent, id)}; remove it when you are sure.`);
+      say(`What was here before: ${asideFolder(parent, id)}\nRemove it when you are sure.`);
     }
   }
   if (!manifest.moved && held.waiting > 0) {
     say("Waiting jobs are held, since they may have run after the backup: see `sky admin release`.");
   }
-  say(`${now.stopped ? "" : "Start Redis, then "}start the coordinator: systemctl start sky-coordinator.service`);
+  say(`${now.stopped ? "Start" : "Start Redis, then"} the coordinator: systemctl start sky-coordinator.service`);
 }

@@ -71,6 +71,8 @@ test("a backup is put back on the head: nothing is ended, nothing runs twice, wh
   expect(early.code).not.toBe(0);
   expect(early.stderr).toContain("systemctl stop sky-coordinator");
   await head.must("systemctl stop sky-coordinator");
+  const stopped = await head.run("sky admin nodes");
+  expect(stopped.stderr).toContain("Start it: sudo systemctl start sky-coordinator");
   const restored = await head.must("sky admin restore /var/backups/sky-1 --replace && systemctl start sky-coordinator");
   expect(restored).toMatch(/1 waiting and 2 begun jobs[\s\S]*redis\/before-restore-/);
   const owners = await head.must(

@@ -14,6 +14,9 @@ import { type Context, UsageError } from "../context.ts";
 /** The socket of an installed coordinator. */
 const installedSocket = "/run/sky-coordinator/api.sock";
 
+/** Where it is, this machine is a head. */
+const installedConfig = "/etc/sky-onprem/coordinator.yaml";
+
 export interface ClusterFlags {
   cluster?: string;
   /** The coordinator's socket on this machine. */
@@ -59,6 +62,10 @@ async function chosenCluster(context: Context, flags: ClusterFlags): Promise<Reg
   }
   if (existsSync(installedSocket)) {
     return bySocket(installedSocket);
+  }
+  if (existsSync(installedConfig)) {
+    const text = "The coordinator of this head does not run.";
+    throw new UsageError(text, "Start it: sudo systemctl start sky-coordinator");
   }
   const hint = "`sky status` says how to register one. On the cluster's head no registration is needed.";
   throw new UsageError("No cluster is registered, and this machine is no head of one.", hint);
