@@ -153,6 +153,9 @@ it("rotate-key: asks the node, stores what it made, and says whether the node ha
     setTimeout(() => cluster.loop.note({ type: "nodeConnected", node: "one", hello, key }), 50);
     return key;
   };
+  const both = await Promise.all([1, 2].map(() => cluster.result("/onprem/admin/rotate-key", { node: "one" })));
+  expect(both.map(({ status }) => status).sort()).toEqual(["FAILED", "SUCCEEDED"]);
+  expect(both.map(({ error }) => error).join()).toContain("exchanging its key already");
   expect(await ok("rotate-key", { node: "one" })).toEqual({ node: "one", key, used: true });
   expect(cluster.store.admins.get("one")?.key).toMatchObject({ key, used: true });
   expect((await rows()).get("one")?.key).toBe("new");

@@ -29,6 +29,8 @@ import { json, plainRoute, type Route, route, type RouteCall } from "./route.ts"
 /** How long a node is given to come back with its new key. */
 const keyUsedMs = 15_000;
 const lookEveryMs = 100;
+/** Nodes that exchange their key now: of two keys at a time, the node could keep the one that is not expected. */
+const rotating = new Set<string>();
 
 /** One line for each thing that an admin did. */
 function record(call: RouteCall<unknown>, action: string, fields: Record<string, unknown>): void {
@@ -90,7 +92,7 @@ function requireNotRemoved(state: State, names: readonly string[]): void {
 
 /** Everything that is asked of a node before it is told to make a key. */
 async function rotateKey(call: RouteCall<{ node: string }>): Promise<RotateKeyResult> {
-  const { loop, fleet } = liveParts(call.context.parts);
+  const { loop } = liveParts(call.context.parts);
   const name = call.body.node;
   requireNodes(loop.state, [name]);
   requireNotRemoved(loop.state, [name]);
@@ -103,6 +105,19 @@ async function rotateKey(call: RouteCall<{ node: string }>): Promise<RotateKeyRe
     const hint = "Upgrade the agent on that machine first.";
     throw new SkyError("NotSupportedError", `The agent of '${name}' (${node.version}) knows no new keys.`, hint);
   }
+  if (rotating.has(name)) {
+    throw new SkyError("ValueError", `Node '${name}' is exchanging its key already.`, "Try again in a quarter minute.");
+  }
+  rotating.add(name);
+  try {
+    return await exchangeKey(call, name);
+  } finally {
+    rotating.delete(name);
+  }
+}
+
+async function exchangeKey(call: RouteCall<unknown>, name: string): Promise<RotateKeyResult> {
+  const { loop, fleet } = liveParts(call.context.parts);
   const key = await fleet.makeKey(name);
   record(call, "rotate-key", { node: name, key });
   await loop.dispatch({ type: "keyMade", node: name, key });
