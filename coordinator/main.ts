@@ -3,7 +3,7 @@
  * the beginning, and keeps a generation of the state alive. TERM and INT end it within three seconds without touching a
  * job. It must never print a secret. Started by systemd, by scripts/dev-cluster and by the quickstart.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { parseConfig } from "../shared/config-file.ts";
 import { effectiveConfig } from "../shared/effective-config.ts";
@@ -12,6 +12,7 @@ import { commit, version, versionText } from "../shared/version.ts";
 import { Notifier } from "../system/notify.ts";
 import { SystemAccounts } from "./accounts.ts";
 import { startApi } from "./api/server.ts";
+import { Owner } from "./backup/owner.ts";
 import { isStateVerb, runStateVerb } from "./backup/verbs.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
 import { type Log, openLog } from "./log.ts";
@@ -62,14 +63,26 @@ function readConfig(file: string): CoordinatorConfig {
   return config;
 }
 
-/** What --check does: everything that can be asked without disturbing a coordinator that runs. */
+/**
+ * What --check does: everything that can be asked without disturbing a coordinator that runs. Asked by root, it looks
+ * with the rights of the account whose folder it is, which could have put anything there.
+ */
 async function check(config: CoordinatorConfig): Promise<void> {
-  readFileSync(config.host_key);
-  const link = await openLink(config.redis.socket, "sky-check");
+  const owner = existsSync(config.state_dir) ? Owner.of(config.state_dir) : null;
+  owner?.enter();
   try {
-    await checkServer(link, config.redis.socket);
+    if (!statSync(config.host_key).isFile()) {
+      throw new SkyError("ValueError", `The host key ${config.host_key} is not a file.`);
+    }
+    readFileSync(config.host_key);
+    const link = await openLink(config.redis.socket, "sky-check");
+    try {
+      await checkServer(link, config.redis.socket);
+    } finally {
+      link.close();
+    }
   } finally {
-    link.close();
+    owner?.leave();
   }
   process.stdout.write(`# The config is good: cluster ${config.cluster}, ${config.nodes.length} node(s).\n`);
   process.stdout.write(effectiveConfig(config, coordinatorConfigSchema));

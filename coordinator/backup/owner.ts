@@ -1,7 +1,8 @@
 /**
  * Working in the coordinator's own folders with the rights of the account that they belong to, also when root has given
  * the command: what that account could have put there, a link for example, must never lead root anywhere. Entering and
- * leaving changes the whole process, so it is for a program that does one thing. Used by take.ts and put-back.ts.
+ * leaving changes the whole process, so it is for a program that does one thing. Used by take.ts, put-back.ts and
+ * main.ts.
  */
 import { statSync } from "node:fs";
 import { messageOf, SkyError } from "../../shared/errors.ts";

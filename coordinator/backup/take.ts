@@ -43,12 +43,13 @@ export async function takeBackup(
   // Before the rights are given up: the backup may go where only root can write.
   await rm(partial, { force: true });
   const file = await open(partial, "wx", 0o600);
+  const freeBytes = await freeFor(path);
   let link: RedisLink | null = null;
   try {
     owner.enter();
     link = await linkFor(config, options.move);
     const started = performance.now();
-    const facts = await write(config, options, link, new ArchiveWriter(file), say);
+    const facts = await write(config, { ...options, freeBytes }, link, new ArchiveWriter(file), say);
     await file.close();
     if (options.move) {
       await mark(link, facts.takenAt);
@@ -89,7 +90,7 @@ function mark(link: RedisLink, takenAt: string): Promise<unknown> {
 
 async function write(
   config: CoordinatorConfig,
-  options: TakeOptions,
+  options: TakeOptions & { freeBytes: number },
   link: RedisLink,
   archive: ArchiveWriter,
   say: (line: string) => void,
@@ -110,7 +111,7 @@ async function write(
     );
   }
   const expected = Number(/^used_memory:(\d+)/m.exec(info)?.[1] ?? 0);
-  await requireSpace(options.file, expected);
+  requireSpace(options, expected);
   say(`Copying the state (at most about ${megabytes(expected)} MB) while the coordinator works ...`);
   const takenAt = new Date().toISOString();
   await archive.add("coordinator.yaml", Buffer.from(options.configText));
@@ -157,14 +158,16 @@ async function copyRedis(
   }
 }
 
-async function requireSpace(file: string, bytes: number): Promise<void> {
-  const folder = dirname(resolve(file));
-  const disk = await statfs(folder);
-  const free = disk.bavail * disk.bsize;
-  if (free < bytes + spareBytes) {
+async function freeFor(path: string): Promise<number> {
+  const disk = await statfs(dirname(path));
+  return disk.bavail * disk.bsize;
+}
+
+function requireSpace({ file, freeBytes }: { file: string; freeBytes: number }, bytes: number): void {
+  if (freeBytes < bytes + spareBytes) {
     throw new SkyError(
       "ValueError",
-      `${folder} has ${megabytes(free)} MB free; the backup may need ${megabytes(bytes + spareBytes)} MB.`,
+      `${dirname(resolve(file))} has ${megabytes(freeBytes)} MB free; the backup may need ${megabytes(bytes + spareBytes)} MB.`,
       "Free some space or name a file on another disk. Nothing was written.",
     );
   }
