@@ -1,10 +1,19 @@
 /**
  * What the kernel says of one process: its start time and its user ids. Root reads /proc only; it opens nothing that a
- * user could have put there. Called by agent/skylets.ts before a runner is told go.
+ * user could have put there. Called by agent/skylets.ts before a runner is told go and before
+ * a skylet is started.
  */
 import { readFileSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Uid } from "../shared/ids.ts";
+
+/**
+ * How long a skylet that seems to live has to come back, or to end, before another one is started: two that work on one
+ * user's folders at a time would take each other's half-made starts for left-overs.
+ */
+const returnLimitMs = 10_000;
+const lookEveryMs = 50;
 
 export interface ProcessFacts {
   /** Field 22 of /proc/PID/stat, clock ticks since boot: with the pid and the boot id it names one process for ever. */
@@ -66,7 +75,7 @@ export async function faultOfRunner(pid: number, startTime: string, uid: Uid): P
  * Whether a process of this user looks like a skylet of the agent with this socket. A user can make one that looks so:
  * it is a hint for whether one may still come back, never proof and never a target for a signal.
  */
-export async function skyletLives(uid: Uid, socketPath: string): Promise<boolean> {
+async function skyletLives(uid: Uid, socketPath: string): Promise<boolean> {
   const mark = `\0--socket\0${socketPath}\0`;
   for (const name of await readdir("/proc")) {
     if (/^[0-9]+$/.test(name)) {
@@ -77,4 +86,12 @@ export async function skyletLives(uid: Uid, socketPath: string): Promise<boolean
     }
   }
   return false;
+}
+
+/** Waits while one seems to live (see skyletLives), at most ten seconds and no longer than until `isOver`. */
+export async function untilNoSkylet(uid: Uid, socketPath: string, isOver: () => boolean): Promise<void> {
+  const end = performance.now() + returnLimitMs;
+  while (!isOver() && performance.now() < end && (await skyletLives(uid, socketPath))) {
+    await delay(lookEveryMs);
+  }
 }

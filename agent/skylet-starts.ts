@@ -70,9 +70,10 @@ export class SkyletStarts {
   }
 
   /**
-   * Starts a skylet and waits until `ready` resolves. Returns the traits of the session that was opened. Throws SkyletNotStarted.
+   * Starts a skylet and waits until `ready` resolves. Returns the traits of the session that was opened. Throws
+   * SkyletNotStarted, also when `closing` comes before the login has begun.
    */
-  async start(uid: Uid, user: string, ready: Promise<void>): Promise<string> {
+  async start(uid: Uid, user: string, ready: Promise<void>, closing: AbortSignal): Promise<string> {
     const { runtime_dir: runtimeDir, single_user: direct } = this.config;
     let account: Account;
     try {
@@ -85,6 +86,7 @@ export class SkyletStarts {
     let fault: SkyletFault = "failed";
     try {
       const dir = await userFolder(runtimeDir, account, !direct);
+      closing.throwIfAborted();
       const command: SkyletCommand = {
         ...this.installed,
         socket: socketPathOf(runtimeDir),

@@ -6,7 +6,6 @@
  */
 import { chmod, rm } from "node:fs/promises";
 import { createServer, type Server, type Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import type { OpenStream, WantedAttempt } from "../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../shared/errors.ts";
@@ -18,7 +17,7 @@ import type { Clearing } from "./clearing.ts";
 import type { Cgroups } from "./cgroup.ts";
 import type { AgentEvent, LedgerEntry } from "./core/state.ts";
 import { isAnswered } from "./folders.ts";
-import { faultOfRunner, readProcess, skyletLives } from "./processes.ts";
+import { faultOfRunner, readProcess, untilNoSkylet } from "./processes.ts";
 import { type ControlHello, type ControlOwner, readHello, SkyletControl } from "./skylet-control.ts";
 import { SkyletNotStarted, type SkyletStarts } from "./skylet-starts.ts";
 import { countDown, type SkyletStreams } from "./skylet-streams.ts";
@@ -28,16 +27,10 @@ import type { UserFields, UserLog } from "./user-log.ts";
 const greetingPerUserMax = 16;
 /** Control connections of one user: the skylet's, one that is being replaced, and some that the kernel has not closed yet. */
 const controlsPerUserMax = 4;
-/**
- * How long a skylet that seems to live has to come back, or to end, before another one is started: two that work on one
- * user's folders at a time would take each other's half-made starts for left-overs.
- */
-const returnLimitMs = 10_000;
-const lookEveryMs = 50;
 
 export interface SkyletsOptions {
   socketPath: string;
-  starts: SkyletStarts;
+  starts: Pick<SkyletStarts, "version" | "account" | "start">;
   streams: SkyletStreams;
   cgroups: Cgroups;
   clearing: Clearing;
@@ -57,7 +50,8 @@ export interface SkyletsOptions {
 interface Slot {
   /** The control connection whose `ready` has come. */
   ready: SkyletControl | null;
-  starting: boolean;
+  /** Never rejects. */
+  starting: Promise<void> | null;
   /** Ends the wait for a skylet; at most the two of the start that is under way. */
   onReady: (() => void)[];
   /** Resolves when everything that was given to `send` before has been sent or dropped. */
@@ -73,6 +67,7 @@ export class Skylets implements ControlOwner {
   private readonly greeting = new Map<Uid, number>();
   private readonly controls = new Map<Uid, number>();
   private readonly sockets = new Set<Socket>();
+  private readonly closing = new AbortController();
   private server: Server | null = null;
 
   constructor(options: SkyletsOptions) {
@@ -97,34 +92,38 @@ export class Skylets implements ControlOwner {
     await chmod(socketPath, 0o666);
   }
 
-  /** For tests and single runs: the agent itself simply ends. */
+  /**
+   * Lets go of everybody; nothing is dispatched and no login begun after it, since another agent may be there already. A
+   * login that is under way goes on. For tests and single runs: the agent itself simply ends.
+   */
   async close(): Promise<void> {
     const { server } = this;
+    this.closing.abort();
     for (const socket of this.sockets) {
       socket.destroy();
     }
-    if (server !== null) {
-      await new Promise((resolve) => server.close(resolve));
-    }
+    const slots = [...this.slots.values()];
+    slots.flatMap((slot) => slot.onReady.splice(0)).forEach((wake) => wake());
+    await Promise.all(slots.map((slot) => slot.starting));
+    await new Promise((resolve) => (server === null ? resolve(null) : server.close(resolve)));
   }
 
   /** Starts the user's skylet unless one is there or on its way; ends in `skyletReady` or `skyletFailed`. */
   ensure(uid: Uid, user: string): void {
     const slot = this.slot(uid);
-    if (slot.starting || slot.ready !== null) {
+    if (slot.starting !== null || slot.ready !== null || this.closing.signal.aborted) {
       return;
     }
-    slot.starting = true;
-    void this.start(uid, user, slot)
+    slot.starting = this.start(uid, user, slot)
       .catch((error: unknown) => {
         for (const message of this.options.streams.expectedOf(uid)) {
           this.options.streams.fail(uid, message.id, messageOf(error));
         }
         const fault = error instanceof SkyletNotStarted ? error.fault : "passing";
-        this.options.dispatch({ type: "skyletFailed", uid, error: messageOf(error), fault });
+        this.dispatch({ type: "skyletFailed", uid, error: messageOf(error), fault });
       })
       .finally(() => {
-        slot.starting = false;
+        slot.starting = null;
         slot.onReady = [];
       });
   }
@@ -166,7 +165,7 @@ export class Skylets implements ControlOwner {
     const slot = this.slots.get(connection.uid);
     if (slot?.ready === connection) {
       slot.ready = null;
-      this.options.dispatch({ type: "skyletGone", uid: connection.uid });
+      this.dispatch({ type: "skyletGone", uid: connection.uid });
       // It was asked for a log and cannot have answered; nobody else may need the next one.
       this.ensureForStreams(connection.uid);
     }
@@ -245,7 +244,7 @@ export class Skylets implements ControlOwner {
     this.options.userLog.write("info", uid, { pid, version }, "a skylet of another version is exchanged");
     connection.retire();
     if (slot.ready === null) {
-      this.options.dispatch({ type: "skyletGone", uid });
+      this.dispatch({ type: "skyletGone", uid });
       this.ensureForStreams(uid);
     }
   }
@@ -291,26 +290,20 @@ export class Skylets implements ControlOwner {
   }
 
   private async start(uid: Uid, user: string, slot: Slot): Promise<void> {
-    if (await this.cameBack(uid, slot)) {
+    const { signal } = this.closing;
+    const isOver = (): boolean => slot.ready !== null || signal.aborted;
+    await untilNoSkylet(uid, this.options.socketPath, isOver);
+    if (isOver()) {
       return;
     }
     const ready = new Promise<void>((resolve) => slot.onReady.push(resolve));
     this.log.info({ uid, user }, "starting a user's skylet");
     // The traits of the session before it must not be taken for those of the one that is being opened.
     slot.traits = null;
-    slot.traits = await this.options.starts.start(uid, user, ready);
+    slot.traits = await this.options.starts.start(uid, user, ready, signal);
     if (slot.ready === null) {
       throw new SkyletNotStarted("the user's part ended right after its start", "passing");
     }
-  }
-
-  /** Waits a while for a skylet that is alive. */
-  private async cameBack(uid: Uid, slot: Slot): Promise<boolean> {
-    const end = performance.now() + returnLimitMs;
-    while (slot.ready === null && performance.now() < end && (await skyletLives(uid, this.options.socketPath))) {
-      await delay(lookEveryMs);
-    }
-    return slot.ready !== null;
   }
 
   /** A start goes to a session that is still what a fresh login would be; otherwise the skylet is exchanged first. */
@@ -322,7 +315,7 @@ export class Skylets implements ControlOwner {
       traits = sessionTraits(await this.options.starts.account(uid, user));
     } catch (error) {
       if (error instanceof AccountRefused) {
-        this.options.dispatch({ type: "runnerFailed", uid, attempt, error: error.message.slice(0, 1000) });
+        this.dispatch({ type: "runnerFailed", uid, attempt, error: error.message.slice(0, 1000) });
         return false;
       }
       // The name service does not answer; the session that is open was admitted when it was opened.
@@ -336,7 +329,7 @@ export class Skylets implements ControlOwner {
     this.log.info({ uid, user }, "the account has changed; its skylet is exchanged");
     slot.ready = null;
     ready.retire();
-    this.options.dispatch({ type: "skyletGone", uid });
+    this.dispatch({ type: "skyletGone", uid });
     return false;
   }
 
@@ -381,6 +374,12 @@ export class Skylets implements ControlOwner {
     SkyletControl.begin(uid, hello, socket, this);
   }
 
+  private dispatch(event: AgentEvent): void {
+    if (!this.closing.signal.aborted) {
+      this.options.dispatch(event);
+    }
+  }
+
   private isExpected(uid: Uid): boolean {
     return this.slots.has(uid) || this.options.hasAttempts(uid);
   }
@@ -388,7 +387,7 @@ export class Skylets implements ControlOwner {
   private slot(uid: Uid): Slot {
     let slot = this.slots.get(uid);
     if (slot === undefined) {
-      slot = { ready: null, starting: false, onReady: [], sending: Promise.resolve(), traits: null };
+      slot = { ready: null, starting: null, onReady: [], sending: Promise.resolve(), traits: null };
       this.slots.set(uid, slot);
     }
     return slot;
