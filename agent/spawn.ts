@@ -139,6 +139,15 @@ const reporterStopLimitMs = 10_000;
 /** How long such a unit may live, whatever becomes of the one who asked. */
 const reporterProperties = ["RuntimeMaxSec=60", "TimeoutStopSec=5", "UMask=0022"];
 
+/** systemd-run only waits: what it has started would go on without it, also what systemd had not begun at the first stop. */
+async function endUnit(unit: string, kill: () => void): Promise<void> {
+  const stop = (): Promise<unknown> =>
+    runTool("systemctl", ["stop", `${unit}.service`], reporterStopLimitMs).catch(() => undefined);
+  await stop();
+  kill();
+  await stop();
+}
+
 /** Starts one with the question on its standard input; with `unit` as a transient unit of systemd with this name. */
 export function startReporter(words: string[], question: string, unit: string | null): Reporter {
   const how = ["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec", `--unit=${unit ?? ""}`];
@@ -147,7 +156,7 @@ export function startReporter(words: string[], question: string, unit: string | 
   const child = spawn(file, argv, { env: fixedEnv, cwd: "/", stdio: ["pipe", "pipe", "ignore"] });
   child.stdin.on("error", () => undefined);
   child.stdin.end(question);
-  const ended = new Promise<void>((resolve) => {
+  const closed = new Promise<void>((resolve) => {
     child.once("error", () => resolve());
     child.once("close", () => resolve());
   });
@@ -156,18 +165,17 @@ export function startReporter(words: string[], question: string, unit: string | 
       child.kill("SIGKILL");
     }
   };
+  let ending: Promise<unknown> | null = null;
   return {
     output: child.stdout,
-    ended,
+    ended: closed.then(async () => {
+      await ending;
+    }),
     end: () => {
       child.stdout.unpipe();
       child.stdout.resume();
-      if (unit === null || child.exitCode !== null || child.signalCode !== null) {
-        kill();
-      } else {
-        // systemd-run only waits: what it has started would go on without it.
-        const stopped = runTool("systemctl", ["stop", `${unit}.service`], reporterStopLimitMs);
-        void stopped.then(undefined, () => undefined).then(kill);
+      if (child.exitCode === null && child.signalCode === null) {
+        ending ??= unit === null ? Promise.resolve(kill()) : endUnit(unit, kill);
       }
     },
   };
