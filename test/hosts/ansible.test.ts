@@ -323,6 +323,9 @@ test("an upgrade while jobs run: none ends, and users can submit again within se
   };
   const submitting = submitUntilOver();
   const words = ["-e", JSON.stringify({ sky_releases: { [process.arch]: next.archive } })];
+  const shown = await played("upgrade.yml", ["--check", "--diff", ...words]);
+  expect(shown.text).toContain(`Machine n1 has not got release ${next.name}; it would be brought`);
+  expect(changesOf(shown)).toEqual({ head: 0, n1: 0, n2: 0, desk: 0 });
   const result = await played("upgrade.yml", words).finally(() => {
     over.now = true;
   });
