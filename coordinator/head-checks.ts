@@ -45,7 +45,7 @@ function judgeSilence(node: Seen): Finding[] {
         "error",
         text,
         "It has served another state and waits for an admin's word.",
-        `ssh ${name} sky-agent accept-state STATE_ID --config /etc/sky-onprem/agent.yaml`,
+        `ssh ${name} /opt/sky-onprem/current/bin/sky-agent accept-state STATE_ID --config /etc/sky-onprem/agent.yaml`,
       ),
     ];
   }

@@ -20,7 +20,7 @@ export function onWelcomed(context: Context, stateId: string, epoch: number): vo
     const reason =
       `This machine belongs to the state ${state.stateId}, the coordinator has ${stateId}. ` +
       "Its jobs keep running and no orders are taken until an admin confirms the new state on the machine: " +
-      `agent.mjs accept-state ${stateId} --config FILE, then SIGHUP to the agent.`;
+      `sky-agent accept-state ${stateId} --config FILE, then SIGHUP to the agent.`;
     state.link = "refused";
     effects.push({ type: "refuse", reason, stateId: state.stateId });
     return;

@@ -73,7 +73,7 @@ test("an empty state: jobs go on, nodes refuse it by name of the command, and gi
     const found = await nodes();
     return found.nodes.every((node) => node.state === "REFUSED") ? found : null;
   }, "both nodes to refuse");
-  const command = /agent\.mjs accept-state (\w+) --config/.exec(JSON.stringify(refused));
+  const command = /sky-agent accept-state (\w+) --config/.exec(JSON.stringify(refused));
   expect(command).not.toBeNull();
   const blocked = await submit(user, ["--gpus", "V100:1", "--", "true"]);
   expect((await queueOf(user)).get(blocked)?.status).toBe("PENDING");
