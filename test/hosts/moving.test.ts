@@ -62,6 +62,9 @@ test("a backup is put back on the head: nothing is ended, nothing runs twice, wh
   const said = await head.must("sky admin backup /var/backups/sky-1");
   expect(said).toContain("/var/backups/sky-1 is complete");
   expect((await head.must("stat -c %a:%U /var/backups/sky-1")).trim()).toBe("600:root");
+  const daily = "/usr/local/bin/sky admin backup /var/backups/sky-$(date +%F)";
+  await head.must(`${daily} && find /var/backups -name 'sky-*' -mtime +14 -delete`);
+  expect((await head.must("ls /var/backups | grep -c ^sky-")).trim()).toBe("2");
   await end("first");
   await untilOver(first);
   // It runs and ends, and its node forgets it: only the held mark can save it from running again.
