@@ -3,18 +3,19 @@
  * ordinary user on a real cluster, or belong to a test that is named with the words by which it types them; commands
  * inside sentences and tables must exist. A command that is in neither list fails, so a document cannot drift away.
  */
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { checkout, dist } from "../../scripts/cluster/layout.ts";
 import { type Site, startSite } from "../help/site.ts";
 import { runAs } from "../help/sky.ts";
 import type { TestUser } from "../help/users.ts";
 
-const documents = [
-  ...["README.md", "CONTRIBUTING.md", "docs/users.md", "docs/admins.md", "docs/architecture.md"],
-  ...["docs/admin/install.md", "docs/admin/config.md", "ansible/README.md"],
-];
+/** Every page, those of folders included. */
+const documents = readdirSync(checkout, { recursive: true, withFileTypes: true })
+  .map((entry) => relative(checkout, join(entry.parentPath, entry.name)))
+  .filter((path) => path.endsWith(".md") && !/(^|\/)(node_modules|dist[^/]*|releases|\.[^/]*)\//.test(path))
+  .sort();
 
 /** Typed below, in this order; the job ids are those that the order gives. Exit codes other than 0 are named. */
 const typed: [command: string, code: number][] = [
@@ -27,7 +28,12 @@ const typed: [command: string, code: number][] = [
   ["sky cancel my-cluster 2", 0],
 ];
 
-/** Commands that other tests and scripts type: the file, and the words by which it does. */
+const playbooks = "test/hosts/ansible.test.ts";
+const moving = "test/hosts/moving.test.ts";
+const packaging = "test/e2e/package.test.ts";
+const doctoring = "test/hosts/doctor.test.ts";
+
+/** Commands that other tests and scripts type: the file, and the words by which it does. Without blanks before a comment. */
 const elsewhere: Record<string, [file: string, words: string]> = {
   "./scripts/quickstart": ["test/e2e/quickstart.test.ts", "scripts/quickstart"],
   "./scripts/test": [".ci/run", "scripts/test"],
@@ -38,25 +44,101 @@ const elsewhere: Record<string, [file: string, words: string]> = {
     '"start", "--dir"',
   ],
   "./scripts/dev-cluster stop --dir /var/tmp/sky-dev": ["test/help/cluster.ts", '"stop", "--dir"'],
-  "node dist/agent.mjs accept-state STATE_ID --config agent.yaml": ["test/e2e/agent-main.test.ts", "accept-state"],
-  "ansible-playbook site.yml --check --diff": ["test/hosts/ansible.test.ts", '"site.yml", ["--check", "--diff"]'],
-  "ansible-playbook site.yml": ["test/hosts/ansible.test.ts", 'played("site.yml")'],
+  "./scripts/package --out releases": [packaging, '"scripts/package"), "--out", out'],
+  // docs/admin/install.md
+  "sudo apt install ansible-core": ["scripts/test", "ansible-playbook:ansible-core:"],
+  "tar -xzf sky-onprem-0.2.0-linux-x64.tar.gz sky-onprem-0.2.0-linux-x64/ansible --strip-components=1": [
+    packaging,
+    "tar -xzf",
+  ],
+  "cd ansible": [packaging, "cd ansible"],
+  "cp inventory.example.yml inventory.yml": [packaging, "cp inventory.example.yml inventory.yml"],
+  "ansible-playbook site.yml --check --diff": [playbooks, '"site.yml", ["--check", "--diff"]'],
+  "ansible-playbook site.yml": [playbooks, 'played("site.yml")'],
+  "sky admin nodes": ["test/e2e/admin-nodes.test.ts", '["admin", "nodes"]'],
+  "sky admin doctor": [doctoring, '["sky", "admin", "doctor"]'],
+  "sky admin deploy lab.yml": ["test/hosts/deploy.test.ts", 'deploy("lab.yml")'],
+  // docs/admin/config.md
+  "/opt/sky-onprem/current/bin/sky-coordinator --config /etc/sky-onprem/coordinator.yaml --check": [
+    playbooks,
+    '/sky-coordinator`, "--config", config, "--check"]',
+  ],
+  "/opt/sky-onprem/current/bin/sky-agent --config /etc/sky-onprem/agent.yaml --check": [
+    playbooks,
+    '/sky-agent`, "--config", "/etc/sky-onprem/agent.yaml", "--check"]',
+  ],
+  // docs/admin/upgrade.md
+  "tar -xzf sky-onprem-0.3.0-linux-x64.tar.gz sky-onprem-0.3.0-linux-x64/ansible --strip-components=1": [
+    packaging,
+    "tar -xzf",
+  ],
+  "ansible-playbook upgrade.yml --check --diff": [playbooks, '"upgrade.yml", ["--check", "--diff"'],
+  "ansible-playbook upgrade.yml": [playbooks, 'played("upgrade.yml", words)'],
+  "ansible-playbook upgrade.yml -e sky_version=0.2.0-1a2b3c4": [playbooks, "`sky_version=${release.name}`"],
+  "tar -xzf sky-onprem-0.2.0-linux-x64.tar.gz": [packaging, '["tar", "-xzf"'],
+  "sky-onprem-0.2.0-linux-x64/install.sh": [packaging, 'join(folder, "install.sh")'],
+  "/opt/sky-onprem/current/install.sh --list": [packaging, '"--list"'],
+  "/opt/sky-onprem/current/install.sh --rollback": [packaging, '"--rollback"'],
+  // docs/admin/operations.md
+  "sudo sky admin backup /var/backups/sky-$(date +%F)": [moving, "sky admin backup /var/backups/sky-$(date +%F)"],
+  "/usr/local/bin/sky admin backup /var/backups/sky-$(date +%F) && find /var/backups -name 'sky-*' -mtime +14 -delete":
+    [moving, "&& find /var/backups -name 'sky-*' -mtime +14 -delete"],
+  "sudo systemctl stop sky-coordinator": [moving, "systemctl stop sky-coordinator"],
+  "sudo systemctl start sky-coordinator": [moving, "systemctl start sky-coordinator"],
+  "sudo sky admin restore /var/backups/sky-2026-01-31 --replace": [
+    moving,
+    "sky admin restore /var/backups/sky-1 --replace",
+  ],
+  "sky admin release": ["test/e2e/restore.test.ts", '["admin", "release"]'],
+  "sky admin release alice/7,9 bob": ["coordinator/api/routes-held.test.ts", "jobs: [5, 1]"],
+  "sky admin release --all": ["test/e2e/restore.test.ts", '["admin", "release", "--all"]'],
+  "sky admin release --all --cancel": [moving, '"release", `alice/${waits}`, "--cancel"'],
+  "sudo sky admin backup /root/sky-move --move": [moving, "sky admin backup /root/sky-move --move"],
+  "scp /root/sky-move NEW-HEAD:/root/": [moving, "base64 -d >/root/sky-move"],
+  "sudo mkdir -p /etc/sky-onprem": [moving, "mkdir -p /etc/sky-onprem"],
+  "sudo tar -xOf /root/sky-move coordinator.yaml | sudo tee /etc/sky-onprem/coordinator.yaml >/dev/null": [
+    moving,
+    "tar -xOf /root/sky-move coordinator.yaml",
+  ],
+  "ansible-playbook site.yml --limit NEW-HEAD": [moving, '"site.yml", inventory, ["--limit", "laptop"]'],
+  "sudo sky admin restore /root/sky-move": [moving, "sky admin restore /root/sky-move"],
+  "SKY_POWER_ROUNDS=50 npx vitest run --project hosts test/hosts/power-loss.test.ts": [
+    "test/hosts/power-loss.test.ts",
+    "SKY_POWER_ROUNDS",
+  ],
+  "npx vitest run --project e2e test/e2e/durability.test.ts": ["test/e2e/durability.test.ts", "test("],
+  "sudo /opt/sky-onprem/current/bin/sky-agent accept-state STATE_ID --config /etc/sky-onprem/agent.yaml": [
+    "test/e2e/states.test.ts",
+    '"accept-state"',
+  ],
+  "sudo systemctl reload sky-agent": ["test/hosts/agent-units.test.ts", '["systemctl", "reload", "sky-agent"]'],
+  "sky admin doctor n1 n2 -o json": [doctoring, '["admin", "doctor", "n1", "-o", "json"]'],
+  "sudo sky admin doctor --local": [doctoring, '["sky", "admin", "doctor", "--local"]'],
+  "sky admin doctor --fail-on warn": [doctoring, '"--fail-on", "warn"'],
+  "journalctl -u sky-coordinator -o cat": ["test/hosts/machine.ts", '"journalctl", "--no-pager", "--output=cat"'],
+  "journalctl -u sky-agent -o cat": ["test/hosts/machine.ts", '"journalctl", "--no-pager", "--output=cat"'],
+  "$ sky admin nodes": ["test/e2e/admin-nodes.test.ts", '["admin", "nodes"]'],
+  "$ sky admin logs alice/3": [doctoring, '["sky", "admin", "logs", `alice/${id}`]'],
 };
 
-const programs = /^(sky|\.\/scripts\/|npm|npx|node|ansible-playbook) ?/;
+/** For people who look into test machines by hand, while a test waits for them. */
+const byHand = /^(pgrep -af world\.sh|nsenter -t PID|tail -f FOLDER|journalctl -D \/proc\/PID)/;
+
+/** What a command of a block without a language begins with; what is shown below it is output. */
+const shown = /^(\$ |sky |\.\/scripts\/|npm |npx |ansible-playbook )/;
 
 function textOf(path: string): string {
   return readFileSync(join(checkout, path), "utf8");
 }
 
-/** The lines of a document's fenced blocks, other languages left out, that are commands. */
+/** The commands of a document's fenced blocks: every line of a shell's, and what is typed in those without a language. */
 function fencedCommands(text: string): string[] {
   const commands: string[] = [];
   let language: string | null = null;
-  for (const line of text.split("\n").map((raw) => raw.trim())) {
+  for (const line of text.split("\n").map((raw) => raw.trim().replace(/ +# .*$/, ""))) {
     if (line.startsWith("```")) {
       language = language === null ? line.slice(3) : null;
-    } else if ((language === "" || language === "sh") && programs.test(line)) {
+    } else if (language === "sh" ? line !== "" && !line.startsWith("#") : language === "" && shown.test(line)) {
       commands.push(line);
     }
   }
@@ -74,11 +156,13 @@ afterAll(async () => await site?.stop());
 
 test("every fenced command is typed by a test", () => {
   const known = new Set([...typed.map(([command]) => command), ...Object.keys(elsewhere)]);
-  const shown = documents.flatMap((path) => fencedCommands(textOf(path)).map((command) => `${path}: ${command}`));
-  expect(shown.length).toBeGreaterThan(10);
-  expect(shown.filter((line) => !known.has(line.slice(line.indexOf(": ") + 2)))).toEqual([]);
+  const all = documents.flatMap((path) => fencedCommands(textOf(path)).map((command) => ({ path, command })));
+  expect(all.length).toBeGreaterThan(60);
+  expect(all.filter(({ command }) => !known.has(command) && !byHand.test(command))).toEqual([]);
+  const typedNowhere = [...known].filter((command) => all.every((one) => one.command !== command));
+  expect(typedNowhere).toEqual([]);
   for (const [command, [file, words]] of Object.entries(elsewhere)) {
-    expect(textOf(file), `${command} in ${file}`).toContain(words);
+    expect([command, file, textOf(file).includes(words)]).toEqual([command, file, true]);
   }
 });
 
@@ -98,13 +182,58 @@ test("the first job of the README, typed by a newcomer in the checkout", async (
 
 test("every sky command in a sentence or a table exists", async () => {
   const spans = documents.flatMap((path) =>
-    [...textOf(path).matchAll(/`sky ([a-z]+)[^`]*`/g)].map((match) => match[1]),
+    [...textOf(path).matchAll(/`(?:sudo )?sky ((?:admin )?[a-z][a-z-]*)[^`]*`/g)].map((match) => match[1]),
   );
   const names = [...new Set(spans)].filter((name) => name !== undefined);
-  expect(names).toContain("launch");
+  expect(names).toEqual(expect.arrayContaining(["launch", "admin drain"]));
   for (const name of names) {
-    const result = await runAs(user, [join(dist, "sky"), name, "--help"]);
+    const result = await runAs(user, [join(dist, "sky"), ...name.split(" "), "--help"]);
     expect([name, result.code]).toEqual([name, 0]);
     expect(result.stdout).toContain(`sky ${name}`);
   }
+});
+
+test("every playbook in a sentence or a table exists and is typed by a test", () => {
+  const spans = documents.flatMap((path) => [...textOf(path).matchAll(/`ansible-playbook ([a-z-]+\.yml)/g)]);
+  const names = [...new Set(spans.map((match) => match[1] ?? ""))].sort();
+  expect(names).toEqual(["remove-node.yml", "site.yml", "uninstall.yml", "upgrade.yml"]);
+  for (const name of names) {
+    expect([name, existsSync(join(checkout, "ansible", name))]).toEqual([name, true]);
+    expect(textOf(playbooks)).toContain(`played("${name}"`);
+  }
+});
+
+/** What a link to a heading is called. */
+function anchors(text: string): string[] {
+  const headings = [...text.matchAll(/^#+ (.*)$/gm)].map((match) => match[1] ?? "");
+  return headings.map((one) =>
+    one
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N} _-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
+
+test("every link between documents leads somewhere, and lines fit", () => {
+  const dead: string[] = [];
+  const wide: string[] = [];
+  for (const path of documents) {
+    const text = textOf(path);
+    for (const [, target = ""] of text.matchAll(/\]\(([^)\s]+)\)/g)) {
+      const [file = "", heading] = target.split("#");
+      const full = file === "" ? path : join(dirname(path), file);
+      const isThere = /^https?:/.test(target) || existsSync(join(checkout, full));
+      if (!isThere || (heading !== undefined && !anchors(textOf(full)).includes(heading))) {
+        dead.push(`${path}: ${target}`);
+      }
+    }
+    wide.push(
+      ...text
+        .split("\n")
+        .filter((line) => line.length > 120 && !line.startsWith("|"))
+        .map((line) => `${path}: ${line}`),
+    );
+  }
+  expect(dead).toEqual([]);
+  expect(wide).toEqual([]);
 });

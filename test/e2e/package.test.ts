@@ -126,6 +126,27 @@ describe("an archive", () => {
     expect(await must(skylet)).toMatch(/^sky-skylet 7\.8\.9 \(/);
   });
 
+  it("gives out its playbooks by the lines of the documents, and leaves an inventory alone", async () => {
+    const folder = await mkdtemp(join(dir, "admin-"));
+    await symlink(
+      `${join(out, basename(folderOf("x64")))}.tar.gz`,
+      join(folder, `${basename(folderOf("x64"))}.tar.gz`),
+    );
+    for (const name of ["install", "upgrade"]) {
+      const text = readFileSync(join(root, `docs/admin/${name}.md`), "utf8");
+      const line = /^ *(tar -xzf \S+ \S+\/ansible .*)$/m.exec(text)?.[1]?.replace(/\d+\.\d+\.\d+/g, version) ?? "false";
+      await must(["bash", "-ec", line], { cwd: folder });
+      if (name === "install") {
+        await must(["bash", "-ec", "cd ansible\ncp inventory.example.yml inventory.yml"], { cwd: folder });
+        await writeFile(join(folder, "ansible/inventory.yml"), "mine: true\n");
+      }
+    }
+    expect(readFileSync(join(folder, "ansible/inventory.yml"), "utf8")).toBe("mine: true\n");
+    const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+    const example = readFileSync(join(folder, "ansible/inventory.example.yml"), "utf8");
+    expect(example).toContain(`sky-onprem-${manifest.version}-linux-x64.tar.gz`);
+  });
+
   it("carries an LTS of Node.js and a koffi that loads in it", async () => {
     const text = 'import koffi from "koffi"; console.log(process.release.lts, koffi.sizeof("int"))';
     const lib = join(folderOf("x64"), "lib");

@@ -104,6 +104,24 @@ test("logins that print, that hang, that leave files open to all", async () => {
   await mends(n1, "umask", /'alice' is 0000/);
 });
 
+test("a visit that nobody waits for any more leaves no program, and the next one is answered", async () => {
+  const n1 = cluster.machine("n1");
+  const { head } = cluster;
+  await n1.must("cp ~/.profile ~/kept 2>/dev/null || touch ~/kept; echo 'sleep 300' >>~/.profile", { user: "bob" });
+  const doctors = async (): Promise<string> =>
+    (await n1.must("systemctl list-units --plain --no-legend 'sky-doctor-*'")).trim();
+  const visiting = head.run(["sky", "admin", "doctor", "n1"], { limitMs: 120_000 });
+  await until(async () => (await doctors()) !== "", "the doctor on n1");
+  await head.must("systemctl kill --signal=KILL sky-coordinator");
+  await until(async () => (await doctors()) === "", "no doctor on n1", 60_000);
+  // It did not go on until the login that hangs was given up.
+  expect(await n1.must("journalctl --unit 'sky-doctor-*' --output cat")).toMatch(/^Stopping/m);
+  await visiting;
+  await n1.must("mv ~/kept ~/.profile", { user: "bob" });
+  await cluster.waitUp();
+  expect(problems(await visit(), "n1", "login")).toEqual([]);
+});
+
 test("a full disk, and a home that is not there", async () => {
   const n2 = cluster.machine("n2");
   const ledger = "/var/lib/sky-onprem/agent";
@@ -147,6 +165,8 @@ test("an agent that was stopped is a silent node", async () => {
   expect(silent?.level).toBe("error");
   expect(problems(result, "n2", "doctor")[0]?.seen).toMatch(/not connected/);
   const local = await n2.run(["sky", "admin", "doctor", "--local"], { limitMs: 60_000 });
+  const strict = await n2.run(["sky", "admin", "doctor", "--local", "--fail-on", "warn"], { limitMs: 60_000 });
+  expect(strict.code).toBe(/ warn| unknown| error/.test(strict.stdout.split("\n")[0] ?? "") ? 1 : 0);
   expect(local.code).toBe(1);
   expect(local.stdout).toMatch(/sky-agent\.service is inactive/);
   await n2.must("systemctl start sky-agent");
@@ -163,9 +183,11 @@ test("only admins may ask, and members of the admin group are admins", async () 
     const result = await cluster.sky("bob", ["admin", "doctor", "n1", "-o", "json"], { limitMs: 120_000 });
     return result.stdout;
   };
-  // Who is in a group is asked again after half a minute.
+  // That somebody is no admin may be remembered for half a minute; that somebody is one is asked at each call.
   const text = await until(asked, "the coordinator to see the new admin", 60_000);
   expect((JSON.parse(text) as DoctorResult).nodes.map(({ name }) => name)).toEqual(["n1"]);
+  await cluster.head.must("gpasswd --delete bob sky-admin");
+  expect((await cluster.sky("bob", ["admin", "nodes"])).code).toBe(1);
 });
 
 test("what was written about one job, on all machines, in the order of time", async () => {
