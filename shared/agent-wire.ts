@@ -187,8 +187,8 @@ export type Accelerator = z.infer<typeof acceleratorSchema>;
 
 const inventorySchema = z.strictObject({
   address: z.string().max(255),
-  cpus: z.number().positive(),
-  memoryGb: z.number().positive(),
+  cpus: z.number().positive().max(1e6),
+  memoryGb: z.number().positive().max(1e9),
   accelerators: z.array(acceleratorSchema).max(1024),
   /** How the accelerators were found, for the admin: `nvidia-smi`, `config`, `none` … */
   source: z.string().max(100),
@@ -268,19 +268,21 @@ const streamFailedSchema = z.strictObject({
 /** Asks for `renewed` with the same id; sent while the node holds attempts with a lease. Since protocol 2. */
 const renewSchema = z.strictObject({ type: z.literal("renew"), id: z.int().min(0) });
 
+/** More than any machine has: sums of such figures stay numbers. */
+const vitalSchema = z.number().min(0).max(1e12);
 /** How the machine is, every half minute and after each report of a new connection. Since protocol 2. */
 const vitalsSchema = z.strictObject({
   type: z.literal("vitals"),
   /** The machine's clock, milliseconds since 1970, so that clocks that are apart are seen. */
   clockMs: timeSchema,
-  uptimeSeconds: z.number().min(0),
+  uptimeSeconds: vitalSchema,
   /** Load average of the last minute. */
-  load1: z.number().min(0),
-  memoryAvailableGb: z.number().min(0),
+  load1: vitalSchema,
+  memoryAvailableGb: vitalSchema,
   /** Free space for the agent's ledger, in GiB; null when it cannot be read. */
-  diskFreeGb: z.number().min(0).nullable(),
+  diskFreeGb: vitalSchema.nullable(),
   /** Users' skylets that are connected. */
-  skylets: z.int().min(0),
+  skylets: z.int().min(0).max(1e6),
 });
 export type Vitals = z.infer<typeof vitalsSchema>;
 

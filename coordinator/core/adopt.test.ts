@@ -34,6 +34,19 @@ test("a job that runs is taken over, on disk first, and ends as it ends", () => 
   expect(starts(after)).toHaveLength(1);
 });
 
+test("a job that was submitted in this life of the coordinator is nobody's but the plan's", () => {
+  const { reports } = rolledBack(["n1"], "running");
+  const fresh = new Scenario({ n1: {}, n2: {} });
+  const id = fresh.submit();
+  const { submittedAt } = fresh.job(id).record;
+  const lie = { ...(reports[0] as AttemptReport), attempt: "liarliar-1", submittedAt };
+  fresh.connect("n1").report("n1", [lie], 0);
+  expect(fresh.job(id).record.attempt?.id).not.toBe(lie.attempt);
+  fresh.report("n1", [], 0).connect("n2").report("n2", [], 0);
+  expect(fresh.effects.filter((one) => one.type === "commitEnd")).toEqual([]);
+  expect(fresh.place(id)).toMatch(/^n[12]$/);
+});
+
 test("a job that has ended meanwhile is taken over as well", () => {
   const { reports, after } = rolledBack(["n1"], "exited");
   after.connect("n1").report("n1", reports, 0).report("n1", reports);

@@ -42,6 +42,7 @@ function newNode(name: string, index: number, admin: NodeAdmin, uptime: number):
     ended: new Map(),
     unknown: new Set(),
     warnings: [],
+    epochRaises: 0,
     refusal: null,
     protocol: null,
     version: null,

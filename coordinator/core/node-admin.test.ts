@@ -172,12 +172,12 @@ test("clocks that are apart are warned of from two seconds on", () => {
 test("an unknown attempt that an admin ends is named as ended, and its waiting job is not started", () => {
   const source = new Scenario(two).up();
   const id = source.submit({ nodes: 2 });
-  const scenario = new Scenario(two);
+  // An older copy of the state, in which the job waits.
+  const record = { ...source.job(id).record, phase: "waiting" as const, attempt: null };
+  const scenario = new Scenario(two, { jobs: [{ id, record }] });
   const report = source.rank(id, "n1", { state: "running", pid: 1 });
   scenario.connect("n1").report("n1", [report], 0);
   scenario.connect("n2").report("n2", [], 0);
-  scenario.now = source.now - 1;
-  scenario.submit({ nodes: 2 });
   expect(unknownRows(scenario.state)).toMatchObject([{ attempt: report.attempt, nodes: ["n1"], reachable: true }]);
   scenario.dispatch({ type: "unknownEnded", attempt: report.attempt });
   expect(unknownRows(scenario.state)).toEqual([]);

@@ -23,6 +23,20 @@ function welcome(context: Context, node: NodeState): void {
   context.effects.push({ type: "tellNode", node: node.name, message });
 }
 
+/**
+ * Each start of a coordinator raises the epoch by one, and a node learns of no other than a coordinator's: one that is
+ * further ahead, or comes ahead again and again, is a node that was taken over. Gone past what it says, the epoch would
+ * soon be no number that anybody accepts, and every other node would be greeted anew each time.
+ */
+const epochAheadMax = 1_000_000;
+const epochRaisesMax = 8;
+
+function refuseEpoch(context: Context, node: NodeState, epoch: number): void {
+  const text = "A node claims an epoch that cannot be. It is cut off; look whether the machine was broken into.";
+  context.effects.push({ type: "log", level: "error", text, fields: { node: node.name, epoch } });
+  context.effects.push({ type: "cutNode", node: node.name, reason: "it claims an epoch that cannot be" });
+}
+
 /** An agent has already accepted this epoch from an earlier life of this state (it was rolled back): go past it. */
 function raiseEpoch(context: Context, seen: number): void {
   const { state, effects } = context;
@@ -50,6 +64,13 @@ export function onNodeConnected(context: Context, name: NodeName, hello: Hello, 
   if (node === undefined) {
     return;
   }
+  const foreign = hello.stateId !== state.stateId;
+  // The present epoch itself is no surprise on a node that has been welcomed in it.
+  const isAhead = !foreign && (hello.epoch > state.epoch || (hello.epoch === state.epoch && !node.welcomed));
+  if (isAhead && (hello.epoch > state.epoch + epochAheadMax || node.epochRaises >= epochRaisesMax)) {
+    refuseEpoch(context, node, hello.epoch);
+    return;
+  }
   node.connected = true;
   node.heard = false;
   node.stale = true;
@@ -57,9 +78,8 @@ export function onNodeConnected(context: Context, name: NodeName, hello: Hello, 
   node.protocol = hello.protocol;
   node.version = hello.version;
   noteKeyOfConnection(context, node, key);
-  const foreign = hello.stateId !== state.stateId;
-  // The present epoch itself is no surprise on a node that has been welcomed in it.
-  if (!foreign && (hello.epoch > state.epoch || (hello.epoch === state.epoch && !node.welcomed))) {
+  if (isAhead) {
+    node.epochRaises += 1;
     raiseEpoch(context, hello.epoch);
     for (const other of state.nodes.values()) {
       if (other.connected) {

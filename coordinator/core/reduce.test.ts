@@ -163,6 +163,24 @@ test("a silent node changes nothing about its jobs, and gets no new ones", () =>
   expect(scenario.place(second)).toBe("waiting");
 });
 
+test("a node that claims an epoch that cannot be is cut off, and changes nothing for the others", () => {
+  const scenario = new Scenario({ n1: {}, n2: {} }, { epoch: 4 }).up();
+  const last = Number.MAX_SAFE_INTEGER;
+  for (const epoch of [last, last - 1, 4 + 2_000_000]) {
+    scenario.effects = [];
+    scenario.connect("n2", { epoch });
+    expect(scenario.effects.map(({ type }) => type)).toEqual(expect.arrayContaining(["cutNode"]));
+    expect(scenario.effects.filter(({ type }) => type === "saveEpoch" || type === "tellNode")).toEqual([]);
+  }
+  expect(scenario.state.epoch).toBe(4);
+  // One step at a time it gets nowhere either.
+  for (let round = 0; round < 100; round += 1) {
+    scenario.connect("n2", { epoch: scenario.state.epoch + 1 });
+  }
+  expect(scenario.state.epoch).toBeLessThan(50);
+  expect(scenario.connect("n1").report("n1").state.nodes.get("n1")?.heard).toBe(true);
+});
+
 test("an agent that knows a later epoch of this state makes the coordinator go past it", () => {
   const scenario = new Scenario(two).up();
   scenario.effects = [];

@@ -55,9 +55,18 @@ function fitJob(nodes: Iterable<NodeState>, uses: Map<NodeName, NodeUse>, shape:
   return chosen.map((one) => one.grant);
 }
 
-/** The report speaks of this very job, whatever this state knows of its attempts. */
+/**
+ * The report speaks of this very job, whatever this state knows of its attempts. Only a job that was read at the start can
+ * have attempts of which nothing is known here; of one that was submitted since, a node that says so was taken over, and
+ * would get its scripts.
+ */
 export function isReportOf(report: AttemptReport, job: ActiveJob): boolean {
-  return report.uid === job.uid && report.jobId === job.id && report.submittedAt === job.record.submittedAt;
+  return (
+    job.readAtStart &&
+    report.uid === job.uid &&
+    report.jobId === job.id &&
+    report.submittedAt === job.record.submittedAt
+  );
 }
 
 /**

@@ -63,6 +63,8 @@ export interface NodeState {
   /** Attempts in the last report that are neither wanted nor ended, so that each is logged and looked up once. */
   unknown: Set<AttemptId>;
   warnings: string[];
+  /** How often it has made this life of the coordinator go past an epoch. */
+  epochRaises: number;
   /** Why the agent refuses this coordinator, if it does. */
   refusal: string | null;
   /** Of the last connection: the wire protocol and the product's version; null before the first. */
