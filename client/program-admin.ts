@@ -89,4 +89,7 @@ export const registerAdmin: Register = (program, context, outcome) => {
   for (const register of verbs) {
     register(group, context, outcome);
   }
+  for (const verb of group.commands) {
+    verb.showHelpAfterError(`Examples: sky admin ${verb.name()} --help`);
+  }
 };

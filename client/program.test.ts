@@ -75,6 +75,14 @@ interface Told {
   env?: Record<string, string>;
 }
 
+/** `admin nodes`, `admin drain` and so on, as the help names them. */
+async function adminVerbs(): Promise<string[][]> {
+  const { out } = await sky(["admin", "--help"]);
+  const verbs = [...out.matchAll(/^ {2}([a-z]+(?:-[a-z]+)*) {2,}\S/gm)].map((match) => match[1] ?? "");
+  expect(verbs.length).toBeGreaterThan(10);
+  return verbs.filter((verb) => verb !== "help").map((verb) => ["admin", verb]);
+}
+
 async function sky(words: string[], told: Told = {}): Promise<{ code: number; out: string; err: string }> {
   const stdin = Object.assign(new PassThrough(), { isTTY: told.answers !== undefined });
   stdin.write((told.answers ?? []).map((answer) => `${answer}\n`).join(""));
@@ -479,18 +487,23 @@ describe("the command line", () => {
 
   it("every command has help with examples", async () => {
     const names = ["launch", "exec", "queue", "logs", "cancel", "down", "status", "check", "start", "stop", "autostop"];
-    for (const words of [...names.map((name) => [name]), ["gpus", "list"], ["completion"]]) {
+    for (const words of [...names.map((name) => [name]), ["gpus", "list"], ["completion"], ...(await adminVerbs())]) {
       const { code, out } = await sky([...words, "--help"]);
       expect(code).toBe(0);
-      expect(out).toMatch(/Usage: sky [^]*Examples:\n {2}sky /);
+      expect(out).toMatch(/Usage: sky [^]*Examples:\n {2}(sudo )?sky /);
     }
+  });
+
+  it("a verb of sky admin that is typed wrongly says where its examples are", async () => {
+    const { code, err } = await sky(["admin", "drain", "n1"]);
+    expect([code, err]).toEqual([2, expect.stringContaining("Examples: sky admin drain --help")]);
   });
 
   it("no help is wider than 80 columns", async () => {
     const program = (await sky([])).out;
     const names = [...program.matchAll(/^ {2}([a-z]+) {2,}\S/gm)].map((match) => match[1] ?? "");
     expect(names.length).toBeGreaterThan(10);
-    for (const words of [[], ...names.map((name) => [name]), ["gpus", "list"]]) {
+    for (const words of [[], ...names.map((name) => [name]), ["gpus", "list"], ...(await adminVerbs())]) {
       const { out } = await sky([...words, "--help"]);
       expect(out.split("\n").filter((line) => line.length > 80)).toEqual([]);
     }
