@@ -35,7 +35,9 @@ export interface Release {
   layer: string;
 }
 
-const unusedForMs = 2 * 86_400_000;
+/** Kept whatever their age, because the next run may want them; others go when nothing has used them for some hours. */
+const keptMin = 4;
+const unusedForMs = 4 * 3_600_000;
 
 function filesIn(folder: string): string[] {
   const entries = existsSync(folder) ? readdirSync(folder, { recursive: true, withFileTypes: true }) : [];
@@ -57,11 +59,17 @@ export function hashOf(entries: readonly string[]): string {
   return hash.digest("hex").slice(0, 16);
 }
 
-/** Removes kept folders that nothing has used for two days; to be called under the lock that guards their making. */
+/**
+ * Removes kept folders but the newest, once no test can be using them any more; to be called under the lock that guards
+ * their making. A layer must never be removed under a machine, hence the hours.
+ */
 export function forgetUnused(prefix: string): void {
-  for (const name of readdirSync(cacheDir).filter((entry) => entry.startsWith(prefix))) {
-    const path = join(cacheDir, name);
-    if (Date.now() - statSync(path).mtimeMs > unusedForMs) {
+  const kept = readdirSync(cacheDir)
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => ({ path: join(cacheDir, name), usedAt: statSync(join(cacheDir, name)).mtimeMs }))
+    .toSorted((a, b) => b.usedAt - a.usedAt);
+  for (const { path, usedAt } of kept.slice(keptMin)) {
+    if (Date.now() - usedAt > unusedForMs) {
       rmSync(path, { recursive: true, force: true });
     }
   }
