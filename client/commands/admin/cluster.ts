@@ -5,6 +5,7 @@
  */
 import { existsSync } from "node:fs";
 import { userInfo } from "node:os";
+import { SkyError } from "../../../shared/errors.ts";
 import type { RegisteredCluster } from "../../local/registered.ts";
 import { type AdminCalls, createAdminCalls } from "../../sdk/admin-calls.ts";
 import { Transport } from "../../sdk/transport.ts";
@@ -65,7 +66,7 @@ async function chosenCluster(context: Context, flags: ClusterFlags): Promise<Reg
   }
   if (existsSync(installedConfig)) {
     const text = "The coordinator of this head does not run.";
-    throw new UsageError(text, "Start it: sudo systemctl start sky-coordinator");
+    throw new SkyError("ServerUnavailableError", text, "Start it: sudo systemctl start sky-coordinator");
   }
   const hint = "`sky status` says how to register one. On the cluster's head no registration is needed.";
   throw new UsageError("No cluster is registered, and this machine is no head of one.", hint);

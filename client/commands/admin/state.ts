@@ -10,7 +10,7 @@ import { SkyError } from "../../../shared/errors.ts";
 const program = "/opt/sky-onprem/current/bin/sky-coordinator";
 const config = "/etc/sky-onprem/coordinator.yaml";
 
-/** Runs `sky-coordinator VERB FILE`; resolves with its exit code. */
+/** Runs `sky-coordinator VERB FILE`; resolves with 0 or 1. */
 export async function onHead(verb: "backup" | "restore", file: string, flags: string[]): Promise<number> {
   if (!existsSync(program) || !existsSync(config)) {
     throw new SkyError(
@@ -31,6 +31,7 @@ export async function onHead(verb: "backup" | "restore", file: string, flags: st
     child.once("error", (error) =>
       reject(new SkyError("InternalError", `${program} cannot be run: ${error.message}.`)),
     );
-    child.once("close", (code) => resolve(code ?? 1));
+    // The words were right, or this program would have refused them: whatever it is, it is no wrong use.
+    child.once("close", (code) => resolve(code === 0 ? 0 : 1));
   });
 }
