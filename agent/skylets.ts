@@ -104,7 +104,7 @@ export class Skylets implements ControlOwner {
     }
     const slots = [...this.slots.values()];
     slots.flatMap((slot) => slot.onReady.splice(0)).forEach((wake) => wake());
-    await Promise.all(slots.map((slot) => slot.starting));
+    await Promise.all(slots.flatMap((slot) => slot.starting ?? []));
     await new Promise((resolve) => (server === null ? resolve(null) : server.close(resolve)));
   }
 

@@ -52,7 +52,7 @@ export function requireJobUser(account: Account, policy: UsersPolicy): void {
 }
 
 /** Throws PermissionDeniedError, which names the group, when this account is no admin. */
-export function requireAdmin(account: Account, adminGroup: string): void {
+function requireAdmin(account: Account, adminGroup: string): void {
   if (!isAdmin(account, adminGroup)) {
     throw new SkyError(
       "PermissionDeniedError",

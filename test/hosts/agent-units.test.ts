@@ -362,7 +362,7 @@ test("a shutdown ends jobs, with time to write, before the machine's file system
 test("the units are hardened exactly as far as the document says", async () => {
   const text = readFileSync(join(checkout, "docs/admin/security.md"), "utf8");
   const rows = [...text.matchAll(/^\| `(sky-[a-z]+\.service)` \| ([0-9.]+) \|/gm)];
-  expect(rows.map(([, unit]) => unit).sort()).toEqual(
+  expect(rows.map(([, unit]) => unit).toSorted((a = "", b = "") => a.localeCompare(b))).toEqual(
     ["agent", "coordinator", "jobs", "redis"].map((one) => `sky-${one}.service`),
   );
   for (const [, unit = "", figure] of rows) {

@@ -3,7 +3,7 @@
  * and removes everything afterwards, also when the test is killed. See README.md beside it. Needs root, debootstrap (once),
  * systemd-nspawn and ip.
  */
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Result, RunOptions } from "../help/run.ts";
 import type { DiskOptions } from "./disk.ts";
@@ -63,11 +63,27 @@ export interface World extends AsyncDisposable {
 
 const namePattern = /^[a-z][a-z0-9-]{0,7}$/;
 
+/** Each guest's systemd and journal take about eight; all guests share root's. Usual kernels allow 128, a few worlds need more. */
+const inotifyInstances = 1_024;
+const inotifyLimit = "/proc/sys/fs/inotify/max_user_instances";
+
+/** Raises the kernel's limit where it is low; where it may not be changed, as many machines run as fit. */
+function makeRoom(): void {
+  if (Number(readFileSync(inotifyLimit, "utf8")) < inotifyInstances) {
+    try {
+      writeFileSync(inotifyLimit, String(inotifyInstances));
+    } catch {
+      // A computer that does not let its root do that.
+    }
+  }
+}
+
 /** Boots the machines and waits until all of them answer. */
 export async function startMachines(options: WorldOptions): Promise<World> {
   if (process.getuid?.() !== 0) {
     throw new Error("test machines need root");
   }
+  makeRoom();
   const wrong = [...options.machines, ...namesOf(options)].find((name) => !namePattern.test(name));
   if (wrong !== undefined) {
     throw new Error(`'${wrong}': names are 1 to 8 of a-z, 0-9 and '-', and begin with a letter`);
