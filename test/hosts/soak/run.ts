@@ -91,7 +91,9 @@ class Member {
         });
         const result = await this.running.ended;
         this.take(result.stdout);
-        if (result.code !== null && result.code !== 0) {
+        // The machine lost its power in the very moment in which the program was started there.
+        const wasOff = result.stderr.startsWith("nsenter: ");
+        if (result.code !== null && result.code !== 0 && !wasOff) {
           this.told.refused.push(`its program ended with ${result.code}: ${result.stderr.slice(0, 500)}`);
           return;
         }
