@@ -88,6 +88,14 @@ export class Effects {
         return null;
       case "saveSetup":
         return this.#write(`${effect.uid}`, [() => store.saveSetup(effect.uid, effect.setup)]);
+      case "savePerson":
+        return this.#write(`person ${effect.person.uid}`, [() => store.admin.savePerson(effect.person)]);
+      case "saveQuota":
+        return this.#write("quotas", [() => store.admin.saveQuota(effect.subject, effect.quota)]);
+      case "saveWindow":
+        return this.#write("windows", [() => store.admin.saveWindow(effect.id, effect.window)]);
+      case "recordUsage":
+        return this.#write("usage", [() => store.admin.recordUsage(effect.lines)]);
       case "saveNodeAdmin":
         return this.#saveNodeAdmin(effect);
       case "cutNode":

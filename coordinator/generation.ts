@@ -67,6 +67,9 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     }
 
     const { nodes, admins } = await openNodes(config, store, log);
+    const people = await store.admin.people();
+    const quotas = await store.admin.quotas();
+    const windows = await store.admin.windows();
     const state = initialState(
       {
         nodes,
@@ -75,7 +78,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
         leaseSeconds: config.lease_seconds,
         version,
       },
-      { stateId, epoch, nonce: newNonce(), jobs, setups, admins, uptime: performance.now() },
+      { stateId, epoch, nonce: newNonce(), jobs, setups, admins, people, quotas, windows, uptime: performance.now() },
     );
     let fleet: Fleet | null = null;
     const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);

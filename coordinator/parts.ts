@@ -8,6 +8,7 @@ import type { InspectRequest, LogRequest, ToAgent } from "../shared/agent-wire.t
 import type { AttemptId, JobId, NodeName, RequestId, Uid } from "../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../shared/job.ts";
 import type { NodeAdmin } from "../shared/node-admin.ts";
+import type { NodeWindow, Person, Quota, QuotaSubject, UsageLine } from "../shared/scheduling.ts";
 import type { Account } from "../shared/users-policy.ts";
 import type { CoreEvent, SetupState, State } from "./core/state.ts";
 
@@ -27,7 +28,7 @@ export interface JobQueue {
   /** Finished jobs of a user, newest first, at most `limit`. */
   finished(uid: Uid, limit: number): Promise<Job[]>;
   /** At start: every unfinished job of every known user, in pages, after repairing the lists from the records. */
-  recover(): AsyncIterable<Job>;
+  recover(): AsyncIterable<Job & { takenAt?: number | null }>;
   close(): Promise<void>;
 }
 
@@ -41,10 +42,27 @@ export interface Store {
   nodeAdmins(): Promise<Map<NodeName, NodeAdmin>>;
   /** Null drops the entry; so does a node that is open and has the config's key. */
   saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void>;
+  readonly admin: SchedulingStore;
   /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
   putPayload(uid: Uid, payload: Payload): Promise<string>;
   getPayload(uid: Uid, ref: string): Promise<Payload | null>;
   close(): Promise<void>;
+}
+
+/** What is stored of people and of what admins allow them (coordinator/store-admin.ts). Damaged entries are logged and left out. */
+export interface SchedulingStore {
+  people(): Promise<Person[]>;
+  savePerson(person: Person): Promise<void>;
+  quotas(): Promise<Map<QuotaSubject, Quota>>;
+  /** Null drops it. */
+  saveQuota(subject: QuotaSubject, quota: Quota | null): Promise<void>;
+  windows(): Promise<NodeWindow[]>;
+  saveWindow(id: string, window: NodeWindow | null): Promise<void>;
+  /** Keeps these lines until they are in the usage history. Idempotent. */
+  recordUsage(lines: readonly UsageLine[]): Promise<void>;
+  /** Lines that are not in the history yet, by the names under which `dropUsage` knows them. */
+  pendingUsage(): Promise<Map<string, UsageLine>>;
+  dropUsage(names: readonly string[]): Promise<void>;
 }
 
 /** The agents (coordinator/fleet.ts). */

@@ -14,6 +14,7 @@ import type { SetupState } from "./core/state.ts";
 import type { Log } from "./log.ts";
 import type { Store } from "./parts.ts";
 import { failOnError } from "./queue-records.ts";
+import { AdminStore } from "./store-admin.ts";
 import type { RedisLink } from "./redis.ts";
 import type { Secrets } from "./secrets.ts";
 
@@ -48,6 +49,8 @@ export class RedisStore implements Store {
   readonly #secrets: Secrets;
   readonly #log: Log;
   readonly #now: () => number;
+  /** People, quotas, windows and usage. */
+  readonly admin: AdminStore;
 
   /** `now` gives milliseconds since 1970; it only decides which payloads are too young to be swept. */
   constructor(link: RedisLink, secrets: Secrets, log: Log, now: () => number = Date.now) {
@@ -55,6 +58,7 @@ export class RedisStore implements Store {
     this.#secrets = secrets;
     this.#log = log;
     this.#now = now;
+    this.admin = new AdminStore(link, log);
   }
 
   open(): Promise<{ stateId: string; epoch: number; setups: SetupState[] }> {

@@ -65,6 +65,16 @@ export const wantedAttemptSchema = z.strictObject({
    * for a renewal that was answered. Absent: it runs on whatever happens. Since protocol 2.
    */
   leaseSeconds: z.int().min(1).max(86_400).optional(),
+  /**
+   * How programs name the granted devices, in the order of `grant.devices`, where an index would not do (`visible` of the
+   * inventory); absent: by their indices. Since protocol 2.
+   */
+  visibleDevices: z.array(z.string().max(100)).max(1024).optional(),
+  /**
+   * It will be ended soon (time limit, preemption): its processes that catch the warning signal get it once. Never sent
+   * before the rank has been seen running. Since protocol 2.
+   */
+  warned: z.literal(true).optional(),
 });
 export type WantedAttempt = z.infer<typeof wantedAttemptSchema>;
 
@@ -182,6 +192,17 @@ export const acceleratorSchema = z.strictObject({
   index: z.int().min(0).max(1023),
   kind: acceleratorKindSchema,
   memoryMb: z.int().min(0).nullable(),
+  /** As the maker's tool calls it, e.g. `NVIDIA A100-SXM4-80GB`. This and what follows: since protocol 2. */
+  name: z.string().max(200).optional(),
+  /** `NVIDIA`, `AMD`, `Intel`, `Google` … */
+  vendor: z.string().max(40).optional(),
+  uuid: z.string().max(100).optional(),
+  /** Address on the PCI bus, e.g. `0000:17:00.0`. */
+  pci: z.string().max(40).optional(),
+  /** What programs must name it by when its index does not do, e.g. a MIG instance's UUID. */
+  visible: z.string().max(100).optional(),
+  /** Why it is in quarantine: nothing new is granted on it, and the job that holds it is told. Absent: it is well. */
+  fault: z.string().max(300).optional(),
 });
 export type Accelerator = z.infer<typeof acceleratorSchema>;
 
@@ -194,6 +215,14 @@ const inventorySchema = z.strictObject({
   source: z.string().max(100),
   /** The admin allows accelerator jobs although the node mixes kinds. */
   mixedAllowed: z.boolean(),
+  /** The accelerators' driver, e.g. `550.90.07`. This and what follows: since protocol 2. */
+  driver: z.string().max(100).optional(),
+  os: z.string().max(200).optional(),
+  cpuModel: z.string().max(200).optional(),
+  disks: z
+    .array(z.strictObject({ mount: z.string().max(300), sizeGb: z.number().min(0).max(1e9) }))
+    .max(50)
+    .optional(),
 });
 export type Inventory = z.infer<typeof inventorySchema>;
 
@@ -283,6 +312,17 @@ const vitalsSchema = z.strictObject({
   diskFreeGb: vitalSchema.nullable(),
   /** Users' skylets that are connected. */
   skylets: z.int().min(0).max(1e6),
+  /** How busy each accelerator is just now, where its tool says so; `utilization` in per cent. */
+  devices: z
+    .array(
+      z.strictObject({
+        index: z.int().min(0).max(1023),
+        utilization: z.number().min(0).max(100).nullable(),
+        memoryUsedMb: z.number().min(0).max(1e9).nullable(),
+      }),
+    )
+    .max(1024)
+    .optional(),
 });
 export type Vitals = z.infer<typeof vitalsSchema>;
 

@@ -40,16 +40,67 @@ export const acceleratorKindSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-
 /** Names a payload in the store. */
 const taskRefSchema = z.string().regex(/^[a-z0-9]{16,64}$/);
 
-/** What each rank of a job needs. `count` of accelerators: a whole number, or a fraction below 1 (a share of one device). */
-const shapeSchema = z.strictObject({
-  nodes: z.int().min(1).max(10_000),
-  accelerators: z.strictObject({ kind: acceleratorKindSchema, count: z.number().positive().max(1024) }).nullable(),
+/** A node's or a demand's labels: lower-case names as in Kubernetes, short values. */
+export const labelsSchema = z.record(
+  z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._/-]{0,61}[A-Za-z0-9])?$/),
+  z.string().regex(/^[A-Za-z0-9]([A-Za-z0-9._:/ -]{0,61}[A-Za-z0-9])?$|^$/),
+);
+
+/**
+ * Accelerators for each rank, all of one kind on a node. `count`: a whole number, or a fraction below 1 (a share of one
+ * device). With `memory` every kind counts whose nominal memory is that, or at least that (`orMore`); then `kind` is
+ * the form as the user wrote it without the count and `+`, for people only.
+ */
+const acceleratorDemandSchema = z.strictObject({
+  kind: acceleratorKindSchema,
+  count: z.number().positive().max(1024),
+  memory: z.strictObject({ gb: z.number().positive().max(1e6), orMore: z.boolean() }).optional(),
+  /** Only this maker's devices (`NVIDIA`, `AMD` …), as in `NVIDIA:80GB+`. */
+  vendor: z.string().max(40).optional(),
+});
+export type AcceleratorDemand = z.infer<typeof acceleratorDemandSchema>;
+
+const demandFields = {
+  accelerators: acceleratorDemandSchema.nullable(),
   cpus: z.number().min(0).max(100_000),
   memoryGb: z.number().min(0).max(10_000_000),
+  /** Only nodes that have all of these. */
+  labels: labelsSchema.optional(),
+};
+/** One way in which each rank of a job could be served. */
+const demandSchema = z.strictObject(demandFields);
+export type Demand = z.infer<typeof demandSchema>;
+
+/**
+ * What a job asks for. The first way stands in the shape itself, so that a job with one way is stored as before; every
+ * rank of a job is served in the same way.
+ */
+const shapeSchema = z.strictObject({
+  nodes: z.int().min(1).max(10_000),
+  ...demandFields,
+  /** Further ways (`any_of`, `ordered`, sets and lists of accelerators). */
+  others: z.array(demandSchema).min(1).max(63).optional(),
+  /** The ways are equally good: the plan takes the one that leaves the cluster best. Absent: earlier ones are preferred. */
+  anyOrder: z.literal(true).optional(),
+  /** Nobody else's rank on its nodes. */
+  exclusive: z.literal(true).optional(),
+  /** SkyPilot's range, −1000 to 1000; absent: 0. Higher starts first. */
+  priority: z.int().min(-1000).max(1000).optional(),
+  /** May be stopped for a job of higher priority and is started again later; only together with `recovers`. */
+  preemptible: z.literal(true).optional(),
+  /** Longest time from its grant to its end; absent: none. */
+  timeLimitSeconds: z.int().min(1).max(31_536_000).optional(),
   /** Started again elsewhere when its machine is lost (`job_recovery`), so it needs nodes that know leases; absent: no. */
   recovers: z.literal(true).optional(),
 });
 export type Shape = z.infer<typeof shapeSchema>;
+
+/** The ways in which the job could be served, in order of preference. */
+export function demandsOf(shape: Shape): Demand[] {
+  const { accelerators, cpus, memoryGb, labels } = shape;
+  const first: Demand = { accelerators, cpus, memoryGb, ...(labels === undefined ? {} : { labels }) };
+  return [first, ...(shape.others ?? [])];
+}
 
 /** What one rank was given on one node. `devices` are indices on that node; `share` is 1, or the fraction of the one device. */
 export const rankGrantSchema = z.strictObject({
@@ -58,6 +109,8 @@ export const rankGrantSchema = z.strictObject({
   share: z.number().positive().max(1),
   cpus: z.number().min(0),
   memoryGb: z.number().min(0),
+  /** Nobody else is granted anything on this node beside it. */
+  exclusive: z.literal(true).optional(),
 });
 export type RankGrant = z.infer<typeof rankGrantSchema>;
 

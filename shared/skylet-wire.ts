@@ -45,6 +45,8 @@ export const toSkyletSchema = z.discriminatedUnion("type", [
   }),
   /** The attempt may run until the machine has been up this long (milliseconds, as /proc/uptime counts); never earlier than before. */
   z.strictObject({ type: z.literal("lease"), attempt: attemptIdSchema, untilUptimeMs: z.int().min(0) }),
+  /** It will be ended soon: the warning signal, once, to those of its processes that catch it. Idempotent. */
+  z.strictObject({ type: z.literal("warn"), attempt: attemptIdSchema }),
   /** The coordinator holds the end durably: remove the attempt's folder. */
   z.strictObject({ type: z.literal("forget"), attempt: attemptIdSchema }),
   /** Open a connection with role `stream` and this id, and send log frames. */

@@ -5,6 +5,7 @@
  */
 import type { Job, RankRecord } from "../../shared/job.ts";
 import { type NodeAdmin, openNode } from "../../shared/node-admin.ts";
+import type { NodeWindow, Person, Quota, QuotaSubject } from "../../shared/scheduling.ts";
 import { leaseMs, leaseNow } from "./leases.ts";
 import { compareJobs, enqueue } from "./order.ts";
 import { type ActiveJob, type CoreConfig, jobKey, type NodeState, type SetupState, type State } from "./state.ts";
@@ -14,15 +15,25 @@ export interface Recovered {
   stateId: string;
   epoch: number;
   nonce: string;
-  jobs: Job[];
+  /** `takenAt`: when its present attempt was granted, ms since 1970. */
+  jobs: (Job & { takenAt?: number | null })[];
   setups: SetupState[];
   /** Milliseconds of a clock that never jumps. */
   uptime: number;
   /** What admins have decided, by node, already brought in line with the config; absent: nothing. */
   admins?: ReadonlyMap<string, NodeAdmin>;
+  people?: readonly Person[];
+  quotas?: ReadonlyMap<QuotaSubject, Quota>;
+  windows?: readonly NodeWindow[];
 }
 
-function newNode(name: string, index: number, admin: NodeAdmin, uptime: number): NodeState {
+function newNode(
+  { name, labels: configured }: CoreConfig["nodes"][number],
+  index: number,
+  admin: NodeAdmin,
+  uptime: number,
+): NodeState {
+  const labels = { ...configured, node: name };
   return {
     name,
     index,
@@ -47,6 +58,8 @@ function newNode(name: string, index: number, admin: NodeAdmin, uptime: number):
     protocol: null,
     version: null,
     vitals: null,
+    idleSince: new Map(),
+    labels,
     admin,
     keyOnDisk: admin.key?.key ?? null,
   };
@@ -60,9 +73,9 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     nonce: recovered.nonce,
     attemptCounter: 0,
     nodes: new Map(
-      config.nodes.map(({ name }, index) => {
-        const admin = recovered.admins?.get(name) ?? openNode;
-        return [name, newNode(name, index, admin, recovered.uptime)];
+      config.nodes.map((node, index) => {
+        const admin = recovered.admins?.get(node.name) ?? openNode;
+        return [node.name, newNode(node, index, admin, recovered.uptime)];
       }),
     ),
     jobs: new Map(),
@@ -73,12 +86,15 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     blocked: new Set(),
     wakeAsked: null,
     former: new Map(),
+    people: new Map((recovered.people ?? []).map((person) => [person.uid, person])),
+    quotas: new Map(recovered.quotas ?? []),
+    windows: new Map((recovered.windows ?? []).map((window) => [window.id, window])),
     uptime: recovered.uptime,
     startedAt: recovered.uptime,
     startHoldUntil: null,
   };
   const jobs: ActiveJob[] = [];
-  for (const { id, record } of recovered.jobs) {
+  for (const { id, record, takenAt } of recovered.jobs) {
     if (record.phase === "ended") {
       continue;
     }
@@ -87,7 +103,8 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     // seen since, so everything in it counts as started.
     const wasSeen = (rank: RankRecord): boolean => rank.pid !== null || record.restoredFrom !== undefined;
     const startedOn = ranks.filter(wasSeen).map((rank) => rank.grant.node);
-    const rest = { former: [], readAtStart: true };
+    const grantedAt = record.phase === "waiting" ? null : (takenAt ?? record.startedAt ?? record.submittedAt);
+    const rest = { former: [], readAtStart: true, grantedAt, endsAt: null, warned: false, preempted: null };
     const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn, ...rest };
     jobs.push(job);
     state.jobs.set(jobKey(job.uid, id), job);

@@ -60,7 +60,8 @@ export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: Jo
   if (state.jobs.has(key) || record.phase !== "waiting") {
     return;
   }
-  const job: ActiveJob = { uid, id, record, commit: "clean", startedOn: [], former: [], readAtStart: false };
+  const nothingYet = { startedOn: [], former: [], readAtStart: false, grantedAt: null, endsAt: null };
+  const job: ActiveJob = { uid, id, record, commit: "clean", ...nothingYet, warned: false, preempted: null };
   state.jobs.set(key, job);
   enqueue(state, job);
   state.planDue = true;
@@ -101,6 +102,7 @@ export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]):
   job.record = { ...job.record, phase: "starting", attempt };
   job.commit = "starting";
   job.startedOn = [];
+  job.grantedAt = context.now;
   state.attempts.set(attempt.id, jobKey(job.uid, job.id));
   effects.push({ type: "commitStart", uid: job.uid, id: job.id, record: job.record });
   announce(context, job);

@@ -28,6 +28,7 @@ import {
   onVitalsReceived,
 } from "./nodes.ts";
 import { nextLostUptime, onRenewAsked, onRequeueCommitted, settleLost } from "./recovery.ts";
+import { onPersonSeen, onQuotaChanged, onWindowChanged } from "./people.ts";
 import { plan } from "./schedule.ts";
 import type { CoreEffect, CoreEvent, State } from "./state.ts";
 
@@ -87,10 +88,29 @@ function apply(context: Context, event: CoreEvent): void {
       return onKeyMade(context, event.node, event.key);
     case "unknownEnded":
       return onUnknownEnded(context, event.attempt);
+    case "personSeen":
+    case "quotaChanged":
+    case "windowChanged":
+      return applyScheduling(context, event);
     case "ticked":
       context.state.planDue = true;
       context.state.wakeAsked = null;
       return settleRecovered(context);
+    default:
+      return assertNever(event);
+  }
+}
+
+type SchedulingEvent = Extract<CoreEvent, { type: "personSeen" | "quotaChanged" | "windowChanged" }>;
+
+function applyScheduling(context: Context, event: SchedulingEvent): void {
+  switch (event.type) {
+    case "personSeen":
+      return onPersonSeen(context, event);
+    case "quotaChanged":
+      return onQuotaChanged(context, event.subject, event.quota);
+    case "windowChanged":
+      return onWindowChanged(context, event.id, event.window);
     default:
       return assertNever(event);
   }

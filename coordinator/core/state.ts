@@ -8,6 +8,7 @@ import type { AttemptReport, Hello, Inventory, LogRequest, Report, ToAgent, Vita
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptRecord, JobRecord } from "../../shared/job.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
+import type { NodeWindow, Person, Quota, QuotaSubject, SchedulingConfig, UsageLine } from "../../shared/scheduling.ts";
 
 /** `UID/ID`: names one job in the whole cluster. */
 export type JobKey = `${number}/${number}`;
@@ -30,6 +31,14 @@ export interface ActiveJob {
   former: AttemptRecord[];
   /** Read from the store at the start of the coordinator, so it may be older than the truth. */
   readAtStart: boolean;
+  /** When its present attempt was granted, ms since 1970; null: it waits. */
+  grantedAt: number | null;
+  /** Uptime at which its time limit ends it; null: it has none, or waits. */
+  endsAt: number | null;
+  /** Its ranks are told that it will be ended soon. */
+  warned: boolean;
+  /** It makes room for another job: it is given up at this uptime. */
+  preempted: { at: number; by: JobKey } | null;
 }
 
 /** One machine as the coordinator knows it. `reported`: it has sent its first report in this epoch; nothing is planned on it before. */
@@ -72,6 +81,10 @@ export interface NodeState {
   version: string | null;
   /** How the machine was when it last said so; null: never in this life of the coordinator. */
   vitals: NodeVitals | null;
+  /** Accelerators that are granted and do nothing, by index: the uptime since which no use of them has been seen. */
+  idleSince: Map<number, number>;
+  /** As the config has them, with `node` added. */
+  labels: Record<string, string>;
   admin: NodeAdmin;
   /** The new key (`admin.key.key`) that is known to be on disk; null: none is. */
   keyOnDisk: string | null;
@@ -106,7 +119,7 @@ export interface SetupState {
 /** What the core must know from the config. */
 export interface CoreConfig {
   /** `key`: the node's public key as the config has it (shared/node-admin.ts gives its form). */
-  nodes: { name: NodeName; address: string | null; key?: string }[];
+  nodes: { name: NodeName; address: string | null; key?: string; labels?: Readonly<Record<string, string>> }[];
   graceSeconds: number;
   /** Seconds of silence after which a node's jobs are given up; 0: never. Default: 3600. */
   lostNodeSeconds?: number;
@@ -114,6 +127,8 @@ export interface CoreConfig {
   leaseSeconds?: number;
   /** The product's version, for the welcome; `0` when not given. */
   version?: string;
+  /** Order, limits and preemption; default: `defaultScheduling`. */
+  scheduling?: SchedulingConfig;
 }
 
 export interface State {
@@ -138,6 +153,11 @@ export interface State {
   wakeAsked: number | null;
   /** Attempts that were given up and are not known to be gone from every node, by their jobs. */
   former: Map<AttemptId, JobKey>;
+  /** Everybody who has ever sent a job, as far as it is remembered. */
+  people: Map<Uid, Person>;
+  quotas: Map<QuotaSubject, Quota>;
+  /** By id; past ones are dropped. */
+  windows: Map<string, NodeWindow>;
   /**
    * Milliseconds of a clock that never jumps, at the present event and at the start of this life of the coordinator. Only
    * this clock decides about leases and lost nodes; `now` is for people.
@@ -176,6 +196,11 @@ export type CoreEvent =
   | { type: "nodeAdminSaved"; node: NodeName; admin: NodeAdmin }
   /** An admin ends an attempt that nodes run and this state does not know. */
   | { type: "unknownEnded"; attempt: AttemptId }
+  /** Comes before `jobSubmitted`: who sends the job and in which groups, as the name service says now. */
+  | { type: "personSeen"; uid: Uid; user: string; groups: string[] }
+  /** Checked by the caller; null drops it. */
+  | { type: "quotaChanged"; subject: QuotaSubject; quota: Quota | null }
+  | { type: "windowChanged"; id: string; window: NodeWindow | null }
   | { type: "startCommitted"; uid: Uid; id: JobId; attempt: AttemptId }
   | { type: "endCommitted"; uid: Uid; id: JobId }
   | { type: "requeueCommitted"; uid: Uid; id: JobId }
@@ -207,6 +232,12 @@ export type CoreEffect =
   /** End the node's connection once it has taken what was sent to it before. */
   | { type: "cutNode"; node: NodeName; reason: string }
   | { type: "saveSetup"; uid: Uid; setup: SetupState | null }
+  | { type: "savePerson"; person: Person }
+  /** Promises to the admin. */
+  | { type: "saveQuota"; subject: QuotaSubject; quota: Quota | null }
+  | { type: "saveWindow"; id: string; window: NodeWindow | null }
+  /** What was held and is free again, for the usage history; a line that is written twice counts once. */
+  | { type: "recordUsage"; lines: UsageLine[] }
   /** The epoch was raised because an agent had already seen it: store it before anything is sent. */
   | { type: "saveEpoch"; epoch: number }
   | { type: "tellNode"; node: NodeName; message: ToAgent }

@@ -1,0 +1,111 @@
+/**
+ * What the store holds of people, quotas and windows of nodes, and the lines of usage that are not yet in the history:
+ * hashes of JSON, each entry checked again when it is read. A damaged entry is logged and left out, never a crash. Part
+ * of the store; called by coordinator/store.ts only.
+ */
+import type * as z from "zod";
+import { messageOf } from "../shared/errors.ts";
+import {
+  type NodeWindow,
+  nodeWindowSchema,
+  type Person,
+  personSchema,
+  type Quota,
+  type QuotaSubject,
+  quotaSchema,
+  quotaSubjectSchema,
+  type UsageLine,
+  usageLineSchema,
+} from "../shared/scheduling.ts";
+import type { Log } from "./log.ts";
+import type { SchedulingStore } from "./parts.ts";
+import { failOnError } from "./queue-records.ts";
+import type { RedisLink } from "./redis.ts";
+
+/** uid → Person, subject → Quota, id → NodeWindow, `ATTEMPT NODE` → UsageLine. */
+const peopleKey = "sky-people";
+const quotasKey = "sky-quotas";
+const windowsKey = "sky-windows";
+const usageKey = "sky-usage";
+
+export class AdminStore implements SchedulingStore {
+  readonly #link: RedisLink;
+  readonly #log: Log;
+
+  constructor(link: RedisLink, log: Log) {
+    this.#link = link;
+    this.#log = log;
+  }
+
+  async people(): Promise<Person[]> {
+    return [...(await this.#entries(peopleKey, personSchema)).values()];
+  }
+
+  savePerson(person: Person): Promise<void> {
+    return this.#save(peopleKey, String(person.uid), personSchema.parse(person));
+  }
+
+  async quotas(): Promise<Map<QuotaSubject, Quota>> {
+    const quotas = new Map<QuotaSubject, Quota>();
+    for (const [name, quota] of await this.#entries(quotasKey, quotaSchema)) {
+      const subject = quotaSubjectSchema.safeParse(name);
+      if (subject.success) {
+        quotas.set(subject.data, quota);
+      }
+    }
+    return quotas;
+  }
+
+  saveQuota(subject: QuotaSubject, quota: Quota | null): Promise<void> {
+    return this.#save(quotasKey, subject, quota === null ? null : quotaSchema.parse(quota));
+  }
+
+  async windows(): Promise<NodeWindow[]> {
+    return [...(await this.#entries(windowsKey, nodeWindowSchema)).values()];
+  }
+
+  saveWindow(id: string, window: NodeWindow | null): Promise<void> {
+    return this.#save(windowsKey, id, window === null ? null : nodeWindowSchema.parse(window));
+  }
+
+  recordUsage(lines: readonly UsageLine[]): Promise<void> {
+    return this.#link.run("storing usage", async () => {
+      const transaction = this.#link.client.multi();
+      for (const line of lines) {
+        transaction.hset(usageKey, `${line.attempt} ${line.node}`, JSON.stringify(usageLineSchema.parse(line)));
+      }
+      failOnError(await transaction.exec());
+    });
+  }
+
+  /** Lines that are not yet in the history, by the names under which `dropUsage` knows them. */
+  pendingUsage(): Promise<Map<string, UsageLine>> {
+    return this.#entries(usageKey, usageLineSchema);
+  }
+
+  async dropUsage(names: readonly string[]): Promise<void> {
+    if (names.length > 0) {
+      await this.#link.run("dropping usage that is in the history", () => this.#link.client.hdel(usageKey, ...names));
+    }
+  }
+
+  async #save(key: string, field: string, value: unknown): Promise<void> {
+    await this.#link.run(`storing ${key} ${field}`, () =>
+      value === null ? this.#link.client.hdel(key, field) : this.#link.client.hset(key, field, JSON.stringify(value)),
+    );
+  }
+
+  #entries<Value>(key: string, schema: z.ZodType<Value>): Promise<Map<string, Value>> {
+    return this.#link.run(`reading ${key}`, async () => {
+      const found = new Map<string, Value>();
+      for (const [field, text] of Object.entries(await this.#link.client.hgetall(key))) {
+        try {
+          found.set(field, schema.parse(JSON.parse(text)));
+        } catch (error) {
+          this.#log.error({ key, field, cause: messageOf(error).slice(0, 300) }, "a damaged entry is skipped");
+        }
+      }
+      return found;
+    });
+  }
+}
