@@ -1,0 +1,78 @@
+/**
+ * How much of the cluster each user has had, forgotten by half after each half-life: what the order of waiting jobs
+ * compares. Use is in accelerator-seconds; a grant is charged from the moment it is made until nothing of it is left, so
+ * a running job counts at every moment as if it ended now. It must never order anything itself. Pure; called by the order
+ * of jobs, the accounting and the views.
+ */
+import type { Uid } from "../../shared/ids.ts";
+import type { RankGrant } from "../../shared/job.ts";
+import { defaultScheduling, type Person, type SchedulingConfig } from "../../shared/scheduling.ts";
+import type { ActiveJob, State } from "./state.ts";
+import { holdersOf } from "./usage.ts";
+
+const msPerHour = 3_600_000;
+const secondsPerHour = 3_600;
+
+/** The config's part about order; what is not configured has its default. */
+export function schedulingOf(state: State): SchedulingConfig {
+  return state.config.scheduling ?? defaultScheduling;
+}
+
+/** What is left of an amount after `elapsedMs`; a clock that was set back forgets nothing. */
+function remaining(elapsedMs: number, halfLifeHours: number): number {
+  return halfLifeHours <= 0 ? 0 : 0.5 ** (Math.max(0, elapsedMs) / (halfLifeHours * msPerHour));
+}
+
+/** The person's use in accelerator-seconds as it is at `now`, without what runs. 0 for nobody and without a half-life. */
+export function decayedUse(person: Person | undefined, now: number, halfLifeHours: number): number {
+  return person === undefined ? 0 : person.use * remaining(now - person.useAt, halfLifeHours);
+}
+
+/**
+ * The use at `to` of what was charged at `rate` a second from `from` to `to`, decayed as it went: the integral in closed
+ * form, so it is the same whether it is charged at once or piece by piece. Times in ms since 1970; never negative.
+ */
+export function accruedUse(rate: number, from: number, to: number, halfLifeHours: number): number {
+  if (halfLifeHours <= 0) {
+    return 0;
+  }
+  const meanLifeSeconds = (halfLifeHours * secondsPerHour) / Math.LN2;
+  return rate * meanLifeSeconds * -Math.expm1(-Math.max(0, to - from) / 1000 / meanLifeSeconds);
+}
+
+/** Accelerator-seconds that one second of this grant costs: its accelerators, or its CPUs where they weigh more. */
+export function chargePerSecond(grant: RankGrant, config: SchedulingConfig): number {
+  const { cpusPerAccelerator } = config.fairShare;
+  const byCpus = cpusPerAccelerator > 0 ? grant.cpus / cpusPerAccelerator : 0;
+  return Math.max(grant.devices.length * grant.share, byCpus);
+}
+
+/** One pass over all that is held: each user's use at `now` with what runs, and what is charged to them a second. */
+export function usesOfUsers(state: State, now: number): Map<Uid, { use: number; rate: number }> {
+  const config = schedulingOf(state);
+  const { halfLifeHours } = config.fairShare;
+  const uses = new Map<Uid, { use: number; rate: number }>();
+  for (const person of state.people.values()) {
+    uses.set(person.uid, { use: decayedUse(person, now, halfLifeHours), rate: 0 });
+  }
+  for (const holder of holdersOf(state)) {
+    const entry = uses.get(holder.uid) ?? { use: 0, rate: 0 };
+    const rate = chargePerSecond(holder.grant, config);
+    const from = grantedAtOf(state, holder.uid, holder.jobId, holder.attempt) ?? now;
+    entry.use += accruedUse(rate, from, now, halfLifeHours);
+    entry.rate += rate;
+    uses.set(holder.uid, entry);
+  }
+  return uses;
+}
+
+/** Since when the job's present attempt is charged; null when this is another attempt, or it is not known. */
+function grantedAtOf(state: State, uid: Uid, id: number, attempt: string): number | null {
+  const job: ActiveJob | undefined = state.jobs.get(`${uid}/${id}`);
+  return job?.record.attempt?.id === attempt ? job.grantedAt : null;
+}
+
+/** A user's use in accelerator-seconds at `now`, with what they hold. */
+export function useOf(state: State, uid: Uid, now: number): number {
+  return usesOfUsers(state, now).get(uid)?.use ?? 0;
+}
