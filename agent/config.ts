@@ -38,6 +38,8 @@ export const agentConfigSchema = z.strictObject({
   /** Declared instead of detected. */
   cpus: z.number().positive().optional(),
   memory_gb: z.number().positive().optional(),
+  /** Seconds between two looks at the accelerators while the agent runs. */
+  detect_seconds: z.int().min(1).max(86_400).default(60),
   /** Seconds without any attempt after which a user's skylet ends. */
   skylet_idle_seconds: z.int().min(1).default(600),
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),

@@ -4,10 +4,80 @@
  * scripts/dev-cluster writes and what the admin's documentation describes.
  */
 import * as z from "zod";
-import { clusterNameSchema, nodeNameSchema } from "../shared/ids.ts";
+import { clusterNameSchema, nodeNameSchema, userNameSchema } from "../shared/ids.ts";
+import { labelsSchema } from "../shared/job.ts";
+import { groupNameSchema, type SchedulingConfig } from "../shared/scheduling.ts";
 import { usersPolicySchema } from "../shared/users-policy.ts";
 
 const absolutePathSchema = z.string().regex(/^\/[^\0]*$/, "must be an absolute path");
+
+const spanUnits: Record<string, number> = { s: 1, m: 60, h: 3600, d: 86_400 };
+const spanSecondsMax = 366 * 86_400;
+
+/** Seconds of `90m`, `2h`, `1d`, `1d12h` or 0; null for anything else. */
+function spanSeconds(text: unknown): number | null {
+  if (text === 0 || text === "0") {
+    return 0;
+  }
+  if (typeof text !== "string" || !/^(\d{1,9}[smhd]){1,4}$/.test(text)) {
+    return null;
+  }
+  const parts = [...text.matchAll(/(\d+)([smhd])/g)];
+  const seconds = parts.reduce((sum, [, count, unit]) => sum + Number(count) * (spanUnits[unit ?? ""] ?? 0), 0);
+  return seconds <= spanSecondsMax ? seconds : null;
+}
+
+/** A bare number is refused: a task's `time` counts minutes, the keys beside this one seconds. */
+const spanSchema = z
+  .custom<string | number>(
+    (value) => spanSeconds(value) !== null,
+    "must be a time with its unit, such as 90m, 2h or 1d12h (at most 366d), or 0 for none",
+  )
+  .default(0);
+
+const weightSchema = z.number().gt(0, "must be above 0").max(1_000_000);
+
+const schedulingSchema = z
+  .strictObject({
+    fair_share: z
+      .strictObject({
+        /** Hours after which half of a use is forgotten; 0: use is not remembered. */
+        half_life_hours: z.number().min(0).max(87_600).default(168),
+        user_weights: z.record(userNameSchema, weightSchema).default({}),
+        /** A user without a weight of their own has the largest of their groups'; else 1. */
+        group_weights: z.record(groupNameSchema, weightSchema).default({}),
+        /** So many CPUs are charged like one accelerator. */
+        cpus_per_accelerator: z.number().gt(0, "must be above 0").max(100_000).default(16),
+      })
+      .prefault({}),
+    /** Of jobs that ask for none; 0: they have none. */
+    default_time: spanSchema,
+    /** The longest that a job may ask for, and the limit of jobs without one; 0: any. */
+    max_time: spanSchema,
+    /** How long before its end a job is warned. */
+    warning_seconds: z.int().min(0).max(86_400).default(120),
+    /** A job whose start cannot be foreseen holds back others after having waited this long. */
+    reserve_after_seconds: z.int().min(0).max(31_536_000).default(1_800),
+    /** Preemptible jobs are ended for jobs of higher priority. */
+    preemption: z.boolean().default(false),
+    /** From the warning until a preempted job is ended. */
+    preemption_warning_seconds: z.int().min(0).max(86_400).default(60),
+    /** Whose names reasons show to ordinary users. */
+    show_holders: z.enum(["own", "group", "all"]).default("own"),
+  })
+  .refine(({ default_time, max_time }) => isWithin(default_time, max_time), {
+    path: ["default_time"],
+    message: "must not be longer than scheduling.max_time",
+  });
+
+function isWithin(span: string | number, longest: string | number): boolean {
+  const seconds = spanSeconds(longest) ?? 0;
+  return seconds === 0 || (spanSeconds(span) ?? 0) <= seconds;
+}
+
+const nodeLabelsSchema = labelsSchema
+  .refine((labels) => !("node" in labels), "'node' is given by the coordinator: every node has its name as that label")
+  .default({});
 
 export const coordinatorConfigSchema = z.strictObject({
   cluster: clusterNameSchema,
@@ -30,6 +100,8 @@ export const coordinatorConfigSchema = z.strictObject({
         key: z.string().max(2000),
         /** Address that ranks use to reach each other; default: as the node reports it. */
         address: z.string().max(255).optional(),
+        /** By which tasks choose nodes (`resources.labels`). */
+        labels: nodeLabelsSchema,
       }),
     )
     .min(1),
@@ -58,6 +130,28 @@ export const coordinatorConfigSchema = z.strictObject({
   lost_node_seconds: z.int().min(0).max(31_536_000).default(3_600),
   /** Seconds for which a job with `job_recovery` runs on while its node cannot reach the coordinator. */
   lease_seconds: z.int().min(10).max(86_400).default(120),
+  /** Order of waiting jobs, time limits, preemption. */
+  scheduling: schedulingSchema.prefault({}),
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),
 });
 export type CoordinatorConfig = z.infer<typeof coordinatorConfigSchema>;
+
+/** The order and the limits as the core has them. */
+export function schedulingOf({ scheduling }: CoordinatorConfig): SchedulingConfig {
+  const { fair_share: fairShare } = scheduling;
+  return {
+    fairShare: {
+      halfLifeHours: fairShare.half_life_hours,
+      userWeights: fairShare.user_weights,
+      groupWeights: fairShare.group_weights,
+      cpusPerAccelerator: fairShare.cpus_per_accelerator,
+    },
+    defaultTimeSeconds: spanSeconds(scheduling.default_time) ?? 0,
+    maxTimeSeconds: spanSeconds(scheduling.max_time) ?? 0,
+    warningSeconds: scheduling.warning_seconds,
+    reserveAfterSeconds: scheduling.reserve_after_seconds,
+    preemption: scheduling.preemption,
+    preemptionWarningSeconds: scheduling.preemption_warning_seconds,
+    showHolders: scheduling.show_holders,
+  };
+}

@@ -9,7 +9,7 @@ import type { Job } from "../shared/job.ts";
 import type { NodeAdmin } from "../shared/node-admin.ts";
 import { commit, version } from "../shared/version.ts";
 import { settleMarks } from "./backup/marks.ts";
-import type { CoordinatorConfig } from "./config.ts";
+import { type CoordinatorConfig, schedulingOf } from "./config.ts";
 import { initialState } from "./core/initial.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
 import type { CoreConfig } from "./core/state.ts";
@@ -77,8 +77,9 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
         lostNodeSeconds: config.lost_node_seconds,
         leaseSeconds: config.lease_seconds,
         version,
+        scheduling: schedulingOf(config),
       },
-      { stateId, epoch, nonce: newNonce(), jobs, setups, admins, people, quotas, windows, uptime: performance.now() },
+      { stateId, epoch, nonce: newNonce(), jobs, setups, admins, people, quotas, windows, uptime: performance.now(), now: Date.now() },
     );
     let fleet: Fleet | null = null;
     const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);
@@ -113,10 +114,11 @@ async function openNodes(
   log: Log,
 ): Promise<{ nodes: CoreConfig["nodes"]; admins: Map<NodeName, NodeAdmin> }> {
   const keys = configuredKeys(config);
-  const nodes = config.nodes.map(({ name, address }) => ({
+  const nodes = config.nodes.map(({ name, address, labels }) => ({
     name,
     address: address ?? null,
     key: keys.get(name) ?? "",
+    labels,
   }));
   const { admins, changed } = layOver(nodes, await store.nodeAdmins());
   for (const [node, admin] of changed) {

@@ -64,6 +64,9 @@ function describe(issue: z.core.$ZodIssue, tree: YamlNode, schema: z.core.$ZodTy
       return meant.flatMap((inner) => describe({ ...inner, path: [...issue.path, ...inner.path] }, tree, schema));
     }
   }
+  if (issue.code === "invalid_key") {
+    return [{ line, text: `key '${pathText(issue.path)}': '${String(issue.path.at(-1))}' is not a valid name here.` }];
+  }
   const name = issue.path.length === 0 ? "the file" : `key '${pathText(issue.path)}'`;
   const node = nodeAt(tree, issue.path);
   if (node === null) {

@@ -29,6 +29,7 @@ const namedOtherwise: Record<string, string | null> = {
   "nodes[].name": "sky_node_name",
   "nodes[].key": null,
   "nodes[].address": "sky_node_address",
+  "nodes[].labels": "sky_node_labels",
   "coordinator.host_key": null,
 };
 
@@ -44,6 +45,7 @@ const loopNames: Record<string, string> = {
   "nodes[].name": "node.name",
   "nodes[].key": "node.key",
   "nodes[].address": "node.address",
+  "nodes[].labels": "node.labels",
 };
 
 type Schema = z.core.$ZodType;
