@@ -10,7 +10,7 @@ const skewMaxMs = 2_000;
 const diskFreeMinGb = 1;
 
 /** `1d 2h`, `1h 30m`, `5m 10s`, `7s`: the two largest parts. */
-function span(ms: number): string {
+export function span(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));
   const parts: [number, string][] = [
     [Math.floor(seconds / 86_400), "d"],
