@@ -52,7 +52,7 @@ async function startHead(configuredKey = first.public): Promise<void> {
       disk.set(name, admin);
     }
   }
-  const recovered = { stateId, epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], admins, uptime: 0 };
+  const recovered = { stateId, epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], admins, uptime: 0, now: 0 };
   const state = initialState({ nodes, graceSeconds: 1 }, recovered);
   const life = { alive: true };
   const dies = (step: string): boolean => {

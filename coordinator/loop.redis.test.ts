@@ -152,7 +152,7 @@ async function live(node: FakeNode, failAt = Number.POSITIVE_INFINITY): Promise<
   }
   const nonce = String(opened.epoch).padStart(8, "0");
   const config = { nodes: [{ name: "n1", address: null }], graceSeconds: 1 };
-  const state = initialState(config, { ...opened, nonce, jobs, uptime: 0 });
+  const state = initialState(config, { ...opened, nonce, jobs, uptime: 0, now: 0 });
   let writes = 0;
   const failing = <T extends object>(target: T, names: readonly string[]): T =>
     new Proxy(target, {

@@ -71,7 +71,7 @@ async function answer(record: JobRecord, node: string): Promise<Payload | null> 
   const opened = await store.open();
   const state = initialState(
     { nodes, graceSeconds: 1 },
-    { ...opened, nonce: "abcdefgh", uptime: 0, jobs: [{ id: 1, record }] },
+    { ...opened, nonce: "abcdefgh", uptime: 0, now: 0, jobs: [{ id: 1, record }] },
   );
   return await payloadFor(state, store, node, "abcdefgh-1");
 }

@@ -8,7 +8,7 @@ function stateOf(addresses: (string | null)[]) {
   const nodes = addresses.map((address, index) => ({ name: `n${index}`, address }));
   return initialState(
     { nodes, graceSeconds: 1 },
-    { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], uptime: 0 },
+    { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], uptime: 0, now: 0 },
   );
 }
 

@@ -9,6 +9,7 @@ import type { AttemptId } from "../../shared/ids.ts";
 import type { RankRecord } from "../../shared/job.ts";
 import { announce, type Context, endJob } from "./jobs.ts";
 import { leaseNow } from "./leases.ts";
+import { limitOf, noteLimit } from "./limits.ts";
 import { dequeue } from "./order.ts";
 import { isReportOf } from "./schedule.ts";
 import { type ActiveJob, jobKey, type State } from "./state.ts";
@@ -57,6 +58,9 @@ export function adopt(context: Context, job: ActiveJob, attempt: AttemptId): boo
   const lease = job.record.shape.recovers === true ? { lease: leaseNow(state) } : {};
   job.record = { ...job.record, phase: "starting", attempt: { id: attempt, number, setupRef, ranks, ...lease } };
   job.commit = "starting";
+  job.grantedAt = context.now;
+  job.endsAt = limitOf(state, job.record.shape);
+  noteLimit(state, job);
   job.startedOn = complete.filter((one) => one.state !== "starting").map((one) => one.grant.node);
   state.attempts.set(attempt, jobKey(job.uid, job.id));
   for (const node of state.nodes.values()) {

@@ -7,6 +7,7 @@ import type { Job, RankRecord } from "../../shared/job.ts";
 import { type NodeAdmin, openNode } from "../../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject } from "../../shared/scheduling.ts";
 import { leaseMs, leaseNow } from "./leases.ts";
+import { limitOf } from "./limits.ts";
 import { compareJobs, enqueue } from "./order.ts";
 import { type ActiveJob, type CoreConfig, jobKey, type NodeState, type SetupState, type State } from "./state.ts";
 
@@ -20,6 +21,8 @@ export interface Recovered {
   setups: SetupState[];
   /** Milliseconds of a clock that never jumps. */
   uptime: number;
+  /** Milliseconds since 1970. */
+  now: number;
   /** What admins have decided, by node, already brought in line with the config; absent: nothing. */
   admins?: ReadonlyMap<string, NodeAdmin>;
   people?: readonly Person[];
@@ -85,6 +88,7 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     planDue: false,
     blocked: new Set(),
     wakeAsked: null,
+    limitsAt: recovered.uptime,
     former: new Map(),
     people: new Map((recovered.people ?? []).map((person) => [person.uid, person])),
     quotas: new Map(recovered.quotas ?? []),
@@ -103,8 +107,9 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     // seen since, so everything in it counts as started.
     const wasSeen = (rank: RankRecord): boolean => rank.pid !== null || record.restoredFrom !== undefined;
     const startedOn = ranks.filter(wasSeen).map((rank) => rank.grant.node);
-    const grantedAt = record.phase === "waiting" ? null : (takenAt ?? record.startedAt ?? record.submittedAt);
-    const rest = { former: [], readAtStart: true, grantedAt, endsAt: null, warned: false, preempted: null };
+    const grantedAt = record.phase === "waiting" ? null : (takenAt ?? record.startedAt ?? recovered.now);
+    const endsAt = grantedAt === null ? null : limitOf(state, record.shape, recovered.now - grantedAt);
+    const rest = { former: [], readAtStart: true, grantedAt, endsAt, warned: false, preempted: null };
     const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn, ...rest };
     jobs.push(job);
     state.jobs.set(jobKey(job.uid, id), job);

@@ -7,6 +7,7 @@
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptRecord, EndStatus, JobRecord, RankGrant, RankRecord } from "../../shared/job.ts";
 import { leaseNow } from "./leases.ts";
+import { limitOf, noteLimit } from "./limits.ts";
 import { dequeue, enqueue } from "./order.ts";
 import { type ActiveJob, type CoreEffect, jobKey, type State } from "./state.ts";
 
@@ -103,6 +104,8 @@ export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]):
   job.commit = "starting";
   job.startedOn = [];
   job.grantedAt = context.now;
+  job.endsAt = limitOf(state, job.record.shape);
+  noteLimit(state, job);
   state.attempts.set(attempt.id, jobKey(job.uid, job.id));
   effects.push({ type: "commitStart", uid: job.uid, id: job.id, record: job.record });
   announce(context, job);
@@ -114,6 +117,7 @@ export function onStartCommitted(context: Context, uid: Uid, id: JobId, attempt:
     return;
   }
   job.commit = "clean";
+  noteLimit(context.state, job);
   if (job.record.cancelRequestedAt !== null) {
     endJob(context, job, "CANCELLED", null);
     return;
@@ -160,11 +164,19 @@ export function giveUp(context: Context, job: ActiveJob, reason: string): void {
   const givenUp = [...(job.record.givenUp ?? []), { attempt: attempt.id, lease, nodes }];
   job.record = { ...job.record, phase: "waiting", startedAt: null, givenUp };
   job.commit = "recovering";
+  forgetMoments(job);
   enqueue(state, job);
   effects.push({ type: "commitRequeue", uid: job.uid, id: job.id, record: job.record });
   const fields = { uid: job.uid, job: job.id, attempt: attempt.id, reason };
   effects.push({ type: "log", level: "warn", text: "An attempt is given up; its job is started again.", fields });
   announce(context, job);
+}
+
+/** What was to come for the attempt that is over comes no more. */
+function forgetMoments(job: ActiveJob): void {
+  job.endsAt = null;
+  job.warned = false;
+  job.preempted = null;
 }
 
 export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {

@@ -11,6 +11,7 @@ import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
 import { noteKeyOfConnection, offerKey } from "./node-keys.ts";
 import { isHeldAtStart } from "./leases.ts";
+import { lookAtLimits } from "./limits.ts";
 import { loseRank, takeReport } from "./progress.ts";
 import { dropFormer, isGivenUp } from "./recovery.ts";
 import type { NodeState } from "./state.ts";
@@ -132,6 +133,7 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
     planAgain(state);
   }
   if (isFirst) {
+    lookAtLimits(state);
     offerKey(context, node);
   }
   releaseEnded(context, node, report.seq);

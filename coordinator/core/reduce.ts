@@ -5,6 +5,7 @@
  */
 import { assertNever } from "../../shared/errors.ts";
 import { tellStaleNodes } from "./desired.ts";
+import { settleLimits } from "./due.ts";
 import {
   type Context,
   onCancelRequested,
@@ -42,11 +43,12 @@ export function reduce(state: State, event: CoreEvent, now: number, uptime: numb
   apply(context, event);
   settleNodes(context);
   settleLost(context);
+  settleLimits(context);
   startWhatFits(context);
   tellStaleNodes(context);
   cutRemoved(context);
-  const lost = nextLostUptime(state);
-  askToWake(context, [nextDeadline(state, now), lost === null ? null : now + (lost - uptime)]);
+  const deadline = nextDeadline(state, now);
+  askToWake(context, [deadline === null ? null : uptime + (deadline - now), nextLostUptime(state), state.limitsAt]);
   return context.effects;
 }
 
@@ -134,12 +136,15 @@ function startWhatFits(context: Context): void {
   }
 }
 
-/** Asks for `ticked` at the earliest of these moments. A wish for an earlier one stays: when it comes, this asks again. */
+/**
+ * Asks for `ticked` at the earliest of these moments, in uptime: the time of day may jump between two wishes. A wish for an
+ * earlier one stays: when it comes, this asks again.
+ */
 function askToWake(context: Context, moments: (number | null)[]): void {
   const { state } = context;
   const next = Math.min(...moments.map((moment) => moment ?? Number.POSITIVE_INFINITY));
   if (Number.isFinite(next) && (state.wakeAsked === null || next < state.wakeAsked)) {
     state.wakeAsked = next;
-    context.effects.push({ type: "wakeAt", at: next });
+    context.effects.push({ type: "wakeAt", at: context.now + (next - state.uptime) });
   }
 }

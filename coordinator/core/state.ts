@@ -149,8 +149,10 @@ export interface State {
   planDue: boolean;
   /** Classes that did not fit at the last plan; emptied whenever something may have become free. */
   blocked: Set<string>;
-  /** The moment for which `wakeAt` was last asked and has not come; null: none. */
+  /** The uptime for which `wakeAt` was last asked and has not come; null: none. */
   wakeAsked: number | null;
+  /** Uptime before which no time limit has a warning or an end to come; see due.ts. */
+  limitsAt: number;
   /** Attempts that were given up and are not known to be gone from every node, by their jobs. */
   former: Map<AttemptId, JobKey>;
   /** Everybody who has ever sent a job, as far as it is remembered. */

@@ -246,7 +246,15 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   });
   const key = `ssh-ed25519 ${"A".repeat(68)}`;
   const core = { nodes: nodes.map((name) => ({ name, address: null, key })), graceSeconds: 1 };
-  const recovered = { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], uptime: 0 };
+  const recovered = {
+    stateId: "s".repeat(16),
+    epoch: 1,
+    nonce: "n".repeat(8),
+    jobs: [],
+    setups: [],
+    uptime: 0,
+    now: 0,
+  };
   const [queue, store, fleet, log] = [new MemoryQueue(), new MemoryStore(), new MemoryFleet(), openLog("error")];
   const state = initialState(core, recovered);
   const tell = (node: NodeName, message: ToAgent): void => fleet.tell(node, message);

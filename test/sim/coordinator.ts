@@ -56,6 +56,7 @@ export class SimCoordinator {
       jobs: this.store.unfinished(),
       setups: [...this.store.setups.values()],
       uptime: this.#truth.clock.now,
+      now: this.#truth.wallClock(),
       admins: new Map(this.store.admins),
     });
     this.#truth.note(`coordinator starts with epoch ${this.store.epoch} on ${this.store.stateId}`);

@@ -84,6 +84,7 @@ export class Scenario {
       jobs,
       setups,
       uptime: this.uptime,
+      now: this.now,
     });
   }
 
