@@ -5,12 +5,11 @@
  */
 import { randomInt } from "node:crypto";
 import type { NodeName } from "../shared/ids.ts";
-import type { Job } from "../shared/job.ts";
 import type { NodeAdmin } from "../shared/node-admin.ts";
 import { commit, version } from "../shared/version.ts";
 import { settleMarks } from "./backup/marks.ts";
 import { type CoordinatorConfig, schedulingOf } from "./config.ts";
-import { initialState } from "./core/initial.ts";
+import { initialState, type Recovered } from "./core/initial.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
 import type { CoreConfig } from "./core/state.ts";
 import { startFleet } from "./fleet.ts";
@@ -61,7 +60,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
       finishedKeptPerUser: config.limits.finished_jobs_kept_per_user,
       log,
     });
-    const jobs: Job[] = [];
+    const jobs: Recovered["jobs"] = [];
     for await (const job of queue.recover()) {
       jobs.push(job);
     }
@@ -79,7 +78,19 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
         version,
         scheduling: schedulingOf(config),
       },
-      { stateId, epoch, nonce: newNonce(), jobs, setups, admins, people, quotas, windows, uptime: performance.now(), now: Date.now() },
+      {
+        stateId,
+        epoch,
+        nonce: newNonce(),
+        jobs,
+        setups,
+        admins,
+        people,
+        quotas,
+        windows,
+        uptime: performance.now(),
+        now: Date.now(),
+      },
     );
     let fleet: Fleet | null = null;
     const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);

@@ -23,6 +23,8 @@ export interface StoredJob {
   id: JobId;
   record: JobRecord | null;
   lock: string | null;
+  /** When it was last taken, ms since 1970; null: never. */
+  takenAt: number | null;
 }
 
 export function queueName(uid: Uid): string {
@@ -105,23 +107,26 @@ export class QueueRecords {
     return { pages, places };
   }
 
-  /** Records and lock tokens of these ids in one round trip. */
+  /** Records, lock tokens and times of these ids in one round trip. */
   async page(uid: Uid, ids: string[]): Promise<StoredJob[]> {
     if (ids.length === 0) {
       return [];
     }
     const pipeline = this.#link.client.pipeline();
     for (const id of ids) {
-      pipeline.hget(this.key(uid, id), "data");
+      pipeline.hmget(this.key(uid, id), "data", "processedOn");
       pipeline.get(`${this.key(uid, id)}:lock`);
     }
     const replies = failOnError(await pipeline.exec());
     return ids.map((id, index) => {
+      const [data, processedOn] = replies[index * 2] as [unknown, unknown];
       const lock = replies[index * 2 + 1];
+      const takenAt = Number(processedOn ?? Number.NaN);
       return {
         id: Number(id),
-        record: this.#parse(uid, id, replies[index * 2]),
+        record: this.#parse(uid, id, data),
         lock: typeof lock === "string" ? lock : null,
+        takenAt: Number.isFinite(takenAt) ? takenAt : null,
       };
     });
   }

@@ -91,8 +91,8 @@ async function placeOf(uid: number, id: number): Promise<string> {
   return places.join("+") + (lock === null ? "" : ` ${lock}`);
 }
 
-async function recovered(queue: UserQueues, uid: number): Promise<Job[]> {
-  const jobs: Job[] = [];
+async function recovered(queue: UserQueues, uid: number): Promise<(Job & { takenAt?: number | null })[]> {
+  const jobs: (Job & { takenAt?: number | null })[] = [];
   for await (const job of queue.recover()) {
     if (job.record.uid === uid) {
       jobs.push(job);
@@ -270,6 +270,28 @@ describe("recovery", () => {
     await again.finish(uid, 2, phase === "waiting" ? 0 : 1);
     expect(await placeOf(uid, 1)).toBe("active 1.1");
     expect(await placeOf(uid, 2)).toBe("completed");
+  });
+
+  test("it says when each job was taken for its present attempt, and only then", async () => {
+    const queue = await openQueue();
+    const uid = newUid();
+    for (let count = 0; count < 4; count += 1) {
+      await queue.add(recordOf(uid));
+    }
+    const before = Date.now();
+    await queue.take(uid, 1, 1);
+    await queue.update(uid, 1, recordOf(uid, "starting"));
+    // Taken for an earlier attempt; the record of the next one was written, and then all ended.
+    await queue.take(uid, 2, 1);
+    await queue.putBack(uid, 2);
+    await queue.update(uid, 2, recordOf(uid, "starting"));
+    // It ran already; the index was damaged since.
+    await queue.take(uid, 3, 1);
+    await queue.update(uid, 3, { ...recordOf(uid, "running"), startedAt: before });
+    await raw.del(`sky:sky-u${uid}:3:lock`);
+    const taken = new Map((await recovered(await openQueue(), uid)).map((job) => [job.id, job.takenAt]));
+    const isNow = expect.toSatisfy((time: unknown) => typeof time === "number" && time >= before && time <= Date.now());
+    expect([1, 2, 3, 4].map((id) => taken.get(id))).toEqual([isNow, null, isNow, null]);
   });
 
   test("a paused queue is resumed", async () => {

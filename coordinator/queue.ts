@@ -153,7 +153,7 @@ export class UserQueues implements JobQueue {
     });
   }
 
-  async *recover(): AsyncIterable<Job> {
+  async *recover(): ReturnType<JobQueue["recover"]> {
     for (const uid of await this.users()) {
       yield* this.#recoverUser(uid);
     }
@@ -263,7 +263,7 @@ export class UserQueues implements JobQueue {
 
   // ---- many jobs
 
-  async *#recoverUser(uid: Uid): AsyncIterable<Job> {
+  async *#recoverUser(uid: Uid): ReturnType<JobQueue["recover"]> {
     this.#known.add(uid);
     if (await this.#link.run("reading a queue", () => this.#lane(uid).queue.isPaused())) {
       this.#options.log.warn({ uid }, "a paused queue is resumed: only the coordinator decides what starts");
@@ -271,15 +271,20 @@ export class UserQueues implements JobQueue {
     }
     const { pages, places } = await this.#records.placesOf(uid, finishedChecked);
     for (const ids of pages) {
-      for (const { id, record, lock } of await this.#link.run("reading jobs", () => this.#records.page(uid, ids))) {
+      for (const { id, record, lock, takenAt } of await this.#link.run("reading jobs", () =>
+        this.#records.page(uid, ids),
+      )) {
         if (record === null) {
           continue;
         }
-        if (!inPlace(id, record, places.get(String(id)) ?? null, lock)) {
+        const isRight = inPlace(id, record, places.get(String(id)) ?? null, lock);
+        if (!isRight) {
           await this.#repair(uid, id, record, places.get(String(id)) ?? null);
         }
         if (record.phase !== "ended") {
-          yield { id, record };
+          // What was not taken for this attempt before the end of the last life is taken just now.
+          const isOfThisAttempt = isRight || record.startedAt !== null;
+          yield { id, record, takenAt: record.phase !== "waiting" && isOfThisAttempt ? takenAt : null };
         }
       }
     }

@@ -55,6 +55,7 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
     graceSeconds: record.attempt.lease?.graceSeconds ?? state.config.graceSeconds,
     submittedAt: record.submittedAt,
     ...(record.attempt.lease === undefined ? {} : { leaseSeconds: record.attempt.lease.seconds }),
+    ...(job.warned && node.attempts.get(record.attempt.id)?.state === "running" ? { warned: true as const } : {}),
   };
 }
 
