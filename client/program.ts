@@ -106,6 +106,24 @@ const registerQueue: Register = (program, context, outcome) => {
     });
 };
 
+const registerExplain: Register = (program, context, outcome) => {
+  program
+    .command("explain")
+    .description("say why a job waits and when it starts, where it runs, or how it ended")
+    .argument("<cluster>", "the local cluster; may be left out when only one is initialized")
+    .argument("[job]", "the job's number")
+    .option("-u, --user <name>", "a job of this user (admins)")
+    .addOption(outputOption())
+    .addHelpText(
+      "after",
+      examples("sky explain lab 12", "sky explain 12", "sky explain lab 12 -o json", "sky explain lab 3 --user alice"),
+    )
+    .action(async (first: string, job: string | undefined, flags) => {
+      const { explain } = await import("./commands/explain.ts");
+      outcome.code = await explain(context, job === undefined ? [first] : [first, job], flags);
+    });
+};
+
 const registerLogs: Register = (program, context, outcome) => {
   program
     .command("logs")
@@ -272,6 +290,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerLaunch,
     registerExec,
     registerQueue,
+    registerExplain,
     registerLogs,
     registerCancel,
     registerClusters,

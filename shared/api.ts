@@ -4,6 +4,7 @@
  * 56 as described in docs/architecture.md. Used by coordinator/api (server) and client/sdk (our CLI and SDK use nothing else).
  */
 import * as z from "zod";
+import { explainResultSchema } from "./explain-api.ts";
 import { jobStatusSchema } from "./job.ts";
 
 /** The SkyPilot API version that this server declares, and the headers that carry it. */
@@ -64,6 +65,8 @@ export const statusBodySchema = z.object({ cluster_names: z.array(z.string()).nu
 export const submitResultSchema = z.object({
   job_id: z.int().min(1).nullable(),
   handle: z.object({ cluster_name: z.string() }).loose(),
+  /** Ours, of a dry run: whether it would start now and where, or why not and when. */
+  explain: explainResultSchema.optional(),
 });
 export type SubmitResult = z.infer<typeof submitResultSchema>;
 
@@ -84,6 +87,8 @@ const queueRowSchema = z.object({
   reason: z.string().nullable(),
   /** 1 = next of this user's waiting jobs; null when it does not wait. */
   position: z.int().nullable(),
+  /** The same over all users; null when it does not wait (also from a coordinator that does not know the key). */
+  position_over_all: z.int().nullable().default(null),
   nodes: z.array(z.string()),
 });
 export type QueueRow = z.infer<typeof queueRowSchema>;

@@ -5,7 +5,7 @@ import { writeTask } from "../../shared/task-file.ts";
 import { callsTo, checkCloud, remember, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
-import { afterSubmit } from "./submit.ts";
+import { afterSubmit, showDryrun } from "./submit.ts";
 
 export interface ExecFlags extends TaskFlags {
   cluster?: string;
@@ -16,7 +16,6 @@ export interface ExecFlags extends TaskFlags {
 
 /** Runs the command; the cluster is the first word unless `-c` names it. Resolves with the exit code. */
 export async function exec(context: Context, args: string[], flags: ExecFlags): Promise<number> {
-  const { screen } = context;
   const name = flags.cluster ?? args[0];
   const words = flags.cluster === undefined ? args.slice(1) : args;
   if (name === undefined) {
@@ -32,7 +31,7 @@ export async function exec(context: Context, args: string[], flags: ExecFlags): 
   try {
     const result = await calls.exec({ task: writeTask(task), dryrun: flags.dryrun === true });
     if (flags.dryrun === true) {
-      screen.print("Dry run: the cluster would take this task. Nothing was submitted.");
+      showDryrun(context, cluster.name, result);
       return 0;
     }
     await remember(context, cluster, null);

@@ -2,7 +2,7 @@
  * `sky launch`: initializes a cluster on this machine if need be, sends the task with its setup, and follows the job.
  * Everything that can be wrong on this side is found before the first connection.
  */
-import type { NodesResult } from "../../shared/api.ts";
+import type { NodesResult, SubmitResult } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Task } from "../../shared/task.ts";
 import { writeTask } from "../../shared/task-file.ts";
@@ -10,7 +10,7 @@ import type { Calls } from "../sdk/calls.ts";
 import { checkCloud, callsTo, findLocal, type LocalCluster, remember } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
-import { afterSubmit } from "./submit.ts";
+import { afterSubmit, showDryrun } from "./submit.ts";
 
 export interface LaunchFlags extends TaskFlags {
   cluster?: string;
@@ -42,14 +42,14 @@ async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesRes
   return calls.nodes();
 }
 
-/** Sends the task; resolves with the job's id, null when there is no job (or a dry run). */
+/** Sends the task; resolves with what the coordinator answers. */
 async function send(
   context: Context,
   calls: Calls,
   cluster: LocalCluster,
   task: Task,
   flags: LaunchFlags,
-): Promise<number | null> {
+): Promise<SubmitResult> {
   const { screen } = context;
   screen.print(`${screen.colors.cyan("⚙︎")} Launching on Local (${cluster.name}).`);
   // A launch without a task is also how what `sky status` shows is renewed.
@@ -62,12 +62,12 @@ async function send(
     fast: flags.fast === true,
   });
   if (flags.dryrun === true) {
-    return null;
+    return result;
   }
   await remember(context, cluster, nodes);
   screen.print(`└── Cluster ${cluster.name} is up.`);
   screen.print(`${screen.colors.green("✓")} Cluster launched: ${cluster.name}.`);
-  return result.job_id;
+  return result;
 }
 
 /** Runs the command; resolves with the exit code. */
@@ -86,15 +86,15 @@ export async function launch(context: Context, words: string[], flags: LaunchFla
   screen.print(`Connecting to local cluster: '${cluster.name}' [Username: ${cluster.registered.user}].`);
   const calls = callsTo(context, cluster);
   try {
-    const jobId = await send(context, calls, cluster, task, flags);
+    const result = await send(context, calls, cluster, task, flags);
     if (flags.dryrun === true) {
-      screen.print("Dry run: the cluster would take this task. Nothing was submitted.");
+      showDryrun(context, cluster.name, result);
       return 0;
     }
     if (task.setup !== null && flags.setup) {
       screen.print(`${screen.colors.green("✓")} Setup detached.`);
     }
-    return await afterSubmit(context, calls, cluster.name, jobId, flags.detachRun === true);
+    return await afterSubmit(context, calls, cluster.name, result.job_id, flags.detachRun === true);
   } finally {
     calls.close();
   }

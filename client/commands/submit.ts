@@ -3,6 +3,8 @@
  * their order. Ctrl-C here ends the watching, never the job. Used by commands/launch.ts and commands/exec.ts; following
  * alone also by commands/logs.ts.
  */
+import type { SubmitResult } from "../../shared/api.ts";
+import { explainText } from "../output/explain-text.ts";
 import { leftRunning, usefulCommands } from "../output/launch-text.ts";
 import type { Calls } from "../sdk/calls.ts";
 import type { Context } from "./context.ts";
@@ -33,6 +35,18 @@ export async function followJob(
   } finally {
     done();
   }
+}
+
+/** What a dry run found: whether the task would start now and where, or why not and when. */
+export function showDryrun(context: Context, cluster: string, result: SubmitResult): void {
+  const { screen } = context;
+  if (result.explain === undefined) {
+    // An older coordinator says no more, and a task without scripts has no job.
+    screen.print("Dry run: the cluster would take this task. Nothing was submitted.");
+    return;
+  }
+  const options = { now: context.now(), limit: screen.columns };
+  screen.print(explainText(cluster, result.explain, options, screen.colors));
 }
 
 /** After the coordinator took the task: says so, follows unless detached, says what can be done next. */

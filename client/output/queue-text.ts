@@ -51,17 +51,42 @@ function needsReason(status: JobStatus): boolean {
   return !["SUCCEEDED", "FAILED", "FAILED_SETUP", "CANCELLED"].includes(status);
 }
 
-function reasonsText(rows: QueueRow[], limit: number): string[] {
+/** `3rd`. */
+function ordinal(place: number): string {
+  const last = place % 10;
+  const isTeen = Math.floor(place / 10) % 10 === 1;
+  const ending = isTeen ? "th" : last === 1 ? "st" : last === 2 ? "nd" : last === 3 ? "rd" : "th";
+  return `${place}${ending}`;
+}
+
+/** When it started; of a job that waits, where it stands among those of all users. */
+function startedText(row: QueueRow, now: number): string {
+  const place = row.position_over_all ?? row.position;
+  return row.start_at === null && place !== null ? ordinal(place) : ago(row.start_at, now);
+}
+
+function lineText({ position, position_over_all }: QueueRow): string {
+  if (position === null) {
+    return "";
+  }
+  return position_over_all === null ? `, ${position} in line` : `, ${position} of yours, ${position_over_all} in line`;
+}
+
+function reasonsText(cluster: string, rows: QueueRow[], limit: number): string[] {
   const told = rows.filter((row) => row.reason !== null && row.reason !== "" && needsReason(row.status));
   if (told.length === 0) {
     return [];
   }
   const lines = told.slice(0, reasonsMax).map((row) => {
-    const head = `Job ${row.job_id} (${row.status}${row.position === null ? "" : `, ${row.position} in line`}): `;
+    const head = `Job ${row.job_id} (${row.status}${lineText(row)}): `;
     return wrap(head + plain(row.reason ?? ""), "    ", limit).replace(/^ {2}/, "");
   });
   const more = told.length - lines.length;
-  return ["Reasons:", ...lines, ...(more > 0 ? [`  ... and ${more} more (--output json shows all).`] : [])];
+  const rest = more > 0 ? [`  ... and ${more} more (--output json shows all).`] : [];
+  const first = told.find((row) => row.position !== null);
+  const next =
+    first === undefined ? [] : [`When it starts, and what would make it start: sky explain ${cluster} ${first.job_id}`];
+  return ["Reasons:", ...lines, ...rest, ...next];
 }
 
 /** The text for one cluster. `now` in seconds since 1970; `limit` the width to fit. */
@@ -81,13 +106,13 @@ export function queueText(
     row.job_name ?? "-",
     ...(allUsers ? [row.username] : []),
     ago(row.submitted_at, now),
-    ago(row.start_at, now),
+    startedText(row, now),
     duration(row.start_at, row.end_at, now),
     row.resources,
     row.status,
     row.log_path === "" ? "-" : row.log_path,
   ]);
   const table = formatTable(columnsFor(allUsers), cells, limit, colors);
-  const reasons = reasonsText(rows, limit);
+  const reasons = reasonsText(cluster, rows, limit);
   return [heading, table, ...(reasons.length === 0 ? [] : ["", ...reasons])].join("\n");
 }

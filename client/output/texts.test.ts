@@ -47,6 +47,7 @@ const rows = queueResultSchema.parse([
     submitted_at: now - 720,
     resources: "2x[A100-80GB:8]",
     log_path: "~/sky_logs/12-a-quite-long-name-of-a-job",
+    position_over_all: 23,
     reason: "Needs 8 free A100-80GB on 2 nodes; node2 has 3 free (bob holds 5 of 8), and n1 has none.",
     position: 1,
   }),
@@ -66,13 +67,14 @@ describe("queue", () => {
     expect(text).toMatchInlineSnapshot(`
       "Job queue of current user on cluster lab
       ID  NAME     SUBMITTED    STARTED    DURATION  RESOURCES     STATUS        LOG
-      12  a-quit…  12 mins ago  -          -         2x[A100-80G…  PENDING       …-job
+      12  a-quit…  12 mins ago  23rd       -         2x[A100-80G…  PENDING       …-job
       11  train    1 hr ago     1 hr ago   1h 2m 3s  1x[V100:4]    RUNNING       …rain
       2   -        1 day ago    1 day ago  2s        1x[V100:4]    FAILED_SETUP  …rain
 
       Reasons:
-        Job 12 (PENDING, 1 in line): Needs 8 free A100-80GB on 2 nodes; node2 has 3
-          free (bob holds 5 of 8), and n1 has none."
+        Job 12 (PENDING, 1 of yours, 23 in line): Needs 8 free A100-80GB on 2 nodes;
+          node2 has 3 free (bob holds 5 of 8), and n1 has none.
+      When it starts, and what would make it start: sky explain lab 12"
     `);
     expect(Math.max(...text.split("\n").map((line) => line.length))).toBeLessThanOrEqual(80);
   });
@@ -80,7 +82,7 @@ describe("queue", () => {
   it("cuts nothing where there is no terminal, and shows users when asked", () => {
     const text = queueText("lab", rows, { allUsers: true, now, limit: Number.POSITIVE_INFINITY }, none);
     expect(text).toContain("Job queue of all users on cluster lab");
-    expect(text).toContain("12  a-quite-long-name-of-a-job  alice  12 mins ago  -");
+    expect(text).toContain("12  a-quite-long-name-of-a-job  alice  12 mins ago  23rd");
     expect(text).toContain("~/sky_logs/12-a-quite-long-name-of-a-job\n");
   });
 

@@ -20,6 +20,7 @@ import {
   submitResultSchema,
   whoamiResultSchema,
 } from "../../shared/api.ts";
+import { type ExplainResult, explainResultSchema } from "../../shared/explain-api.ts";
 import type { JobStatus } from "../../shared/job.ts";
 import { type FollowResult, follow } from "./follow.ts";
 import { type Patience, read, submit } from "./requests.ts";
@@ -46,6 +47,8 @@ export interface Calls {
     write: (chunk: Buffer) => Promise<void>,
     signal: AbortSignal,
   ): Promise<FollowResult>;
+  /** Why a job waits, where it runs or how it ended; `user` null: the caller's own job, another's only for admins. */
+  explain(job: number, user: string | null): Promise<ExplainResult>;
   nodes(): Promise<NodesResult>;
   whoami(): Promise<WhoamiResult>;
   /** Ends the connection. */
@@ -75,6 +78,14 @@ export function createCalls(transport: Transport, say: (text: string) => void): 
     },
     jobStatus: (body) => submit(transport, "/job_status", { ...body, cluster_name }, jobStatusResultSchema, reading),
     tailLogs: (body, write, signal) => follow(transport, { ...body, cluster_name }, write, signal, say),
+    explain: (job, user) => {
+      const query = new URLSearchParams({
+        job: String(job),
+        cluster: cluster_name,
+        ...(user === null ? {} : { user }),
+      });
+      return read(transport, `/onprem/explain?${query}`, explainResultSchema, reading);
+    },
     nodes: () => read(transport, "/onprem/nodes", nodesResultSchema, reading),
     whoami: () => read(transport, "/onprem/whoami", whoamiResultSchema, reading),
     close: () => transport.close(),

@@ -32,6 +32,7 @@ export function queueRowOf(job: Job, reason: string | null, position: number | n
     metadata: {},
     reason,
     position,
+    position_over_all: null,
     nodes: record.phase === "waiting" ? [] : (record.attempt?.ranks.map((rank) => rank.grant.node) ?? []),
   };
 }
