@@ -95,6 +95,7 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     windows: new Map((recovered.windows ?? []).map((window) => [window.id, window])),
     uptime: recovered.uptime,
     startedAt: recovered.uptime,
+    windowsSettledAt: null,
     startHoldUntil: null,
   };
   const jobs: ActiveJob[] = [];

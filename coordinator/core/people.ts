@@ -2,14 +2,19 @@
  * Who sends jobs and what admins allow them: people with their groups, quotas, and windows of nodes. Each change is
  * written and looked at by the next plan. It must never decide what starts. Called by reduce.ts only.
  */
-import type { NodeWindow, Quota, QuotaSubject } from "../../shared/scheduling.ts";
+import { groupNameSchema, type NodeWindow, type Quota, type QuotaSubject } from "../../shared/scheduling.ts";
 import { type Context, planAgain } from "./jobs.ts";
 import type { CoreEvent } from "./state.ts";
+
+/** So many groups are remembered of somebody. Source: personSchema. */
+const groupsMax = 1_000;
 
 export function onPersonSeen(context: Context, seen: Extract<CoreEvent, { type: "personSeen" }>): void {
   const { people } = context.state;
   const known = people.get(seen.uid);
-  const groups = seen.groups.toSorted();
+  // A group whose name no quota, weight or window could have is of no use here, and could not be stored.
+  const valid = seen.groups.filter((name) => groupNameSchema.safeParse(name).success);
+  const groups = valid.slice(0, groupsMax).toSorted();
   if (known?.user === seen.user && known.groups.join(",") === groups.join(",")) {
     return;
   }
@@ -38,6 +43,7 @@ export function onWindowChanged(context: Context, id: string, window: NodeWindow
   } else {
     windows.set(id, window);
   }
+  context.state.windowsSettledAt = null;
   context.effects.push({ type: "saveWindow", id, window });
   planAgain(context.state);
 }

@@ -31,7 +31,9 @@ import {
 import { nextLostUptime, onRenewAsked, onRequeueCommitted, settleLost } from "./recovery.ts";
 import { onPersonSeen, onQuotaChanged, onWindowChanged } from "./people.ts";
 import { plan } from "./schedule.ts";
+import { settleWindows } from "./settle-windows.ts";
 import type { CoreEffect, CoreEvent, State } from "./state.ts";
+import { nextEdge } from "./windows.ts";
 
 /**
  * `now` is in milliseconds since 1970 and may jump; `uptime` in milliseconds of a clock that never does. The effects are
@@ -42,13 +44,15 @@ export function reduce(state: State, event: CoreEvent, now: number, uptime: numb
   const context: Context = { state, effects: [], now };
   apply(context, event);
   settleNodes(context);
+  settleWindows(context);
   settleLost(context);
   settleLimits(context);
   startWhatFits(context);
   tellStaleNodes(context);
   cutRemoved(context);
-  const deadline = nextDeadline(state, now);
-  askToWake(context, [deadline === null ? null : uptime + (deadline - now), nextLostUptime(state), state.limitsAt]);
+  const uptimeOf = (time: number | null): number | null => (time === null ? null : uptime + (time - now));
+  const times = [nextDeadline(state, now), nextEdge(state, now)].map(uptimeOf);
+  askToWake(context, [...times, nextLostUptime(state), state.limitsAt]);
   return context.effects;
 }
 

@@ -180,6 +180,8 @@ export type CoreEvent =
   | { type: "cancelRequested"; uid: Uid; ids: JobId[] }
   /** An admin has said that these jobs, held since a restore, may be started. */
   | { type: "jobsReleased"; uid: Uid; ids: JobId[] }
+  /** The time (ms since 1970) up to which begun and ended windows have had their consequences; null: look at all again. */
+  windowsSettledAt: number | null;
   /** `sky down`: all of the user's unfinished jobs are cancelled, the last setup is forgotten, the skylets end. */
   | { type: "userDowned"; uid: Uid }
   /** `key`: the public key by which the node has proved who it is. */
