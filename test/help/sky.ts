@@ -74,10 +74,14 @@ export async function skyOk(user: TestUser, args: readonly string[], options: Sk
   return result.stdout;
 }
 
-/** Runs a program as the user in the same environment as `sky`. */
+/** Starts a program as the user in the same environment as `sky`. */
+export function startAs(user: TestUser, argv: readonly string[], options: SkyOptions = {}): Running {
+  return launch(asUser(user, argv), { cwd: user.home, ...options, env: { ...userEnv(user), ...options.env } });
+}
+
+/** As startAs, to its end. */
 export async function runAs(user: TestUser, argv: readonly string[], options: SkyOptions = {}): Promise<Result> {
-  return await launch(asUser(user, argv), { cwd: user.home, ...options, env: { ...userEnv(user), ...options.env } })
-    .ended;
+  return await startAs(user, argv, options).ended;
 }
 
 /** Puts a cluster's file into the user's `~/.sky/local`, with the user's own name and key, and trusts the host key. */
