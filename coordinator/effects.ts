@@ -8,8 +8,10 @@ import type { CoreEffect, CoreEvent } from "./core/state.ts";
 import { assertNever } from "../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../shared/ids.ts";
 import type { ToAgent } from "../shared/agent-wire.ts";
+import { type Person, type UsageLine, usageName } from "../shared/scheduling.ts";
 import { Gate } from "./gate.ts";
 import type { JobFacts } from "./job-facts.ts";
+import { LatestWrites } from "./latest-writes.ts";
 import type { Log } from "./log.ts";
 import { type JobQueue, type Store, StoreUnavailable } from "./parts.ts";
 
@@ -41,9 +43,15 @@ export class Effects {
   #held: (() => void)[] = [];
   #epochWrites = 0;
   #stopped: Error | null = null;
+  readonly #people: LatestWrites<Person>;
+  readonly #usage: LatestWrites<UsageLine>;
 
   constructor(owner: EffectsOwner) {
     this.#owner = owner;
+    const { admin } = owner.store;
+    // Not through the gate: writes that have their turn there wait for these.
+    this.#people = new LatestWrites((people) => this.#inTurn([() => admin.savePeople(people)]));
+    this.#usage = new LatestWrites((lines) => this.#inTurn([() => admin.recordUsage(lines)]));
   }
 
   /** From here on nothing is written, sent or dispatched; what has been handed to Redis already may still have its effect. */
@@ -89,13 +97,13 @@ export class Effects {
       case "saveSetup":
         return this.#write(`${effect.uid}`, [() => store.saveSetup(effect.uid, effect.setup)]);
       case "savePerson":
-        return this.#write(`person ${effect.person.uid}`, [() => store.admin.savePerson(effect.person)]);
+        return this.#people.put(String(effect.person.uid), effect.person);
       case "saveQuota":
         return this.#write("quotas", [() => store.admin.saveQuota(effect.subject, effect.quota)]);
       case "saveWindow":
         return this.#write("windows", [() => store.admin.saveWindow(effect.id, effect.window)]);
       case "recordUsage":
-        return this.#write("usage", [() => store.admin.recordUsage(effect.lines)]);
+        return this.#recordUsage(effect.lines);
       case "saveNodeAdmin":
         return this.#saveNodeAdmin(effect);
       case "cutNode":
@@ -131,21 +139,28 @@ export class Effects {
     this.#owner.dispatch({ type: "startCommitted", uid, id, attempt: attempt.id });
   }
 
-  async #commitRequeue({ uid, id, record }: CoreEffect & { type: "commitRequeue" }): Promise<void> {
+  async #commitRequeue({ uid, id, record, usage }: CoreEffect & { type: "commitRequeue" }): Promise<void> {
     const { queue } = this.#owner;
-    await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.putBack(uid, id)]);
+    const count = (): Promise<void> => this.#recordUsage(usage ?? []);
+    await this.#write(`${uid}/${id}`, [count, () => queue.update(uid, id, record), () => queue.putBack(uid, id)]);
     this.#owner.facts.putBack(id, record);
     this.#owner.dispatch({ type: "requeueCommitted", uid, id });
   }
 
-  async #commitEnd({ uid, id, record }: CoreEffect & { type: "commitEnd" }): Promise<void> {
+  /** What was used is on disk before the end is: afterwards nobody would know it after a crash. */
+  async #commitEnd({ uid, id, record, usage }: CoreEffect & { type: "commitEnd" }): Promise<void> {
     const { queue } = this.#owner;
     await this.#write(`${uid}/${id}`, [
+      () => this.#recordUsage(usage ?? []),
       () => queue.update(uid, id, record),
       () => queue.finish(uid, id, record.attempt?.number ?? 0),
     ]);
     this.#owner.facts.ended(id, record);
     this.#owner.dispatch({ type: "endCommitted", uid, id });
+  }
+
+  async #recordUsage(lines: readonly UsageLine[]): Promise<void> {
+    await Promise.all(lines.map((line) => this.#usage.put(usageName(line), line)));
   }
 
   async #saveNodeAdmin({ node, admin }: CoreEffect & { type: "saveNodeAdmin" }): Promise<void> {

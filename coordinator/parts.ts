@@ -52,7 +52,7 @@ export interface Store {
 /** What is stored of people and of what admins allow them (coordinator/store-admin.ts). Damaged entries are logged and left out. */
 export interface SchedulingStore {
   people(): Promise<Person[]>;
-  savePerson(person: Person): Promise<void>;
+  savePeople(people: readonly Person[]): Promise<void>;
   quotas(): Promise<Map<QuotaSubject, Quota>>;
   /** Null drops it. */
   saveQuota(subject: QuotaSubject, quota: Quota | null): Promise<void>;
@@ -60,7 +60,7 @@ export interface SchedulingStore {
   saveWindow(id: string, window: NodeWindow | null): Promise<void>;
   /** Keeps these lines until they are in the usage history. Idempotent. */
   recordUsage(lines: readonly UsageLine[]): Promise<void>;
-  /** Lines that are not in the history yet, by the names under which `dropUsage` knows them. */
+  /** Lines that are not in the history yet, by the names under which `dropUsage` knows them (`usageName`). */
   pendingUsage(): Promise<Map<string, UsageLine>>;
   dropUsage(names: readonly string[]): Promise<void>;
 }

@@ -16,13 +16,13 @@ import {
   quotaSubjectSchema,
   type UsageLine,
   usageLineSchema,
+  usageName,
 } from "../shared/scheduling.ts";
 import type { Log } from "./log.ts";
 import type { SchedulingStore } from "./parts.ts";
-import { failOnError } from "./queue-records.ts";
 import type { RedisLink } from "./redis.ts";
 
-/** uid → Person, subject → Quota, id → NodeWindow, `ATTEMPT NODE` → UsageLine. */
+/** uid → Person, subject → Quota, id → NodeWindow, `ATTEMPT NODE FROM` → UsageLine. */
 const peopleKey = "sky-people";
 const quotasKey = "sky-quotas";
 const windowsKey = "sky-windows";
@@ -41,8 +41,11 @@ export class AdminStore implements SchedulingStore {
     return [...(await this.#entries(peopleKey, personSchema)).values()];
   }
 
-  savePerson(person: Person): Promise<void> {
-    return this.#save(peopleKey, String(person.uid), personSchema.parse(person));
+  async savePeople(people: readonly Person[]): Promise<void> {
+    const entries = people.map((person) => [String(person.uid), JSON.stringify(personSchema.parse(person))]);
+    if (entries.length > 0) {
+      await this.#link.run("storing people", () => this.#link.client.hset(peopleKey, ...entries.flat()));
+    }
   }
 
   async quotas(): Promise<Map<QuotaSubject, Quota>> {
@@ -68,14 +71,11 @@ export class AdminStore implements SchedulingStore {
     return this.#save(windowsKey, id, window === null ? null : nodeWindowSchema.parse(window));
   }
 
-  recordUsage(lines: readonly UsageLine[]): Promise<void> {
-    return this.#link.run("storing usage", async () => {
-      const transaction = this.#link.client.multi();
-      for (const line of lines) {
-        transaction.hset(usageKey, `${line.attempt} ${line.node}`, JSON.stringify(usageLineSchema.parse(line)));
-      }
-      failOnError(await transaction.exec());
-    });
+  async recordUsage(lines: readonly UsageLine[]): Promise<void> {
+    const entries = lines.map((line) => [usageName(line), JSON.stringify(usageLineSchema.parse(line))]);
+    if (entries.length > 0) {
+      await this.#link.run("storing usage", () => this.#link.client.hset(usageKey, ...entries.flat()));
+    }
   }
 
   /** Lines that are not yet in the history, by the names under which `dropUsage` knows them. */

@@ -70,7 +70,7 @@ export type Person = z.infer<typeof personSchema>;
 
 /**
  * One line of the usage history: what one rank held on its node, from its grant to the moment at which nothing of it was
- * left. `attempt` and `node` together name it, so a line that is there twice counts once.
+ * left. `attempt` and `node` together name the rank: time that several of its lines speak of counts once.
  */
 export const usageLineSchema = z.strictObject({
   attempt: attemptIdSchema,
@@ -90,6 +90,11 @@ export const usageLineSchema = z.strictObject({
   to: timeSchema,
 });
 export type UsageLine = z.infer<typeof usageLineSchema>;
+
+/** A line that was written at an attempt's end is replaced by the one that is written when nothing of it is left. */
+export function usageName(line: UsageLine): string {
+  return `${line.attempt} ${line.node} ${line.from}`;
+}
 
 /** The part of the coordinator's config that orders waiting jobs. Seconds, unless the name says otherwise. */
 export interface SchedulingConfig {

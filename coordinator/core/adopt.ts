@@ -7,6 +7,7 @@
 import type { AttemptReport } from "../../shared/agent-wire.ts";
 import type { AttemptId } from "../../shared/ids.ts";
 import type { RankRecord } from "../../shared/job.ts";
+import { openAccount } from "./accounting.ts";
 import { announce, type Context, endJob } from "./jobs.ts";
 import { leaseNow } from "./leases.ts";
 import { limitOf, noteLimit } from "./limits.ts";
@@ -63,6 +64,7 @@ export function adopt(context: Context, job: ActiveJob, attempt: AttemptId): boo
   noteLimit(state, job);
   job.startedOn = complete.filter((one) => one.state !== "starting").map((one) => one.grant.node);
   state.attempts.set(attempt, jobKey(job.uid, job.id));
+  openAccount(state, job.uid, job.id, job.record, context.now);
   for (const node of state.nodes.values()) {
     node.unknown.delete(attempt);
   }

@@ -7,8 +7,8 @@
 import type { Uid } from "../../shared/ids.ts";
 import type { RankGrant } from "../../shared/job.ts";
 import { defaultScheduling, type Person, type SchedulingConfig } from "../../shared/scheduling.ts";
-import type { ActiveJob, State } from "./state.ts";
-import { holdersOf } from "./usage.ts";
+import { heldRanks } from "./counted.ts";
+import type { State } from "./state.ts";
 
 const msPerHour = 3_600_000;
 const secondsPerHour = 3_600;
@@ -24,7 +24,11 @@ function remaining(elapsedMs: number, halfLifeHours: number): number {
 }
 
 /** The person's use in accelerator-seconds as it is at `now`, without what runs. 0 for nobody and without a half-life. */
-export function decayedUse(person: Person | undefined, now: number, halfLifeHours: number): number {
+export function decayedUse(
+  person: Pick<Person, "use" | "useAt"> | undefined,
+  now: number,
+  halfLifeHours: number,
+): number {
   return person === undefined ? 0 : person.use * remaining(now - person.useAt, halfLifeHours);
 }
 
@@ -55,21 +59,15 @@ export function usesOfUsers(state: State, now: number): Map<Uid, { use: number; 
   for (const person of state.people.values()) {
     uses.set(person.uid, { use: decayedUse(person, now, halfLifeHours), rate: 0 });
   }
-  for (const holder of holdersOf(state)) {
-    const entry = uses.get(holder.uid) ?? { use: 0, rate: 0 };
-    const rate = chargePerSecond(holder.grant, config);
-    const from = grantedAtOf(state, holder.uid, holder.jobId, holder.attempt) ?? now;
-    entry.use += accruedUse(rate, from, now, halfLifeHours);
+  for (const { uid, grant, chargedTo, until } of heldRanks(state, now)) {
+    const entry = uses.get(uid) ?? { use: 0, rate: 0 };
+    const rate = chargePerSecond(grant, config);
+    const use = accruedUse(rate, chargedTo, until, halfLifeHours);
+    entry.use += decayedUse({ use, useAt: until }, now, halfLifeHours);
     entry.rate += rate;
-    uses.set(holder.uid, entry);
+    uses.set(uid, entry);
   }
   return uses;
-}
-
-/** Since when the job's present attempt is charged; null when this is another attempt, or it is not known. */
-function grantedAtOf(state: State, uid: Uid, id: number, attempt: string): number | null {
-  const job: ActiveJob | undefined = state.jobs.get(`${uid}/${id}`);
-  return job?.record.attempt?.id === attempt ? job.grantedAt : null;
 }
 
 /** A user's use in accelerator-seconds at `now`, with what they hold. */

@@ -6,6 +6,7 @@
 import type { Job, RankRecord } from "../../shared/job.ts";
 import { type NodeAdmin, openNode } from "../../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject } from "../../shared/scheduling.ts";
+import { openAccount } from "./accounting.ts";
 import { leaseMs, leaseNow } from "./leases.ts";
 import { limitOf } from "./limits.ts";
 import { compareJobs, enqueue } from "./order.ts";
@@ -90,12 +91,13 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     wakeAsked: null,
     limitsAt: recovered.uptime,
     former: new Map(),
+    accounts: new Map(),
     people: new Map((recovered.people ?? []).map((person) => [person.uid, person])),
     quotas: new Map(recovered.quotas ?? []),
     windows: new Map((recovered.windows ?? []).map((window) => [window.id, window])),
+    windowsSettledAt: null,
     uptime: recovered.uptime,
     startedAt: recovered.uptime,
-    windowsSettledAt: null,
     startHoldUntil: null,
   };
   const jobs: ActiveJob[] = [];
@@ -116,6 +118,7 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     state.jobs.set(jobKey(job.uid, id), job);
     if (record.phase !== "waiting" && record.attempt !== null) {
       state.attempts.set(record.attempt.id, jobKey(job.uid, id));
+      openAccount(state, job.uid, id, record, grantedAt ?? recovered.now);
     }
   }
   for (const job of jobs.sort((a, b) => a.record.submittedAt - b.record.submittedAt || compareJobs(a, b))) {

@@ -6,9 +6,11 @@
  */
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptRecord, EndStatus, JobRecord, RankGrant, RankRecord } from "../../shared/job.ts";
+import { chargeEnded, endAccount, openAccount } from "./accounting.ts";
 import { leaseNow } from "./leases.ts";
 import { limitOf, noteLimit } from "./limits.ts";
 import { dequeue, enqueue } from "./order.ts";
+import type { UsageLine } from "../../shared/scheduling.ts";
 import { type ActiveJob, type CoreEffect, jobKey, type State } from "./state.ts";
 
 /** What every transition is handed: the state it changes, the effects it adds to, and the time in ms since 1970. */
@@ -107,6 +109,7 @@ export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]):
   job.endsAt = limitOf(state, job.record.shape);
   noteLimit(state, job);
   state.attempts.set(attempt.id, jobKey(job.uid, job.id));
+  openAccount(state, job.uid, job.id, job.record, context.now);
   effects.push({ type: "commitStart", uid: job.uid, id: job.id, record: job.record });
   announce(context, job);
 }
@@ -125,6 +128,12 @@ export function onStartCommitted(context: Context, uid: Uid, id: JobId, attempt:
   markStale(context.state, job);
 }
 
+/** What is to be on disk of the present attempt's use before its end is. */
+function usageOf(context: Context, job: ActiveJob): { usage?: UsageLine[] } {
+  const lines = job.record.attempt === null ? [] : endAccount(context, job.record.attempt.id);
+  return lines.length === 0 ? {} : { usage: lines };
+}
+
 /** Decides the end and asks for it to be written; nodes hear of it when `endCommitted` comes. */
 export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason: string | null): void {
   if (job.record.phase === "waiting") {
@@ -139,7 +148,8 @@ export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason:
     reason: reason === null ? null : reason.slice(0, reasonMax),
   };
   job.commit = "ending";
-  context.effects.push({ type: "commitEnd", uid: job.uid, id: job.id, record: job.record });
+  const usage = usageOf(context, job);
+  context.effects.push({ type: "commitEnd", uid: job.uid, id: job.id, record: job.record, ...usage });
   announce(context, job);
 }
 
@@ -166,7 +176,7 @@ export function giveUp(context: Context, job: ActiveJob, reason: string): void {
   job.commit = "recovering";
   forgetMoments(job);
   enqueue(state, job);
-  effects.push({ type: "commitRequeue", uid: job.uid, id: job.id, record: job.record });
+  effects.push({ type: "commitRequeue", uid: job.uid, id: job.id, record: job.record, ...usageOf(context, job) });
   const fields = { uid: job.uid, job: job.id, attempt: attempt.id, reason };
   effects.push({ type: "log", level: "warn", text: "An attempt is given up; its job is started again.", fields });
   announce(context, job);
@@ -194,6 +204,9 @@ export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
       node.ended.set(attempt, node.desiredSeq + 1);
       node.stale = true;
     }
+  }
+  if (job.record.attempt !== null) {
+    chargeEnded(context, job.record.attempt.id);
   }
   dropIfReleased(state, job);
   announce(context, job);

@@ -7,6 +7,7 @@ import { agentProtocol, type AttemptReport, type Hello, type Report, type Vitals
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import { wantedJob } from "./desired.ts";
+import { countRest, releaseRank, resumeHeld } from "./accounting.ts";
 import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
 import { noteKeyOfConnection, offerKey } from "./node-keys.ts";
@@ -133,12 +134,17 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
     planAgain(state);
   }
   if (isFirst) {
+    resumeHeld(context, name);
     lookAtLimits(state);
     offerKey(context, node);
   }
   releaseEnded(context, node, report.seq);
   for (const one of report.attempts) {
     takeAttempt(context, node, one);
+    if (one.state === "running" && before.get(one.attempt)?.state !== "running") {
+      // Only what is seen running is told of a warning.
+      node.stale ||= wantedJob(state, name, one.attempt)?.warned === true;
+    }
   }
   forgetUnknown(context, node, before);
   for (const [id, since] of node.wantedSince) {
@@ -166,6 +172,7 @@ function releaseEnded(context: Context, node: NodeState, seq: number): void {
     }
     node.ended.delete(id);
     node.wantedSince.delete(id);
+    releaseRank(context, node.name, id);
     const key = state.attempts.get(id) ?? state.former.get(id);
     const job = key === undefined ? undefined : state.jobs.get(key);
     if (job !== undefined) {
@@ -256,6 +263,9 @@ export function onJobRead(context: Context, uid: Uid, id: JobId, attempt: Attemp
     }
     if (hasEnded) {
       markEnded(node, attempt);
+      if (isLast) {
+        countRest(context, node.name, id, record);
+      }
       continue;
     }
     const text =

@@ -5,6 +5,7 @@
  */
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptReport } from "../../shared/agent-wire.ts";
+import { chargeEnded } from "./accounting.ts";
 import { adopt, waitingTwin } from "./adopt.ts";
 import { announce, type Context, giveUp, markStale, planAgain } from "./jobs.ts";
 import { isHeldAtStart, leaseNow, lostAfterMs, remainsOf } from "./leases.ts";
@@ -35,6 +36,7 @@ export function onRequeueCommitted(context: Context, uid: Uid, id: JobId): void 
   job.commit = "clean";
   job.startedOn = [];
   job.former = [...job.former, attempt];
+  chargeEnded(context, attempt.id);
   state.attempts.delete(attempt.id);
   state.former.set(attempt.id, jobKey(uid, id));
   for (const rank of attempt.ranks) {

@@ -6,7 +6,7 @@
  */
 import type { AttemptReport, Hello, Inventory, LogRequest, Report, ToAgent, Vitals } from "../../shared/agent-wire.ts";
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
-import type { AttemptRecord, JobRecord } from "../../shared/job.ts";
+import type { AttemptRecord, JobRecord, RankGrant } from "../../shared/job.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject, SchedulingConfig, UsageLine } from "../../shared/scheduling.ts";
 
@@ -39,6 +39,24 @@ export interface ActiveJob {
   warned: boolean;
   /** It makes room for another job: it is given up at this uptime. */
   preempted: { at: number; by: JobKey } | null;
+}
+
+/** What is counted of one attempt as long as some node holds a rank of it; see accounting.ts. Times in ms since 1970. */
+export interface Account {
+  uid: Uid;
+  user: string;
+  jobId: JobId;
+  /** When its end was decided; null: it goes on. */
+  endedAt: number | null;
+  ranks: Map<NodeName, HeldRank>;
+}
+
+/** One rank that is counted since `from`; its user has been charged up to `chargedTo`. `kind`: null without accelerators. */
+export interface HeldRank {
+  grant: RankGrant;
+  kind: string | null;
+  from: number;
+  chargedTo: number;
 }
 
 /** One machine as the coordinator knows it. `reported`: it has sent its first report in this epoch; nothing is planned on it before. */
@@ -155,11 +173,15 @@ export interface State {
   limitsAt: number;
   /** Attempts that were given up and are not known to be gone from every node, by their jobs. */
   former: Map<AttemptId, JobKey>;
+  /** What is counted for the usage history and charged to users, by attempt. */
+  accounts: Map<AttemptId, Account>;
   /** Everybody who has ever sent a job, as far as it is remembered. */
   people: Map<Uid, Person>;
   quotas: Map<QuotaSubject, Quota>;
   /** By id; past ones are dropped. */
   windows: Map<string, NodeWindow>;
+  /** The time (ms since 1970) up to which begun and ended windows have had their consequences; null: look at all again. */
+  windowsSettledAt: number | null;
   /**
    * Milliseconds of a clock that never jumps, at the present event and at the start of this life of the coordinator. Only
    * this clock decides about leases and lost nodes; `now` is for people.
@@ -180,8 +202,6 @@ export type CoreEvent =
   | { type: "cancelRequested"; uid: Uid; ids: JobId[] }
   /** An admin has said that these jobs, held since a restore, may be started. */
   | { type: "jobsReleased"; uid: Uid; ids: JobId[] }
-  /** The time (ms since 1970) up to which begun and ended windows have had their consequences; null: look at all again. */
-  windowsSettledAt: number | null;
   /** `sky down`: all of the user's unfinished jobs are cancelled, the last setup is forgotten, the skylets end. */
   | { type: "userDowned"; uid: Uid }
   /** `key`: the public key by which the node has proved who it is. */
@@ -220,10 +240,10 @@ export type CoreEvent =
 export type CoreEffect =
   /** Write the record, then raise and take the job in its queue, then dispatch `startCommitted`. */
   | { type: "commitStart"; uid: Uid; id: JobId; record: JobRecord }
-  /** Write the record, then finish the job in its queue, then dispatch `endCommitted`. */
-  | { type: "commitEnd"; uid: Uid; id: JobId; record: JobRecord }
-  /** Write the record, then put the job back into its queue, then dispatch `requeueCommitted`. */
-  | { type: "commitRequeue"; uid: Uid; id: JobId; record: JobRecord }
+  /** Write the lines of `usage` like those of `recordUsage`, then the record, then finish the job in its queue, then dispatch `endCommitted`. */
+  | { type: "commitEnd"; uid: Uid; id: JobId; record: JobRecord; usage?: UsageLine[] }
+  /** As for `commitEnd`, but put the job back into its queue and dispatch `requeueCommitted`. */
+  | { type: "commitRequeue"; uid: Uid; id: JobId; record: JobRecord; usage?: UsageLine[] }
   /** Write the record. A promise to somebody when it answers a request (cancel), so dispatch() waits for it. */
   | { type: "commitUpdate"; uid: Uid; id: JobId; record: JobRecord }
   /**

@@ -14,7 +14,14 @@ import { SkyError } from "../../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../../shared/job.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
-import type { NodeWindow, Person, Quota, QuotaSubject, UsageLine } from "../../shared/scheduling.ts";
+import {
+  type NodeWindow,
+  type Person,
+  type Quota,
+  type QuotaSubject,
+  type UsageLine,
+  usageName,
+} from "../../shared/scheduling.ts";
 import { logFrameKinds } from "../../shared/skylet-wire.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "../../coordinator/config.ts";
@@ -76,8 +83,10 @@ class MemoryAdminStore implements SchedulingStore {
   async people(): Promise<Person[]> {
     return [...this.#people.values()];
   }
-  async savePerson(person: Person): Promise<void> {
-    this.#people.set(person.uid, person);
+  async savePeople(people: readonly Person[]): Promise<void> {
+    for (const person of people) {
+      this.#people.set(person.uid, person);
+    }
   }
   async quotas(): Promise<Map<QuotaSubject, Quota>> {
     return new Map(this.#quotas);
@@ -93,7 +102,7 @@ class MemoryAdminStore implements SchedulingStore {
   }
   async recordUsage(lines: readonly UsageLine[]): Promise<void> {
     for (const line of lines) {
-      this.#usage.set(`${line.attempt} ${line.node}`, line);
+      this.#usage.set(usageName(line), line);
     }
   }
   async pendingUsage(): Promise<Map<string, UsageLine>> {
