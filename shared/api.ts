@@ -6,6 +6,7 @@
 import * as z from "zod";
 import { explainResultSchema } from "./explain-api.ts";
 import { jobStatusSchema } from "./job.ts";
+import { windowRowSchema } from "./scheduling-api.ts";
 
 /** The SkyPilot API version that this server declares, and the headers that carry it. */
 export const apiVersion = 56;
@@ -131,6 +132,8 @@ export const nodeRowSchema = z.object({
     })
     .nullable()
     .default(null),
+  /** Times for which admins have set it aside: those that are on or begin within a day, earliest first. */
+  windows: z.array(windowRowSchema).default([]),
 });
 export type NodeRow = z.infer<typeof nodeRowSchema>;
 export const nodesResultSchema = z.object({

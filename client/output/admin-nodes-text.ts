@@ -7,14 +7,25 @@ import type { NodeRow } from "../../shared/api.ts";
 import { colorStatus } from "./queue-text.ts";
 import type { Colors } from "./screen.ts";
 import { type Column, formatTable, plain, wrap } from "./table.ts";
-import { ago, duration } from "./times.ts";
+import { ago, duration, roundSpan } from "./times.ts";
+import { windowNote } from "./windows-text.ts";
 
 /** Jobs that one line names; the rest is counted. */
 const jobsNamed = 6;
 
-/** `DRAINING`, `DRAINED` and `REMOVED` are an admin's word; without one it is how the node is. */
-export function shownState(row: Pick<NodeRow, "state" | "admin">): string {
-  return row.admin === null ? row.state : row.admin.state.toUpperCase();
+/**
+ * `DRAINING`, `DRAINED`, `REMOVED`, `MAINTENANCE` and `RESERVED` are an admin's word; without one it is how the node is.
+ * One that cannot be reached says that rather than what it is set aside for.
+ */
+export function shownState(row: Pick<NodeRow, "state" | "admin" | "windows">): string {
+  if (row.admin !== null) {
+    return row.admin.state.toUpperCase();
+  }
+  const on = row.windows.filter((window) => window.on);
+  if (row.state !== "UP" || on.length === 0) {
+    return row.state;
+  }
+  return on.some((window) => window.kind === "maintenance") ? "MAINTENANCE" : "RESERVED";
 }
 
 export function colorState(text: string, colors: Colors): string {
@@ -23,6 +34,8 @@ export function colorState(text: string, colors: Colors): string {
       return colors.green(text);
     case "DRAINING":
     case "DRAINED":
+    case "MAINTENANCE":
+    case "RESERVED":
       return colors.yellow(text);
     default:
       return colors.red(text);
@@ -45,11 +58,6 @@ export function jobsText(jobs: readonly JobThere[]): string {
     .map((job) => `${job.user}'s job ${job.job_id} (${job.status ?? "unknown to the coordinator"})`);
   const rest = jobs.length - named.length;
   return plain(`${named.join(", ")}${rest > 0 ? ` and ${rest} more` : ""}`);
-}
-
-/** `2h`, `1h 30m`: without the parts that are nothing. */
-export function roundSpan(seconds: number): string {
-  return duration(0, seconds, 0).replace(/( 0[hms])+$/, "");
 }
 
 /** `drained by root 5 mins ago: new disks; what runs there ends in 1h 30m`. */
@@ -77,6 +85,7 @@ function notesOf(row: AdminNodeRow, version: string, now: number): string[] {
       notes.push(`it is ${row.state}`);
     }
   }
+  notes.push(...row.windows.map((window) => windowNote(window, now)));
   if (row.version !== null && row.version !== version) {
     notes.push(`its agent is version ${row.version}, the coordinator ${version}`);
   }
@@ -139,6 +148,7 @@ function factsOf(row: AdminNodeRow, version: string, now: number): [string, stri
   const skew = row.clock_skew_seconds;
   return [
     ["State", admin === null ? row.state : `${shownState(row)}, ${admin}`],
+    ...row.windows.map((window): [string, string] => ["Set aside", windowNote(window, now)]),
     ["Connection", `${row.state}, last report ${reportText(row)}`],
     ["Version", `${row.version ?? "?"} (protocol ${row.protocol ?? "?"}); coordinator ${version}`],
     ["Address", row.address ?? "?"],

@@ -5,6 +5,7 @@ import type { NodeRow, NodesResult } from "../../shared/api.ts";
 import { adminText, colorState, shownState } from "./admin-nodes-text.ts";
 import type { Colors } from "./screen.ts";
 import { type Column, formatTable, wrap } from "./table.ts";
+import { windowNote } from "./windows-text.ts";
 
 const kindColumns: Column[] = [
   { title: "GPU" },
@@ -43,7 +44,7 @@ function matchingKinds(node: NodeRow, wanted: string | null): string[] {
 function kindRows(nodes: NodeRow[], wanted: string | null): string[][] {
   const kinds = [...new Set(nodes.flatMap((node) => matchingKinds(node, wanted)))].sort();
   return kinds.map((kind) => {
-    const ready = nodes.filter((node) => node.state === "UP" && node.admin === null);
+    const ready = nodes.filter((node) => shownState(node) === "UP");
     const total = nodes.reduce((sum, node) => sum + (node.accelerators[kind] ?? 0), 0);
     const up = ready.reduce((sum, node) => sum + (node.accelerators[kind] ?? 0), 0);
     const free = ready.reduce((sum, node) => sum + (node.accelerators_free[kind] ?? 0), 0);
@@ -85,7 +86,9 @@ export function gpusText(
   parts.push("", formatTable(nodeColumns, nodeRows(result.nodes, wanted), limit, colors));
   const warnings = result.nodes.flatMap((node) => {
     const decided = adminText(node, now);
-    return [...(decided === null ? [] : [`it is ${decided}`]), ...node.warnings].map((text) => `${node.name}: ${text}`);
+    const windows = node.windows.map((window) => windowNote(window, now));
+    const said = [...(decided === null ? [] : [`it is ${decided}`]), ...windows, ...node.warnings];
+    return said.map((text) => `${node.name}: ${text}`);
   });
   if (result.unknown_attempts > 0) {
     const [count, are] = result.unknown_attempts === 1 ? ["1 job", "is"] : [`${result.unknown_attempts} jobs`, "are"];

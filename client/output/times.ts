@@ -45,3 +45,17 @@ export function duration(start: number | null, end: number | null, now: number):
     .map(([count, unit]) => `${count}${unit}`)
     .join(" ");
 }
+
+/** `2h`, `1h 30m`: without the parts that are nothing. */
+export function roundSpan(seconds: number): string {
+  return duration(0, seconds, 0).replace(/( 0[hms])+$/, "");
+}
+
+/** `2026-12-01 08:00` in this machine's time zone, with seconds where there are any. `time` in seconds since 1970. */
+export function localTime(time: number): string {
+  const at = new Date(Math.round(time) * 1000);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  const seconds = at.getSeconds() === 0 ? "" : `:${two(at.getSeconds())}`;
+  return `${day} ${two(at.getHours())}:${two(at.getMinutes())}${seconds}`;
+}

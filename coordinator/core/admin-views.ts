@@ -10,6 +10,8 @@ import { jobsOn } from "./node-admin.ts";
 import type { NodeState, State } from "./state.ts";
 import { holdersOf, usesOf } from "./usage.ts";
 import { nodeRowOf } from "./views.ts";
+import { windowsShownOf } from "./window-views.ts";
+import { windowsByNode } from "./windows.ts";
 
 function jobsThere(state: State, node: NodeName): JobThere[] {
   return jobsOn(state, node).map(({ id, record }) => ({
@@ -35,10 +37,15 @@ function keyText(node: NodeState): AdminNodeRow["key"] {
   return key === null ? "configured" : key.used ? "new" : "changing";
 }
 
-function rowOf(state: State, node: NodeState, use: NodeUse, busy: boolean, now: number): AdminNodeRow {
+function rowOf(
+  state: State,
+  node: NodeState,
+  there: { use: NodeUse; busy: boolean; windows: AdminNodeRow["windows"] },
+  now: number,
+): AdminNodeRow {
   const { vitals, inventory } = node;
   return {
-    ...nodeRowOf(node, use, busy, now),
+    ...nodeRowOf(node, there.use, there.busy, now, there.windows),
     version: node.version,
     protocol: node.protocol,
     source: inventory?.source ?? null,
@@ -58,9 +65,12 @@ function rowOf(state: State, node: NodeState, use: NodeUse, busy: boolean, now: 
 export function adminNodeRows(state: State, now: number): AdminNodeRow[] {
   const uses = usesOf(state);
   const busy = new Set(holdersOf(state).map((holder) => holder.node));
-  return [...state.nodes.values()].map((node) =>
-    rowOf(state, node, uses.get(node.name) ?? emptyUse(), busy.has(node.name), now),
-  );
+  const windows = windowsByNode(state, now);
+  return [...state.nodes.values()].map((node) => {
+    const use = uses.get(node.name) ?? emptyUse();
+    const there = { use, busy: busy.has(node.name), windows: windowsShownOf(windows, node.name, now) };
+    return rowOf(state, node, there, now);
+  });
 }
 
 /** Attempts on nodes that this state does not know, each once. */

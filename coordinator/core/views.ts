@@ -12,6 +12,8 @@ import { warningsOf } from "./node-texts.ts";
 import { classOf, compareJobs } from "./order.ts";
 import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
 import { holdersOf, usesOf } from "./usage.ts";
+import { windowsShownOf } from "./window-views.ts";
+import { windowsByNode } from "./windows.ts";
 
 /** One row of the queue, for finished jobs (from the queue's history) as well as for those of the state. */
 export function queueRowOf(job: Job, reason: string | null, position: number | null): QueueRow {
@@ -116,8 +118,14 @@ function adminOf(node: NodeState, busy: boolean): NodeRow["admin"] {
   return { state: shown, reason, by, since: seconds(since), deadline: seconds(deadline) };
 }
 
-/** One node as users see it. `busy`: see adminOf. */
-export function nodeRowOf(node: NodeState, use: NodeUse, busy: boolean, now: number): NodeRow {
+/** One node as users see it. `busy`: see adminOf; `windows`: of windowsShownOf. */
+export function nodeRowOf(
+  node: NodeState,
+  use: NodeUse,
+  busy: boolean,
+  now: number,
+  windows: NodeRow["windows"],
+): NodeRow {
   const { inventory } = node;
   const devices = inventory?.accelerators ?? [];
   const total: Record<string, number> = {};
@@ -143,6 +151,7 @@ export function nodeRowOf(node: NodeState, use: NodeUse, busy: boolean, now: num
     warnings: warningsOf(node),
     last_report_seconds_ago: node.lastReportAt === null ? null : Math.max(0, (now - node.lastReportAt) / 1000),
     admin: adminOf(node, busy),
+    windows,
   };
 }
 
@@ -150,7 +159,11 @@ export function nodeRowOf(node: NodeState, use: NodeUse, busy: boolean, now: num
 export function nodeRows(state: State, now: number): NodeRow[] {
   const uses = usesOf(state);
   const busy = new Set(holdersOf(state).map((holder) => holder.node));
+  const windows = windowsByNode(state, now);
   return [...state.nodes.values()]
     .filter((node) => node.admin.state !== "removed")
-    .map((node) => nodeRowOf(node, uses.get(node.name) ?? emptyUse(), busy.has(node.name), now));
+    .map((node) => {
+      const shown = windowsShownOf(windows, node.name, now);
+      return nodeRowOf(node, uses.get(node.name) ?? emptyUse(), busy.has(node.name), now, shown);
+    });
 }

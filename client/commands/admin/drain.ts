@@ -4,7 +4,8 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { AdminNodeRow } from "../../../shared/admin-api.ts";
-import { adminText, jobsText, roundSpan } from "../../output/admin-nodes-text.ts";
+import { adminText, jobsText } from "../../output/admin-nodes-text.ts";
+import { roundSpan } from "../../output/times.ts";
 import type { AdminCalls } from "../../sdk/admin-calls.ts";
 import type { Context } from "../context.ts";
 import { adminCallsTo, type ClusterFlags } from "./cluster.ts";

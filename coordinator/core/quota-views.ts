@@ -1,0 +1,185 @@
+/**
+ * What quotas look like from outside: each one with what those whom it binds hold now, for admins and for the user who
+ * asks. Computed when asked for; it changes and enforces nothing. Times and shapes are the API's. Called by the API's
+ * routes for quotas.
+ */
+import type { Uid } from "../../shared/ids.ts";
+import type { Quota, QuotaSubject } from "../../shared/scheduling.ts";
+import { type QuotaLimits, type QuotaRow, type QuotaUse, quotaUsersMax } from "../../shared/scheduling-api.ts";
+import type { State } from "./state.ts";
+import { type Holder, holdersOf } from "./usage.ts";
+
+/** One user with something in the cluster. */
+export interface UserUse {
+  uid: Uid;
+  user: string;
+  groups: readonly string[];
+  use: QuotaUse;
+}
+
+export function nothingUsed(): QuotaUse {
+  return { accelerators: {}, cpus: 0, memory_gb: 0, running: 0, waiting: 0 };
+}
+
+/** The kind of a device, as its node reports it; else as its job asked for it. */
+function kindOf(state: State, holder: Holder, device: number): string | null {
+  const accelerators = state.nodes.get(holder.node)?.inventory?.accelerators;
+  const asked = state.jobs.get(`${holder.uid}/${holder.jobId}`)?.record.shape.accelerators?.kind;
+  return accelerators?.find((one) => one.index === device)?.kind ?? asked ?? null;
+}
+
+function addHolder(state: State, use: QuotaUse, holder: Holder): void {
+  const { grant } = holder;
+  use.cpus += grant.cpus;
+  use.memory_gb += grant.memoryGb;
+  for (const device of grant.devices) {
+    const kind = kindOf(state, holder, device);
+    if (kind !== null) {
+      use.accelerators[kind] = (use.accelerators[kind] ?? 0) + grant.share;
+    }
+  }
+}
+
+/** Sums of fractions, without what adding them has left behind. */
+function tidied(use: QuotaUse): QuotaUse {
+  const tidy = (value: number): number => Math.round(value * 1000) / 1000;
+  const accelerators = Object.fromEntries(Object.entries(use.accelerators).map(([kind, count]) => [kind, tidy(count)]));
+  return { ...use, accelerators, cpus: tidy(use.cpus), memory_gb: tidy(use.memory_gb) };
+}
+
+/** Everybody who holds or waits for something. */
+export function usesByUser(state: State): Map<Uid, UserUse> {
+  const found = new Map<Uid, UserUse>();
+  const of = (uid: Uid, user: string): QuotaUse => {
+    const known = found.get(uid);
+    if (known !== undefined) {
+      return known.use;
+    }
+    const entry = { uid, user, groups: state.people.get(uid)?.groups ?? [], use: nothingUsed() };
+    found.set(uid, entry);
+    return entry.use;
+  };
+  for (const { uid, record } of state.jobs.values()) {
+    if (record.phase !== "ended") {
+      of(uid, record.user)[record.phase === "waiting" ? "waiting" : "running"] += 1;
+    }
+  }
+  for (const holder of holdersOf(state)) {
+    const job = state.jobs.get(`${holder.uid}/${holder.jobId}`);
+    const report = state.nodes.get(holder.node)?.attempts.get(holder.attempt);
+    const user = job?.record.user ?? report?.user ?? state.people.get(holder.uid)?.user;
+    if (user !== undefined) {
+      addHolder(state, of(holder.uid, user), holder);
+    }
+  }
+  for (const entry of found.values()) {
+    entry.use = tidied(entry.use);
+  }
+  return found;
+}
+
+function sumOf(uses: readonly QuotaUse[]): QuotaUse {
+  const sum = nothingUsed();
+  for (const use of uses) {
+    for (const [kind, count] of Object.entries(use.accelerators)) {
+      sum.accelerators[kind] = (sum.accelerators[kind] ?? 0) + count;
+    }
+    sum.cpus += use.cpus;
+    sum.memory_gb += use.memory_gb;
+    sum.running += use.running;
+    sum.waiting += use.waiting;
+  }
+  return tidied(sum);
+}
+
+function limitsOf(quota: Quota): QuotaLimits {
+  const { accelerators = {}, memoryGb, ...rest } = quota;
+  return { accelerators, ...rest, ...(memoryGb === undefined ? {} : { memory_gb: memoryGb }) };
+}
+
+/** A user is bound by a quota of their own or else by `each`, and by those of their groups. */
+export function binds(state: State, subject: QuotaSubject, who: Pick<UserUse, "user" | "groups">): boolean {
+  if (subject === "each") {
+    return !state.quotas.has(`user:${who.user}`);
+  }
+  const name = subject.slice(subject.indexOf(":") + 1);
+  return subject.startsWith("user:") ? who.user === name : who.groups.includes(name);
+}
+
+function weightOf({ use }: UserUse): number {
+  return Object.values(use.accelerators).reduce((sum, count) => sum + count, 0) * 1e6 + use.cpus;
+}
+
+function rowOf(subject: QuotaSubject, quota: Quota, bound: readonly UserUse[]): QuotaRow {
+  const sorted = bound.toSorted((a, b) => weightOf(b) - weightOf(a) || a.uid - b.uid);
+  return {
+    subject,
+    limits: limitsOf(quota),
+    use: subject === "each" ? null : sumOf(bound.map((one) => one.use)),
+    users: sorted.slice(0, quotaUsersMax).map(({ user, use }) => ({ user, use })),
+  };
+}
+
+/** `each` first, then groups, then users, by name. */
+function inOrder(state: State): [QuotaSubject, Quota][] {
+  const rank = (subject: QuotaSubject): number => (subject === "each" ? 0 : subject.startsWith("group:") ? 1 : 2);
+  return [...state.quotas].sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1));
+}
+
+/** One quota, or null when there is none for this subject. */
+export function quotaRow(state: State, subject: QuotaSubject): QuotaRow | null {
+  return quotaRows(state).find((row) => row.subject === subject) ?? null;
+}
+
+export function quotaRows(state: State): QuotaRow[] {
+  const uses = [...usesByUser(state).values()];
+  return inOrder(state).map(([subject, quota]) =>
+    rowOf(
+      subject,
+      quota,
+      uses.filter((one) => binds(state, subject, one)),
+    ),
+  );
+}
+
+/** What binds one user, whose groups are as the name service says now. Others are not named. */
+export function ownQuotas(state: State, who: Omit<UserUse, "use">): { use: QuotaUse; quotas: QuotaRow[] } {
+  const all = usesByUser(state);
+  const use = all.get(who.uid)?.use ?? nothingUsed();
+  const quotas = inOrder(state).flatMap(([subject, quota]) => {
+    if (!binds(state, subject, who)) {
+      return [];
+    }
+    const bound = [...all.values()].filter((one) => binds(state, subject, one.uid === who.uid ? who : one));
+    const row = rowOf(subject, quota, bound);
+    return [{ ...row, use: subject === "each" ? use : row.use, users: [] }];
+  });
+  return { use, quotas };
+}
+
+/** Whose jobs count beside the user's own: for a group all its members'. */
+function counted(state: State, subject: QuotaSubject, own: Uid): ReadonlySet<Uid> {
+  const people = subject.startsWith("group:") ? [...state.people.values()] : [];
+  return new Set([own, ...people.filter((person) => binds(state, subject, person)).map((person) => person.uid)]);
+}
+
+/** The first quota that leaves no room for another waiting job of this user; null: there is room. */
+export function fullOfWaiting(
+  state: State,
+  who: Omit<UserUse, "use">,
+): { subject: QuotaSubject; limit: number; waiting: number } | null {
+  for (const [subject, { waiting: limit }] of inOrder(state)) {
+    if (limit === undefined || !binds(state, subject, who)) {
+      continue;
+    }
+    const uids = counted(state, subject, who.uid);
+    let waiting = 0;
+    for (const { uid, record } of state.jobs.values()) {
+      waiting += record.phase === "waiting" && uids.has(uid) ? 1 : 0;
+    }
+    if (waiting >= limit) {
+      return { subject, limit, waiting };
+    }
+  }
+  return null;
+}
