@@ -72,7 +72,7 @@ export const wantedAttemptSchema = z.strictObject({
   visibleDevices: z.array(z.string().max(100)).max(1024).optional(),
   /**
    * It will be ended soon (time limit, preemption): its processes that catch the warning signal get it once. Never sent
-   * before the rank has been seen running. Since protocol 2.
+   * before the rank has been seen running; absent again when it goes on after all. Since protocol 2.
    */
   warned: z.literal(true).optional(),
 });

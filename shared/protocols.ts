@@ -4,7 +4,14 @@
  * coordinator and agents may be one version apart in either direction. Nothing else may leave out a field for an old
  * peer's sake. Called by agent/link.ts and coordinator/fleet-session.ts, for what they send and for what they receive.
  */
-import { agentProtocol, type FromAgent, type ToAgent } from "./agent-wire.ts";
+import {
+  agentProtocol,
+  type Desired,
+  type FromAgent,
+  type Report,
+  type ToAgent,
+  type WantedAttempt,
+} from "./agent-wire.ts";
 
 declare const __SKY_NEWEST_PROTOCOL__: number | undefined;
 
@@ -42,7 +49,7 @@ export function toAgentIn(protocol: Protocol, message: ToAgent): ToAgent | null 
   }
   switch (message.type) {
     case "desired":
-      return withoutLeases(message);
+      return withoutNews(message);
     case "openStream":
     case "retireSkylet":
       return message;
@@ -56,19 +63,29 @@ export function toAgentIn(protocol: Protocol, message: ToAgent): ToAgent | null 
 
 /**
  * Protocol 1 knows no leases. An attempt that needs one and has not begun is not ordered at all: it would run without an
- * end that the coordinator could count on. One that has begun is ordered as any other.
+ * end that the coordinator could count on. One that has begun is ordered as any other. It knows no warnings either: such a
+ * job is ended without one.
  */
-function withoutLeases(message: ToAgent & { type: "desired" }): ToAgent {
-  if (message.wanted.every((wanted) => wanted.leaseSeconds === undefined)) {
-    return message;
-  }
-  const wanted = message.wanted
-    .filter((one) => one.leaseSeconds === undefined || one.started)
-    .map((one) => {
-      const { leaseSeconds, ...rest } = one;
-      return leaseSeconds === undefined ? one : rest;
-    });
-  return { ...message, wanted };
+function withoutNews(message: Desired): Desired {
+  const wanted = message.wanted.filter((one) => one.leaseSeconds === undefined || one.started).map(withoutNewFields);
+  const isSame = wanted.length === message.wanted.length && wanted.every((one, at) => one === message.wanted[at]);
+  return isSame ? message : { ...message, wanted };
+}
+
+function withoutNewFields(wanted: WantedAttempt): WantedAttempt {
+  const { leaseSeconds, visibleDevices, warned, grant, ...rest } = wanted;
+  const { exclusive, ...oldGrant } = grant;
+  const isSame = [leaseSeconds, visibleDevices, warned, exclusive].every((one) => one === undefined);
+  return isSame ? wanted : { ...rest, grant: oldGrant };
+}
+
+/** Grants of jobs that a newer coordinator started before it was rolled back. */
+function oldReport(report: Report): Report {
+  const attempts = report.attempts.map((one) => {
+    const { exclusive, ...grant } = one.grant;
+    return exclusive === undefined ? one : { ...one, grant };
+  });
+  return attempts.every((one, at) => one === report.attempts[at]) ? report : { ...report, attempts };
 }
 
 /** As `toAgentIn`, for what an agent sends. */
@@ -81,6 +98,7 @@ export function fromAgentIn(protocol: Protocol, message: FromAgent): FromAgent |
   }
   switch (message.type) {
     case "report":
+      return oldReport(message);
     case "refused":
     case "streamFailed":
       return message;

@@ -47,6 +47,8 @@ export const toSkyletSchema = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("lease"), attempt: attemptIdSchema, untilUptimeMs: z.int().min(0) }),
   /** It will be ended soon: the warning signal, once, to those of its processes that catch it. Idempotent. */
   z.strictObject({ type: z.literal("warn"), attempt: attemptIdSchema }),
+  /** It goes on after all: a later `warn` is a new one. */
+  z.strictObject({ type: z.literal("unwarn"), attempt: attemptIdSchema }),
   /** The coordinator holds the end durably: remove the attempt's folder. */
   z.strictObject({ type: z.literal("forget"), attempt: attemptIdSchema }),
   /** Open a connection with role `stream` and this id, and send log frames. */

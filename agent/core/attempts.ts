@@ -22,7 +22,8 @@ const shareSlack = 1e-6;
 /** Runners of one attempt that may end at their gate before the attempt is given up. */
 const repeatsMax = 10;
 
-export function newEntry(wanted: WantedAttempt, bootId: string): LedgerEntry {
+export function newEntry(from: WantedAttempt, bootId: string): LedgerEntry {
+  const { warned: _, ...wanted } = from;
   return {
     wanted,
     phase: "accepted",
@@ -54,11 +55,11 @@ export function newAttempt(entry: LedgerEntry): NodeAttempt {
     fault: entry.fault,
   };
   const nothingYet = { saving: false, unsaved: false, fresh: false, repeats: 0, ended: false, gone: false };
-  return { entry, report, sent: nothingSent(), isWanted: false, leaseUntil: null, ...nothingYet };
+  return { entry, report, sent: nothingSent(), isWanted: false, isWarned: false, leaseUntil: null, ...nothingYet };
 }
 
 function nothingSent(): NodeAttempt["sent"] {
-  return { start: false, go: false, mayRun: false, stop: false, leaseUntil: 0 };
+  return { start: false, go: false, mayRun: false, stop: false, warn: false, leaseUntil: 0 };
 }
 
 /** Everything that was asked on the connection to the skylet counts as not asked; a runner may have come of it. */
@@ -261,5 +262,9 @@ function orderSkylet(context: Context, attempt: NodeAttempt): void {
   if (entry.wanted.mayRun && !sent.mayRun) {
     sent.mayRun = true;
     effects.push({ type: "sendSkylet", uid, message: { type: "mayRun", attempt: id } });
+  }
+  if (attempt.isWarned !== sent.warn && attempt.report.state === "running") {
+    sent.warn = attempt.isWarned;
+    effects.push({ type: "sendSkylet", uid, message: { type: attempt.isWarned ? "warn" : "unwarn", attempt: id } });
   }
 }

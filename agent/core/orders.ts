@@ -105,8 +105,11 @@ function takeWanted(context: Context, wanted: WantedAttempt): void {
   const { state } = context;
   const known = state.attempts.get(wanted.attempt);
   if (known !== undefined) {
-    if (wanted.mayRun && !known.entry.wanted.mayRun) {
-      known.entry = { ...known.entry, wanted: { ...known.entry.wanted, mayRun: true } };
+    const mayRunNow = wanted.mayRun && !known.entry.wanted.mayRun;
+    const isWarned = wanted.warned === true;
+    if (mayRunNow || isWarned !== known.isWarned) {
+      known.entry = mayRunNow ? { ...known.entry, wanted: { ...known.entry.wanted, mayRun: true } } : known.entry;
+      known.isWarned = isWarned;
       advance(context, known);
     }
     return;

@@ -200,6 +200,32 @@ test("mayRun is passed on when it comes", () => {
   expect(hand.desire(3, [wanted({ mayRun: true, setup: true })])).toEqual([]);
 });
 
+test("a warning is passed on once to what runs, again to another skylet, and taken back when it holds no more", () => {
+  const hand = new Hand().join().run();
+  expect(hand.desire(2, [wanted({ warned: true })])).toEqual(["warn"]);
+  expect(hand.desire(3, [wanted({ warned: true })])).toEqual([]);
+  hand.give({ type: "skyletGone", uid: 1001 });
+  expect(hand.give({ type: "skyletReady", uid: 1001, attempts: [view({ state: "running", pid: 7 })] })).toEqual([
+    "mayRun",
+    "warn",
+  ]);
+  expect(hand.desire(4, [wanted()])).toEqual(["unwarn"]);
+  expect(hand.desire(5, [wanted({ warned: true })])).toEqual(["warn"]);
+  // It may be taken back, so a restart goes by the next picture; and an agent of the version before can read the ledger.
+  expect([...hand.ledger.values()].map((entry) => "warned" in entry.wanted)).toEqual([false]);
+});
+
+test("what does not run yet is not warned before it does", () => {
+  const hand = new Hand().join();
+  hand.desire(1, [wanted()]);
+  hand.give({ type: "skyletReady", uid: 1001, attempts: [] });
+  hand.give({ type: "runnerPrepared", uid: 1001, attempt, pid: 7, startTime: "5", logDir: "sky_logs/1" });
+  expect(hand.desire(2, [wanted({ warned: true })])).toEqual([]);
+  expect(hand.give({ type: "runnerChanged", uid: 1001, attempt: view({ state: "running", pid: 7 }) })).toContain(
+    "warn",
+  );
+});
+
 test("a restart in the middle of a second preparation does not take the attempt for one that had run", () => {
   const hand = new Hand().join();
   hand.desire(1, [wanted()]);

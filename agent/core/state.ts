@@ -34,9 +34,11 @@ export interface NodeAttempt {
   /** The entry differs from what was last given to the ledger. */
   unsaved: boolean;
   /** Sent on the present connection to the user's skylet; all false again when that connection ends. */
-  sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean; leaseUntil: number };
+  sent: { start: boolean; go: boolean; mayRun: boolean; stop: boolean; warn: boolean; leaseUntil: number };
   /** In the coordinator's picture on the present connection. */
   isWanted: boolean;
+  /** The last picture says that it will be ended soon; not in the ledger, since it may be taken back. */
+  isWarned: boolean;
   /** Uptime in ms until which it may run; null: not renewed in this life of the agent, or it has no lease. */
   leaseUntil: number | null;
   /** Accepted in this life of the agent, and no skylet has gone since: `sent.start` says whether a runner can exist. */

@@ -37,6 +37,7 @@ import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";
 import { type StopOrder, stopProcesses } from "./stop.ts";
+import { warnProcesses } from "./warn.ts";
 
 export interface AttemptsOptions extends PrepareOptions {
   /** The user's runtime folder, absolute; on the machine's own memory file system. */
@@ -68,6 +69,8 @@ export class Attempts {
   /** Starts under way; aborted once a stop has come for it. */
   readonly #starting = new Map<string, { abort: AbortController; done: Promise<void> }>();
   readonly #stops = new Map<string, StopOrder>();
+  /** Being warned: somebody who catches the signal is looked for. */
+  readonly #warnings = new Map<string, AbortController>();
   /** Stopped before they had a folder; the oldest are dropped. */
   readonly #refused = new Set<string>();
   readonly #listeners = new Set<() => void>();
@@ -213,6 +216,31 @@ export class Attempts {
     this.#wake(id);
   }
 
+  /** It will be ended soon: the warning signal, once. */
+  warn(id: string): void {
+    const runner = this.#attempts.has(id) ? readRunner(this.#folder(id)) : null;
+    const isDone =
+      this.#warnings.has(id) || this.#stops.has(id) || existsSync(join(this.#folder(id), attemptFiles.warned));
+    if (runner !== null && !isDone) {
+      const end = new AbortController();
+      this.#warnings.set(id, end);
+      void warnProcesses({ folder: this.#folder(id), runner, cancelled: end.signal });
+    }
+  }
+
+  /** It goes on after all; the next warning counts anew. */
+  unwarn(id: string): void {
+    this.#endWarning(id);
+    if (this.#attempts.has(id)) {
+      rmSync(join(this.#folder(id), attemptFiles.warned), { force: true });
+    }
+  }
+
+  #endWarning(id: string): void {
+    this.#warnings.get(id)?.abort();
+    this.#warnings.delete(id);
+  }
+
   /** Ends all processes of the attempt and keeps it from ever starting; answers `gone`. */
   async stop(id: string, graceSeconds: number): Promise<void> {
     const killAt = performance.now() + graceSeconds * 1000;
@@ -224,6 +252,7 @@ export class Attempts {
     const folder = this.#folder(id);
     const order: StopOrder = { folder, runner: null, killAt, onStuck: (text) => this.#reportStuck(id, text) };
     this.#stops.set(id, order);
+    this.#endWarning(id);
     const starting = this.#starting.get(id);
     if (starting !== undefined) {
       starting.abort.abort();
@@ -269,6 +298,7 @@ export class Attempts {
     const attempt = this.#attempts.get(id);
     attempt?.watcher?.close();
     attempt?.child?.stdin?.destroy();
+    this.#endWarning(id);
     this.#attempts.delete(id);
     await rm(this.#folder(id), { recursive: true, force: true }).catch(() => undefined);
   }

@@ -95,6 +95,12 @@ class Skylet {
       case "lease":
         this.#attempts.extend(message.attempt, message.untilUptimeMs);
         return;
+      case "warn":
+        this.#attempts.warn(message.attempt);
+        return;
+      case "unwarn":
+        this.#attempts.unwarn(message.attempt);
+        return;
       case "forget":
         void this.#attempts.forget(message.attempt);
         return;

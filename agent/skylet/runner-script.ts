@@ -36,6 +36,8 @@ export const attemptFiles = {
   /** Seconds of /proc/uptime until which the attempt may run; only of attempts with a lease. */
   lease: "lease",
   watcherScript: "watcher.sh",
+  /** Empty; made by the skylet when the warning signal is sent. */
+  warned: "warned",
 } as const;
 
 export interface RunnerPlan {

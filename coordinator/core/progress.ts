@@ -166,7 +166,7 @@ export function takeReport(context: Context, job: ActiveJob, node: NodeState, re
   } else if (changed) {
     context.effects.push({ type: "commitUpdate", uid: job.uid, id: job.id, record: job.record });
     announce(context, job);
-    if ((!couldRun && mayRun(job.record)) || job.warned) {
+    if (!couldRun && mayRun(job.record)) {
       markStale(context.state, job);
     }
   }
