@@ -156,3 +156,11 @@ export function vendorOf(kind: string): string | null {
   const entry = known.get(squeezed(kind));
   return entry?.vendor ?? vendorPatterns.find(([pattern]) => pattern.test(kind))?.[1] ?? null;
 }
+
+const vendorAliases: Readonly<Record<string, string>> = { habana: "Intel", aws: "AWS", amazon: "AWS" };
+
+/** A maker as `vendorOf` spells it, from how somebody wrote it (`nvidia`, `Habana`); one that is not known stays as it is. */
+export function canonicalVendor(name: string): string {
+  const lower = name.trim().toLowerCase();
+  return Object.keys(tables).find((vendor) => vendor.toLowerCase() === lower) ?? vendorAliases[lower] ?? name.trim();
+}

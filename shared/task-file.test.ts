@@ -2,8 +2,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SkyError } from "./errors.ts";
-import type { Task } from "./task.ts";
+import type { Task, TaskResources, TaskWay } from "./task.ts";
 import { readTask, writeTask } from "./task-file.ts";
+import { noResources, withWays } from "./task-resources.ts";
 
 function read(text: string, envOverrides: Record<string, string> = {}): Task {
   return readTask(text, { file: "t.yaml", envOverrides });
@@ -266,20 +267,56 @@ const script = fc.option(
   hostileText.filter((text) => text !== ""),
   { nil: null },
 );
+const count = fc.oneof(fc.integer({ min: 1, max: 64 }), fc.double({ min: 1e-9, max: 0.999, noNaN: true }));
+const byMemory = fc.record(
+  {
+    kind: fc.constant("80GB"),
+    count,
+    memory: fc.record({ gb: fc.constant(80), orMore: fc.boolean() }),
+    vendor: fc.constantFrom("NVIDIA", "AMD", "Acme Inc"),
+  },
+  { requiredKeys: ["kind", "count", "memory"] },
+);
+const accelerators = fc.oneof(
+  fc.record({ kind: fc.constantFrom("V100", "A100-80GB", "1080", "RTX 4090", "yes", "010"), count }),
+  byMemory,
+);
+const labels = fc.dictionary(
+  fc.constantFrom("disk", "yes", "topology/rack", "010"),
+  fc.constantFrom("ssd", "on", "7", ""),
+  {
+    minKeys: 1,
+    noNullPrototype: true,
+  },
+);
+const way: fc.Arbitrary<TaskWay> = fc.record(
+  {
+    accelerators: fc.option(accelerators, { nil: null }),
+    cpus: fc.option(amount, { nil: null }),
+    memoryGb: fc.option(amount, { nil: null }),
+    labels,
+  },
+  { requiredKeys: ["accelerators", "cpus", "memoryGb"] },
+);
+const jobWide: fc.Arbitrary<Partial<TaskResources>> = fc.record(
+  {
+    recovers: fc.constant(true),
+    priority: fc.integer({ min: -1000, max: 1000 }).filter((each) => each !== 0),
+    timeLimitSeconds: fc.integer({ min: 1, max: 31_536_000 }),
+    exclusive: fc.constant(true),
+    preemptible: fc.constant(true),
+  },
+  { requiredKeys: [] },
+);
+const resources: fc.Arbitrary<TaskResources> = fc
+  .tuple(fc.array(way, { minLength: 1, maxLength: 8 }), fc.boolean(), jobWide)
+  .map(([ways, anyOrder, all]) =>
+    withWays({ ...noResources, ...all, ...(all.preemptible === true ? { recovers: true } : {}) }, ways, anyOrder),
+  );
 const task: fc.Arbitrary<Task> = fc.record({
   name: fc.option(fc.stringMatching(/^[A-Za-z0-9]([A-Za-z0-9_.-]{0,10}[A-Za-z0-9])?$/), { nil: null }),
   numNodes: fc.integer({ min: 1, max: 10_000 }),
-  resources: fc.record({
-    accelerators: fc.option(
-      fc.record({
-        kind: fc.constantFrom("V100", "A100-80GB", "1080", "RTX 4090"),
-        count: fc.oneof(fc.integer({ min: 1, max: 64 }), fc.double({ min: 1e-9, max: 0.999, noNaN: true })),
-      }),
-      { nil: null },
-    ),
-    cpus: fc.option(amount, { nil: null }),
-    memoryGb: fc.option(amount, { nil: null }),
-  }),
+  resources,
   envs: fc.dictionary(
     fc.oneof(fc.stringMatching(/^[a-zA-Z_][a-zA-Z0-9_]{0,8}$/), fc.constantFrom("yes", "on", "null", "__proto__")),
     hostileText,

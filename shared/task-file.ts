@@ -3,11 +3,11 @@
  * reads again what any client sent, so nothing here trusts its input. Every fault is listed at once with `file:line`.
  * It must never accept a field that nothing honours, and never open a file.
  */
-import { messageOf, SkyError } from "./errors.ts";
+import { SkyError } from "./errors.ts";
 import { jobNameSchema } from "./ids.ts";
-import { didYouMean } from "./near-match.ts";
-import type { Amount, Task, TaskResources } from "./task.ts";
-import { formatAmount, readAccelerators, readCpus, readMemory } from "./units.ts";
+import type { Task } from "./task.ts";
+import { type FieldNames, shownText, TaskFields } from "./task-fields.ts";
+import { readResources, resourcesValue } from "./task-resources.ts";
 import { plainValue, readYaml, type YamlEntry, type YamlMapping, type YamlNode } from "./yaml11.ts";
 
 /** Bytes of `setup` or `run`. The same as the store's limit for a payload. */
@@ -17,28 +17,17 @@ const envBytesMax = 128 * 1024 - 1;
 /** All variables together: Linux gives a new program about 2 MiB for arguments and environment. */
 const envsBytesMax = 1024 * 1024;
 const nodesMax = 10_000;
-const faultsShown = 20;
 
-const taskFields = ["name", "num_nodes", "resources", "envs", "setup", "run"];
-/** Valid in SkyPilot's task YAML, but not honoured here yet. */
-const laterTaskFields = [
-  ..."workdir secrets managed_secrets file_mounts volumes config service pool api_server_access event_callback".split(
-    " ",
-  ),
-  ..."inputs outputs file_mounts_mapping volume_mounts experimental _metadata".split(" "),
-];
-const resourceFields = ["accelerators", "gpus", "cpus", "memory", "cloud", "infra", "job_recovery"];
-const recoveryFields = ["strategy"];
-const laterRecoveryFields = ["max_restarts_on_errors", "recover_on_exit_codes"];
-/** SkyPilot's; they differ in where it looks for another machine, which on one's own machines is the same. */
-const recoveryStrategies = ["EAGER_NEXT_REGION", "FAILOVER"];
-const laterResourceFields = [
-  ..."region zone accelerator_args instance_type use_spot spot_recovery disk_size disk_tier".split(" "),
-  ..."network_tier local_disk max_hourly_cost ports labels image_id autostop priority priority_class volumes".split(
-    " ",
-  ),
-  ..."any_of ordered _cluster_config_overrides _docker_login_config _is_image_managed _requires_fuse".split(" "),
-];
+const taskNames: FieldNames = {
+  what: "the task",
+  path: "",
+  supported: ["name", "num_nodes", "resources", "envs", "setup", "run"],
+  /** Valid in SkyPilot's task YAML, but not honoured here yet. */
+  later: [
+    ..."workdir secrets managed_secrets file_mounts volumes config service pool api_server_access".split(" "),
+    ..."event_callback inputs outputs file_mounts_mapping volume_mounts experimental _metadata".split(" "),
+  ],
+};
 
 export interface ReadTaskOptions {
   /** How the text is called in errors, usually the file's path as the user wrote it. */
@@ -82,49 +71,40 @@ function isHeader(node: YamlNode): node is YamlMapping {
 class TaskReader {
   private readonly file: string;
   private readonly envOverrides: Readonly<Record<string, string>>;
-  private readonly faults: { line: number; text: string }[] = [];
+  private readonly fields: TaskFields;
 
   constructor(options: ReadTaskOptions) {
     this.file = options.file;
     this.envOverrides = options.envOverrides ?? {};
+    this.fields = new TaskFields(options.file);
   }
 
   /** Throws when anything was wrong. */
   finish(): void {
-    if (this.faults.length === 0) {
-      return;
-    }
-    const lines = this.faults
-      .sort((one, other) => one.line - other.line)
-      .slice(0, faultsShown)
-      .map((fault) => `${this.file}:${fault.line}: ${fault.text}`);
-    if (this.faults.length > faultsShown) {
-      lines.push(`… and ${this.faults.length - faultsShown} more.`);
-    }
-    throw new SkyError("InvalidTaskError", `Invalid task YAML: ${lines.join("\n")}`);
+    this.fields.finish();
   }
 
   task(node: YamlNode): Task {
-    const fields = this.fields(node, "the task", "", taskFields, laterTaskFields);
+    const entries = this.fields.of(node, taskNames);
     return {
-      name: this.name(fields.get("name")),
-      numNodes: this.numNodes(fields.get("num_nodes")),
-      resources: this.resources(fields.get("resources")),
-      envs: this.envs(fields.get("envs")),
-      setup: this.script(fields.get("setup")),
-      run: this.script(fields.get("run")),
+      name: this.name(entries.get("name")),
+      numNodes: this.numNodes(entries.get("num_nodes")),
+      resources: readResources(this.fields, entries.get("resources")),
+      envs: this.envs(entries.get("envs")),
+      setup: this.script(entries.get("setup")),
+      run: this.script(entries.get("run")),
     };
   }
 
   name(entry: YamlEntry | undefined): string | null {
-    const name = this.text(entry);
+    const name = this.fields.text(entry);
     if (entry === undefined || name === null) {
       return null;
     }
     if (!jobNameSchema.safeParse(name).success) {
-      this.fault(
+      this.fields.fault(
         entry,
-        `Invalid name '${name.slice(0, 80)}': use letters, digits, '_', '.' and '-' (at most 63), with a letter or digit at both ends.`,
+        `Invalid name '${shownText(name)}': use letters, digits, '_', '.' and '-' (at most 63), with a letter or digit at both ends.`,
       );
       return null;
     }
@@ -137,86 +117,16 @@ class TaskReader {
     }
     const value = plainValue(entry.node);
     if (typeof value !== "number" || !Number.isInteger(value) || value < 1 || value > nodesMax) {
-      this.fault(entry, `'num_nodes' must be a whole number from 1 to ${nodesMax}.`);
+      this.fields.fault(entry, `'num_nodes' must be a whole number from 1 to ${nodesMax}.`);
       return 1;
     }
     return value;
   }
 
-  private resources(entry: YamlEntry | undefined): TaskResources {
-    const none: TaskResources = { accelerators: null, cpus: null, memoryGb: null };
-    if (entry === undefined) {
-      return none;
-    }
-    const fields = this.fields(entry.node, "'resources'", "resources.", resourceFields, laterResourceFields);
-    const gpus = fields.get("gpus");
-    const accelerators = fields.get("accelerators");
-    if (gpus !== undefined && accelerators !== undefined) {
-      this.fault(gpus, "Cannot specify both `accelerators` and its alias `gpus`.");
-    }
-    this.place(fields.get("cloud"), fields.get("infra"));
-    return {
-      accelerators: this.parsed(accelerators ?? gpus, readAccelerators),
-      cpus: this.parsed<Amount>(fields.get("cpus"), readCpus),
-      memoryGb: this.parsed<Amount>(fields.get("memory"), readMemory),
-      ...(this.recovers(fields.get("job_recovery")) ? { recovers: true } : {}),
-    };
-  }
-
-  /** Whether the job is to be started elsewhere when its machine is lost. */
-  private recovers(entry: YamlEntry | undefined): boolean {
-    if (entry === undefined) {
-      return false;
-    }
-    const { node } = entry;
-    if (node.kind === "map") {
-      const path = "resources.job_recovery.";
-      const strategy = this.fields(node, "'job_recovery'", path, recoveryFields, laterRecoveryFields).get("strategy");
-      return strategy === undefined || this.recovers(strategy);
-    }
-    const name = this.text(entry);
-    if (name === null || name.toUpperCase() === "NONE") {
-      return false;
-    }
-    if (!recoveryStrategies.includes(name.toUpperCase())) {
-      const known = `Known strategies: ${recoveryStrategies.join(", ")}, none.`;
-      this.fault(entry, `'${entry.key}: ${name.slice(0, 80)}' is no strategy. ${known}`);
-    }
-    return true;
-  }
-
-  /** Every machine is the site's own, so there is one place only. */
-  private place(cloud: YamlEntry | undefined, infra: YamlEntry | undefined): void {
-    if (cloud !== undefined && infra !== undefined) {
-      this.fault(infra, "Cannot specify both `infra` and `cloud`.");
-      return;
-    }
-    const entry = cloud ?? infra;
-    const place = this.text(entry);
-    if (entry !== undefined && place !== null && place.toLowerCase() !== "local") {
-      this.fault(
-        entry,
-        `'${entry.key}: ${place.slice(0, 80)}' names no place that exists here. Must specify \`cloud: local\` or no cloud in YAML or CLI args.`,
-      );
-    }
-  }
-
-  private parsed<T>(entry: YamlEntry | undefined, parse: (value: unknown) => T | null): T | null {
-    if (entry === undefined) {
-      return null;
-    }
-    try {
-      return parse(plainValue(entry.node));
-    } catch (error) {
-      this.fault(entry, messageOf(error));
-      return null;
-    }
-  }
-
   private envs(entry: YamlEntry | undefined): Record<string, string> {
     const envs = new Map<string, string>();
     if (entry !== undefined && entry.node.kind !== "map") {
-      this.fault(entry, "'envs' must be a mapping of names to values.");
+      this.fields.fault(entry, "'envs' must be a mapping of names to values.");
     } else if (entry?.node.kind === "map") {
       for (const variable of entry.node.entries.values()) {
         const value = this.env(variable);
@@ -228,7 +138,7 @@ class TaskReader {
     for (const [name, value] of Object.entries(this.envOverrides)) {
       const problem = envProblem(name, value);
       if (problem !== null) {
-        throw new SkyError("InvalidTaskError", `Environment variable '${name.slice(0, 80)}' ${problem}`);
+        throw new SkyError("InvalidTaskError", `Environment variable '${shownText(name)}' ${problem}`);
       }
       envs.set(name, value);
     }
@@ -249,16 +159,19 @@ class TaskReader {
       return override;
     }
     if (entry.node.kind !== "scalar") {
-      this.fault(entry, `Environment variable '${name.slice(0, 80)}' must have one value, not a ${entry.node.kind}.`);
+      this.fields.fault(
+        entry,
+        `Environment variable '${shownText(name)}' must have one value, not a ${entry.node.kind}.`,
+      );
       return null;
     }
     const problem = envProblem(name, entry.node.text);
     if (problem !== null) {
-      this.fault(entry, `Environment variable '${name.slice(0, 80)}' ${problem}`);
+      this.fields.fault(entry, `Environment variable '${shownText(name)}' ${problem}`);
       return null;
     }
     if (entry.node.value === null) {
-      this.fault(
+      this.fields.fault(
         entry,
         `Environment variable '${name}' is None. Please set a value for it in task YAML or with --env flag. ` +
           `To set it to be empty, use an empty string (${name}: "" in task YAML or --env ${name}="" in CLI).`,
@@ -269,69 +182,20 @@ class TaskReader {
   }
 
   private script(entry: YamlEntry | undefined): string | null {
-    const script = this.text(entry);
+    const script = this.fields.text(entry);
     if (entry === undefined || script === null || script === "") {
       return null;
     }
     const problem = textProblem(script);
     if (problem !== null) {
-      this.fault(entry, `'${entry.key}' ${problem}`);
+      this.fields.fault(entry, `'${entry.key}' ${problem}`);
     } else if (byteLength(script) > scriptBytesMax) {
-      this.fault(
+      this.fields.fault(
         entry,
         `'${entry.key}' is larger than ${scriptBytesMax / 1024 / 1024} MB. Put it in a file on the machines.`,
       );
     }
     return script;
-  }
-
-  /** The text of a field that must be text; null when it is absent or refused. */
-  private text(entry: YamlEntry | undefined): string | null {
-    if (entry === undefined) {
-      return null;
-    }
-    if (entry.node.kind === "scalar" && typeof entry.node.value === "string") {
-      return entry.node.value;
-    }
-    const hint = entry.node.kind === "scalar" ? `; YAML reads this as ${entry.node.text}. Put it in quotes` : "";
-    this.fault(entry, `'${entry.key}' must be text${hint}.`);
-    return null;
-  }
-
-  /** The entries of a mapping that are supported and not null; what is unknown or comes later is a fault. */
-  private fields(
-    node: YamlNode,
-    what: string,
-    path: string,
-    supported: readonly string[],
-    later: readonly string[],
-  ): Map<string, YamlEntry> {
-    const fields = new Map<string, YamlEntry>();
-    if (node.kind !== "map") {
-      this.faults.push({ line: node.line, text: `${what} must be a mapping of fields to values.` });
-      return fields;
-    }
-    for (const entry of node.entries.values()) {
-      const isNull = entry.node.kind === "scalar" && entry.node.value === null;
-      if (supported.includes(entry.key)) {
-        if (!isNull) {
-          fields.set(entry.key, entry);
-        }
-      } else if (later.includes(entry.key)) {
-        if (!isNull) {
-          this.fault(entry, `'${path}${entry.key}' is not supported yet. Remove it to run the task here.`);
-        }
-      } else {
-        const name = entry.key.slice(0, 80);
-        const hint = didYouMean(entry.key, [...supported, ...later]) ?? `Known fields: ${supported.join(", ")}.`;
-        this.fault(entry, `unknown field '${path}${name}'. ${hint}`);
-      }
-    }
-    return fields;
-  }
-
-  private fault(entry: YamlEntry, text: string): void {
-    this.faults.push({ line: entry.keyLine, text });
   }
 }
 
@@ -363,14 +227,7 @@ export function writeTask(task: Task): string {
     lines.push(`name: ${JSON.stringify(task.name)}`);
   }
   lines.push(`num_nodes: ${task.numNodes}`);
-  const { accelerators, cpus, memoryGb } = task.resources;
-  const resources = {
-    ...(accelerators === null ? {} : { accelerators: `${accelerators.kind}:${accelerators.count}` }),
-    ...(cpus === null ? {} : { cpus: formatAmount(cpus) }),
-    ...(memoryGb === null ? {} : { memory: formatAmount(memoryGb) }),
-    ...(task.resources.recovers === true ? { job_recovery: "EAGER_NEXT_REGION" } : {}),
-  };
-  lines.push(`resources: ${JSON.stringify(resources)}`);
+  lines.push(`resources: ${JSON.stringify(resourcesValue(task.resources))}`);
   lines.push(Object.keys(task.envs).length === 0 ? "envs: {}" : "envs:");
   for (const [name, value] of Object.entries(task.envs)) {
     lines.push(`  ${JSON.stringify(name)}: ${JSON.stringify(value)}`);

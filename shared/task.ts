@@ -10,14 +10,45 @@ export interface Amount {
   exact: boolean;
 }
 
-export interface TaskResources {
-  /** Kind as the user wrote it and count per node (a fraction below 1 is a share of one device); null: none. */
-  accelerators: { kind: string; count: number } | null;
+/**
+ * Accelerators for each node: `V100:2`, or by device memory (`80GB+`, `NVIDIA:80GB:2`), which any kind of that size
+ * serves. A count below 1 is a share of one device.
+ */
+export interface AcceleratorRequest {
+  /** As the user wrote it; with `memory`: the size as written (`80GB`), without the `+`. */
+  kind: string;
+  count: number;
+  memory?: { gb: number; orMore: boolean };
+  /** Only this maker's devices; only with `memory`. */
+  vendor?: string;
+}
+
+/** One way in which each node's part could be served. */
+export interface TaskWay {
+  accelerators: AcceleratorRequest | null;
   cpus: Amount | null;
   /** GiB per node. */
   memoryGb: Amount | null;
+  /** Only nodes that have all of these; absent: any. */
+  labels?: Record<string, string>;
+}
+
+/** The first way stands in it itself, so that a task with one way, as nearly all are, is plain. */
+export interface TaskResources extends TaskWay {
+  /** Further ways (`any_of`, `ordered`, sets and lists of accelerators). */
+  others?: TaskWay[];
+  /** The ways are equally good (`any_of`, sets); absent: earlier ones are preferred. */
+  anyOrder?: true;
   /** `job_recovery`: started again elsewhere when its machine is lost; absent: it is not. */
   recovers?: true;
+  /** −1000 to 1000; absent: 0. */
+  priority?: number;
+  /** `time`: longest from its start to its end; absent: none of its own. */
+  timeLimitSeconds?: number;
+  /** Nobody else on its nodes. */
+  exclusive?: true;
+  /** May be stopped for a job of higher priority and is started again later; then `recovers` is true as well. */
+  preemptible?: true;
 }
 
 export interface Task {
@@ -28,4 +59,10 @@ export interface Task {
   envs: Record<string, string>;
   setup: string | null;
   run: string | null;
+}
+
+/** All ways to serve the task, in order of preference. */
+export function waysOf(resources: TaskResources): TaskWay[] {
+  const { accelerators, cpus, memoryGb, labels } = resources;
+  return [{ accelerators, cpus, memoryGb, ...(labels === undefined ? {} : { labels }) }, ...(resources.others ?? [])];
 }

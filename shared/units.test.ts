@@ -1,6 +1,7 @@
 /** SkyPilot's forms of amounts: each accepted one with its value, each refused one with its text. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { formatAmount, readAccelerators, readCpus, readMemory } from "./units.ts";
+import { formatAmount, formatTime, readCpus, readMemory, readPriority, readTime } from "./units.ts";
 
 describe("cpus", () => {
   test.each([
@@ -44,37 +45,57 @@ describe("memory in GiB", () => {
   });
 });
 
-describe("accelerators", () => {
+describe("time", () => {
   test.each([
-    ["V100", { kind: "V100", count: 1 }],
-    ["V100:4", { kind: "V100", count: 4 }],
-    ["V100: 4", { kind: "V100", count: 4 }],
-    ["V100:0.5", { kind: "V100", count: 0.5 }],
-    ["A100-80GB:8", { kind: "A100-80GB", count: 8 }],
-    [{ V100: 4 }, { kind: "V100", count: 4 }],
-    [{ V100: "4" }, { kind: "V100", count: 4 }],
-    [{ "V100:4": null }, { kind: "V100", count: 4 }],
-    [["V100:2"], { kind: "V100", count: 2 }],
-    [null, null],
-    [{}, null],
-  ])("%j", (source, accelerators) => {
-    expect(readAccelerators(source)).toEqual(accelerators);
+    [90, 5_400],
+    ["90", 5_400],
+    [0.5, 30],
+    ["2h", 7_200],
+    ["1.5h", 5_400],
+    ["90m", 5_400],
+    ["45s", 45],
+    ["1d12h", 129_600],
+    ["1h 30m", 5_400],
+    ["2W", 1_209_600],
+    ["1:30:00", 5_400],
+    ["0:00:30", 30],
+    ["2-12:00:00", 216_000],
+    ["365d", 31_536_000],
+  ])("%j", (source, seconds) => {
+    expect(readTime(source)).toBe(seconds);
+    expect(readTime(formatTime(seconds))).toBe(seconds);
   });
 
+  test.each([[0], ["0h"], ["366d"], ["1:30"], ["2x"], ["h"], ["-1h"], [""], [true], [null], ["1h,2m"], ["1e9d"]])(
+    "refuses %j",
+    (source) => {
+      expect(() => readTime(source)).toThrow(/^The "time" field should be like 2h, 90m, 1d12h or 1:30:00/);
+    },
+  );
+
+  test("any whole number of seconds is written and read back", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 31_536_000 }), (seconds) => {
+        expect(readTime(formatTime(seconds))).toBe(seconds);
+      }),
+    );
+    expect(formatTime(5_400)).toBe("1h30m");
+    expect(formatTime(86_400)).toBe("1d");
+  });
+});
+
+describe("priority", () => {
   test.each([
-    ["V100:4:2", /should be <name> or <name>:<cnt>/],
-    ["V100:x", /should be <name> or <name>:<cnt>/],
-    ["V100:0", /should be <name> or <name>:<cnt>/],
-    ["V100:-1", /should be <name> or <name>:<cnt>/],
-    ["", /should be <name> or <name>:<cnt>/],
-    [4, /should be <name> or <name>:<cnt>/],
-    ["V100:1.5", /must be whole, or below 1/],
-    ["80GB+", /by device memory are not supported yet/],
-    ["80GB:2", /by device memory are not supported yet/],
-    ["NVIDIA:80GB+:2", /by device memory are not supported yet/],
-    [{ A100: 1, V100: 1 }, /choice between several accelerators is not supported yet/],
-  ])("refuses %j", (source, text) => {
-    expect(() => readAccelerators(source)).toThrow(text);
+    [0, 0],
+    [-1000, -1000],
+    ["1000", 1000],
+    ["-5", -5],
+  ])("%j", (source, priority) => {
+    expect(readPriority(source)).toBe(priority);
+  });
+
+  test.each([[1001], [-1001], [1.5], ["high"], [null], [""]])("refuses %j", (source) => {
+    expect(() => readPriority(source)).toThrow(/^Priority must be a whole number between -1000 and 1000\. Found: /);
   });
 });
 

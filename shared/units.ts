@@ -1,18 +1,15 @@
 /**
- * Amounts as people write them: CPUs, memory and accelerators, in SkyPilot's forms and with its error texts. Pure. Called
- * by shared/task-file.ts for what a file demands and by client/commands for flags; it must never decide whether an amount
- * fits anywhere.
+ * Amounts as people write them: CPUs, memory, times and priorities, in SkyPilot's forms and with its error texts where it
+ * has them. Pure. Called by shared/task-resources.ts for what a file demands and by client/commands for flags; it must
+ * never decide whether an amount fits anywhere.
  */
 import { SkyError } from "./errors.ts";
-import type { Amount, TaskResources } from "./task.ts";
+import type { Amount } from "./task.ts";
 
 const numberPattern = String.raw`(\d+(?:\.\d*)?|\.\d+)(e[-+]?\d+)?`;
 const cpusPattern = new RegExp(`^${numberPattern}(\\+)?$`, "i");
 const memoryPattern = new RegExp(`^${numberPattern}\\s*(?:([kmgtp])i?b)?(\\+)?$`, "i");
 const gibPerUnit: Record<string, number> = { k: 2 ** -20, m: 2 ** -10, g: 1, t: 2 ** 10, p: 2 ** 20 };
-const kindPattern = /^[A-Za-z0-9][A-Za-z0-9._ -]{0,62}$/;
-/** `80GB+`, `NVIDIA:80GB:2`: SkyPilot's way to ask for device memory. */
-const deviceMemoryPattern = /(^|:)\d+(\.\d+)?[kmgtp]i?b\+?(:|$)/i;
 const amountMax = 1e9;
 
 /** `4`, `"4"`, `"4+"`. Throws SkyError("ValueError") with SkyPilot's text. */
@@ -44,68 +41,73 @@ function checkedAmount(value: number, plus: string | undefined, field: string, f
   return { value, exact: plus === undefined };
 }
 
-/**
- * `V100`, `V100:4`, `{V100: 4}`, `{V100:4}`, `V100:0.5` (a share of one device). Null for null. Throws
- * SkyError("ValueError") for what is none of these, and says so when SkyPilot would understand it.
- */
-export function readAccelerators(value: unknown): TaskResources["accelerators"] {
-  if (value === null || value === undefined) {
+const timeUnits: Readonly<Record<string, number>> = { w: 604_800, d: 86_400, h: 3_600, m: 60, s: 1 };
+/** A year. */
+const timeMax = 31_536_000;
+const priorityMax = 1000;
+
+/** Whole seconds from `2h`, `90m`, `1d`, `1h30m`, `1:30:00`, `2-12:00:00` (days), or a number of minutes; rounded up. */
+export function readTime(value: unknown): number {
+  const text = amountText(value).replace(/\s+/g, "");
+  const seconds = Math.ceil(clockSeconds(text) ?? unitSeconds(text) ?? Number.NaN);
+  if (!(seconds >= 1 && seconds <= timeMax)) {
+    throw new SkyError(
+      "ValueError",
+      `The "time" field should be like 2h, 90m, 1d12h or 1:30:00, or a number of minutes, a year at most. Found: ${shown(value)}`,
+    );
+  }
+  return seconds;
+}
+
+function clockSeconds(text: string): number | null {
+  const clock = /^(?:(\d{1,3})-)?(\d{1,5}):([0-5]?\d):([0-5]?\d)$/.exec(text);
+  if (clock === null) {
     return null;
   }
-  if (typeof value === "string") {
-    return readAcceleratorText(value);
-  }
-  if (Array.isArray(value) || typeof value === "object") {
-    const entries = Array.isArray(value) ? value.map((item) => [item, null] as const) : Object.entries(value);
-    const [first, ...others] = entries;
-    if (first === undefined) {
-      return null;
-    }
-    if (others.length > 0) {
-      throw new SkyError("ValueError", "A choice between several accelerators is not supported yet; name one.");
-    }
-    const [kind, count] = first;
-    return readAcceleratorText(count === null ? String(kind) : `${String(kind)}:${String(count)}`);
-  }
-  throw acceleratorFault(value);
+  const [days = 0, hours = 0, minutes = 0, seconds = 0] = clock.slice(1).map((part) => Number(part ?? 0));
+  return days * 86_400 + hours * 3_600 + minutes * 60 + seconds;
 }
 
-function readAcceleratorText(text: string): { kind: string; count: number } {
-  const trimmed = text.trim();
-  if (deviceMemoryPattern.test(trimmed)) {
-    throw new SkyError(
-      "ValueError",
-      `Accelerators by device memory are not supported yet; name a kind. Found: '${trimmed}'`,
-    );
+function unitSeconds(text: string): number | null {
+  if (/^\d{1,9}(\.\d{1,9})?$/.test(text)) {
+    return Number(text) * 60;
   }
-  const [kind = "", countText = "1", ...rest] = trimmed.split(":").map((part) => part.trim());
-  const count = Number(countText);
-  if (
-    rest.length > 0 ||
-    !kindPattern.test(kind) ||
-    !cpusPattern.test(countText) ||
-    !(count > 0 && count <= amountMax)
-  ) {
-    throw acceleratorFault(text);
+  const parts = text.toLowerCase().match(/\d{1,9}(?:\.\d{1,9})?[wdhms]/g) ?? [];
+  if (parts.length === 0 || parts.join("") !== text.toLowerCase()) {
+    return null;
   }
-  if (count > 1 && !Number.isInteger(count)) {
-    throw new SkyError(
-      "ValueError",
-      `The count of accelerators must be whole, or below 1 for a share of one device. Found: '${trimmed}'`,
-    );
-  }
-  return { kind, count };
+  return parts.reduce((sum, part) => sum + Number(part.slice(0, -1)) * (timeUnits[part.slice(-1)] ?? 0), 0);
 }
 
-function acceleratorFault(found: unknown): SkyError {
-  return new SkyError(
-    "ValueError",
-    `The "accelerators" field as a str should be <name> or <name>:<cnt>. Found: ${shown(found)}`,
-  );
+/** `2h`, `1d12h`, `90s`: what `readTime` reads back to the same number of seconds. */
+export function formatTime(seconds: number): string {
+  let rest = seconds;
+  const parts: string[] = [];
+  for (const unit of ["d", "h", "m", "s"] as const) {
+    const size = timeUnits[unit] ?? 1;
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count > 0) {
+      parts.push(`${count}${unit}`);
+    }
+  }
+  return parts.length === 0 ? "0s" : parts.join("");
+}
+
+/** A whole number from −1000 to 1000. */
+export function readPriority(value: unknown): number {
+  const number = typeof value === "string" && /^[-+]?\d{1,9}$/.test(value.trim()) ? Number(value) : value;
+  if (typeof number !== "number" || !Number.isInteger(number) || Math.abs(number) > priorityMax) {
+    throw new SkyError(
+      "ValueError",
+      `Priority must be a whole number between -${priorityMax} and ${priorityMax}. Found: ${shown(value)}`,
+    );
+  }
+  return number;
 }
 
 /** As Python would quote it, cut when long. */
-function shown(value: unknown): string {
+export function shown(value: unknown): string {
   const text =
     typeof value === "string" ? `'${value}'` : ((JSON.stringify(value) as string | undefined) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;

@@ -20,11 +20,12 @@ import {
 import { messageOf, SkyError } from "./errors.ts";
 import { resolvePlain, resolveTagged, type YamlScalarValue } from "./yaml11-scalar.ts";
 
-/** `quoted`: the text stood in quotes or in a block, so it was meant to be text. */
+/** `quoted`: the text stood in quotes or in a block, so it was meant to be text. `source`: as it stands in the file. */
 export interface YamlScalar extends YamlScalarValue {
   kind: "scalar";
   line: number;
   quoted: boolean;
+  source: string;
 }
 export interface YamlList {
   kind: "list";
@@ -175,9 +176,9 @@ class TreeBuilder {
     if (isScalar(node)) {
       const quoted = node.type !== undefined && node.type !== Scalar.PLAIN;
       const source = typeof node.value === "string" ? node.value : "";
-      return { kind: "scalar", line, quoted, ...this.scalar(source, quoted, node.tag, offset) };
+      return { kind: "scalar", line, quoted, source, ...this.scalar(source, quoted, node.tag, offset) };
     }
-    return { kind: "scalar", line, quoted: false, value: null, text: "None" };
+    return { kind: "scalar", line, quoted: false, source: "", value: null, text: "None" };
   }
 
   private scalar(source: string, quoted: boolean, tag: string | undefined, offset: number): YamlScalarValue {

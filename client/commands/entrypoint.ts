@@ -5,9 +5,11 @@
 import { readFile, stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { messageOf, SkyError } from "../../shared/errors.ts";
-import type { Task } from "../../shared/task.ts";
+import { readAccelerators } from "../../shared/accelerator-request.ts";
+import { type AcceleratorRequest, type Task, type TaskResources, type TaskWay, waysOf } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
-import { readAccelerators, readCpus, readMemory } from "../../shared/units.ts";
+import { noResources, readLabel, withWays } from "../../shared/task-resources.ts";
+import { readCpus, readMemory, readPriority, readTime } from "../../shared/units.ts";
 import type { Context } from "./context.ts";
 
 /** The flags of launch and exec that change the task. */
@@ -17,6 +19,11 @@ export interface TaskFlags {
   gpus?: string;
   cpus?: string;
   memory?: string;
+  label?: string[];
+  time?: string;
+  priority?: string;
+  exclusive?: boolean;
+  preemptible?: boolean;
   env: string[];
   envFile?: string;
 }
@@ -93,7 +100,7 @@ async function envOverrides(flags: TaskFlags, context: Context): Promise<Record<
 const emptyTask: Task = {
   name: null,
   numNodes: 1,
-  resources: { accelerators: null, cpus: null, memoryGb: null },
+  resources: noResources,
   envs: {},
   setup: null,
   run: null,
@@ -115,16 +122,43 @@ async function baseTask(words: string[], overrides: Record<string, string>, cont
 export async function taskOf(words: string[], flags: TaskFlags, context: Context): Promise<Task> {
   const overrides = await envOverrides(flags, context);
   const task = await baseTask(words, overrides, context);
-  const { resources } = task;
   return {
     ...task,
     name: flags.name ?? task.name,
     numNodes: flags.numNodes ?? task.numNodes,
-    resources: {
-      ...resources,
-      accelerators: flags.gpus === undefined ? resources.accelerators : readAccelerators(flags.gpus),
-      cpus: flags.cpus === undefined ? resources.cpus : readCpus(flags.cpus),
-      memoryGb: flags.memory === undefined ? resources.memoryGb : readMemory(flags.memory),
-    },
+    resources: resourcesOver(task.resources, flags),
   };
+}
+
+/** `--gpus none` asks for none, as in SkyPilot. */
+function acceleratorsFlag(text: string): AcceleratorRequest | null {
+  return text.trim().toLowerCase() === "none" ? null : (readAccelerators(text).requests[0] ?? null);
+}
+
+/** The file's resources with what the flags say in its place: a flag holds for every way in which the task may run. */
+function resourcesOver(resources: TaskResources, flags: TaskFlags): TaskResources {
+  const labels = Object.fromEntries((flags.label ?? []).map(readLabel));
+  const over: Partial<TaskWay> = {
+    ...(flags.gpus === undefined ? {} : { accelerators: acceleratorsFlag(flags.gpus) }),
+    ...(flags.cpus === undefined ? {} : { cpus: readCpus(flags.cpus) }),
+    ...(flags.memory === undefined ? {} : { memoryGb: readMemory(flags.memory) }),
+  };
+  const ways = waysOf(resources).map((way) => ({
+    ...way,
+    ...over,
+    ...(Object.keys(labels).length === 0 ? {} : { labels: { ...way.labels, ...labels } }),
+  }));
+  const priority = flags.priority === undefined ? resources.priority : readPriority(flags.priority);
+  const timeLimitSeconds = flags.time === undefined ? resources.timeLimitSeconds : readTime(flags.time);
+  return withWays(
+    {
+      ...resources,
+      ...(priority === undefined ? {} : { priority }),
+      ...(timeLimitSeconds === undefined ? {} : { timeLimitSeconds }),
+      ...(flags.exclusive === true ? { exclusive: true } : {}),
+      ...(flags.preemptible === true ? { preemptible: true, recovers: true } : {}),
+    },
+    ways,
+    resources.anyOrder === true,
+  );
 }

@@ -13,15 +13,14 @@ import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
 import type { Account } from "../../shared/users-policy.ts";
+import { schedulingOf } from "../config.ts";
 import { neverFits } from "../core/explain.ts";
 import type { State } from "../core/state.ts";
 import { startCall } from "./call.ts";
 import { handleOf } from "./cluster-record.ts";
+import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
 import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
-
-/** CPUs that a rank takes when its task does not say. Source: SkyPilot, so that two such tasks share one core. */
-const cpusDefault = 0.5;
 
 const validateBodySchema = z.object({ dag: z.string() });
 
@@ -37,23 +36,6 @@ interface Submission {
 /** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
 function taskOf(text: string): Task {
   return readTask(text.trim() === "" ? "{}" : text, { file: "task" });
-}
-
-function shapeOf(task: Task): Shape {
-  return {
-    nodes: task.numNodes,
-    accelerators: task.resources.accelerators,
-    cpus: task.resources.cpus?.value ?? cpusDefault,
-    memoryGb: task.resources.memoryGb?.value ?? 0,
-    ...(task.resources.recovers === true ? { recovers: true } : {}),
-  };
-}
-
-/** The RESOURCES column: `2x[V100:4]`, `1x[CPU:0.5]`, `1x[CPU:4, mem=16]`. */
-function resourcesTextOf(shape: Shape): string {
-  const { accelerators, cpus, memoryGb } = shape;
-  const main = accelerators === null ? `CPU:${cpus}` : `${accelerators.kind}:${accelerators.count}`;
-  return `${shape.nodes}x[${main}${memoryGb > 0 ? `, mem=${memoryGb}` : ""}]`.slice(0, 200);
 }
 
 function mebibytes(bytes: number): number {
@@ -105,10 +87,10 @@ function newRecord(
   account: Account,
   submission: Submission,
   task: Task,
+  shape: Shape,
   payload: Payload,
   ids: { requestId: RequestId; taskRef: string },
 ): JobRecord {
-  const shape = shapeOf(task);
   return {
     format: 1,
     uid: account.uid,
@@ -144,7 +126,8 @@ async function submitTask(
   const takesSetup = submission.kind === "launch" && !submission.noSetup;
   const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
   const live = liveParts(context.parts);
-  const never = neverFits(live.loop.state, shapeOf(task));
+  const shape = shapeOf(task, schedulingOf(context.config));
+  const never = neverFits(live.loop.state, shape);
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
   }
@@ -154,23 +137,24 @@ async function submitTask(
   requireRoom(context, live, account);
   await requireDisk(context);
   const taskRef = await live.store.putPayload(account.uid, payload);
-  const record = newRecord(context, account, submission, task, payload, { requestId, taskRef });
+  const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef });
   const id = await live.queue.add(record);
   // The same request may have queued it before; what it has become since then counts, not this new record.
   const stored = await live.queue.read(account.uid, id);
   if (stored !== null) {
-    await announce(context, id, stored);
+    await announce(context, account, id, stored);
   }
   return id;
 }
 
 /** Tells the present loop, which ignores a job that it knows or that has begun. A loop that starts later reads it itself. */
-async function announce(context: ApiContext, id: number, record: JobRecord): Promise<void> {
+async function announce(context: ApiContext, account: Account, id: number, record: JobRecord): Promise<void> {
   const now = context.parts.current();
   if ("unavailable" in now) {
     return;
   }
   try {
+    await now.loop.dispatch({ type: "personSeen", uid: record.uid, user: record.user, groups: account.groups });
     await now.loop.dispatch({ type: "jobSubmitted", uid: record.uid, id, record });
   } catch (error) {
     // The job is durable: what fails from here on is made good when the queues are read again.

@@ -1,0 +1,111 @@
+/**
+ * From a task to what the plan sees of it: names of accelerators in their one spelling, the cluster's defaults filled in,
+ * its limits held; and the words of the RESOURCES column. Pure. It must never look at nodes: whether the job fits
+ * anywhere is the core's to say. Called by routes-submit.ts.
+ */
+import { canonicalKind } from "../../shared/accelerators.ts";
+import { SkyError } from "../../shared/errors.ts";
+import { type AcceleratorDemand, type Demand, demandsOf, type Shape } from "../../shared/job.ts";
+import type { SchedulingConfig } from "../../shared/scheduling.ts";
+import { type AcceleratorRequest, type Task, type TaskWay, waysOf } from "../../shared/task.ts";
+import { formatAccelerator } from "../../shared/accelerator-request.ts";
+import { formatTime } from "../../shared/units.ts";
+
+/** CPUs that a rank takes when its task does not say. Source: SkyPilot, so that two such tasks share one core. */
+const cpusDefault = 0.5;
+/** Characters of a shape as JSON: it lies in the job's record, and every waiting job's record in memory. */
+const shapeLengthMax = 6_000;
+/** As in the record's schema. */
+const textLengthMax = 200;
+
+type TimeLimits = Pick<SchedulingConfig, "defaultTimeSeconds" | "maxTimeSeconds">;
+
+/**
+ * What the job asks for on this cluster. Throws SkyError("ResourcesMismatchError") when it asks for more time than the
+ * cluster gives, "InvalidTaskError" when its ways are too long to be kept.
+ */
+export function shapeOf(task: Task, limits: TimeLimits): Shape {
+  const { resources } = task;
+  const [first, ...others] = distinct(waysOf(resources).map(demandOf));
+  const time = timeLimitOf(resources.timeLimitSeconds, limits);
+  const shape: Shape = {
+    nodes: task.numNodes,
+    ...(first ?? demandOf({ accelerators: null, cpus: null, memoryGb: null })),
+    ...(others.length === 0 ? {} : { others }),
+    ...(others.length > 0 && resources.anyOrder === true ? { anyOrder: true } : {}),
+    ...(resources.exclusive === true ? { exclusive: true } : {}),
+    ...(resources.priority === undefined ? {} : { priority: resources.priority }),
+    ...(resources.preemptible === true ? { preemptible: true } : {}),
+    ...(time === null ? {} : { timeLimitSeconds: time }),
+    ...(resources.recovers === true || resources.preemptible === true ? { recovers: true } : {}),
+  };
+  if (JSON.stringify(shape).length > shapeLengthMax) {
+    throw new SkyError(
+      "InvalidTaskError",
+      `The ways in which this task may run are too long together (more than ${shapeLengthMax} characters).`,
+      "Name fewer accelerators or fewer labels.",
+    );
+  }
+  return shape;
+}
+
+/** Two spellings of one kind are one way. */
+function distinct(demands: Demand[]): Demand[] {
+  return [...new Map(demands.map((demand) => [JSON.stringify(demand), demand])).values()];
+}
+
+function demandOf({ accelerators, cpus, memoryGb, labels }: TaskWay): Demand {
+  return {
+    accelerators: accelerators === null ? null : acceleratorsOf(accelerators),
+    cpus: cpus?.value ?? cpusDefault,
+    memoryGb: memoryGb?.value ?? 0,
+    ...(labels === undefined ? {} : { labels }),
+  };
+}
+
+function acceleratorsOf({ kind, count, memory, vendor }: AcceleratorRequest): AcceleratorDemand {
+  if (memory === undefined) {
+    return { kind: canonicalKind(kind), count };
+  }
+  return { kind, count, memory, ...(vendor === undefined ? {} : { vendor }) };
+}
+
+function timeLimitOf(asked: number | undefined, { defaultTimeSeconds, maxTimeSeconds }: TimeLimits): number | null {
+  const seconds = asked ?? (defaultTimeSeconds > 0 ? defaultTimeSeconds : maxTimeSeconds);
+  if (maxTimeSeconds > 0 && seconds > maxTimeSeconds) {
+    throw new SkyError(
+      "ResourcesMismatchError",
+      `The job asks for a time of ${formatTime(seconds)}; on this cluster no job runs longer than ` +
+        `${formatTime(maxTimeSeconds)} (scheduling.max_time).`,
+      `Ask for less, e.g. with --time ${formatTime(maxTimeSeconds)}, and let the job go on from a checkpoint.`,
+    );
+  }
+  return seconds > 0 ? seconds : null;
+}
+
+/** The RESOURCES column: `2x[V100:4]`, `1x[CPU:0.5]`, `1x[H100:1, A100:1, mem=16]`. Several ways stand as SkyPilot writes them. */
+export function resourcesTextOf(shape: Shape): string {
+  const demands = demandsOf(shape);
+  const mains = new Set(demands.map(mainText));
+  const memories = new Set(demands.map((demand) => demand.memoryGb));
+  const memory = memories.size === 1 && shape.memoryGb > 0 ? [`mem=${shape.memoryGb}`] : [];
+  return `${shape.nodes}x[${shortened([...mains, ...memory], textLengthMax - 10)}]`;
+}
+
+function mainText({ accelerators, cpus }: Demand): string {
+  return accelerators === null ? `CPU:${cpus}` : formatAccelerator(accelerators);
+}
+
+/** As many of the words as there is room for. */
+function shortened(words: readonly string[], lengthMax: number): string {
+  const kept: string[] = [];
+  let length = 0;
+  for (const word of words) {
+    length += word.length + 2;
+    if (length > lengthMax - 3) {
+      return `${kept.join(", ")}, …`;
+    }
+    kept.push(word);
+  }
+  return kept.join(", ");
+}
