@@ -23,8 +23,10 @@ import { healthRoutes } from "./routes-health.ts";
 import { jobRoutes } from "./routes-jobs.ts";
 import { logRoutes } from "./routes-logs.ts";
 import { onpremRoutes } from "./routes-onprem.ts";
+import { quotaRoutes } from "./routes-quotas.ts";
 import { requestRoutes } from "./routes-requests.ts";
 import { submitRoutes } from "./routes-submit.ts";
+import { windowRoutes } from "./routes-windows.ts";
 
 type Bindings = { Bindings: HttpBindings };
 
@@ -54,6 +56,8 @@ const routes: Route[] = [
   ...adminRoutes,
   ...inspectRoutes,
   ...heldRoutes,
+  ...quotaRoutes,
+  ...windowRoutes,
 ];
 
 function asResponse(reply: RouteReply): Response {

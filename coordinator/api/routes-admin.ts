@@ -33,13 +33,13 @@ const lookEveryMs = 100;
 const rotating = new Set<string>();
 
 /** One line for each thing that an admin did. */
-function record(call: RouteCall<unknown>, action: string, fields: Record<string, unknown>): void {
+export function record(call: RouteCall<unknown>, action: string, fields: Record<string, unknown>): void {
   const { account, context } = call;
   context.log.info({ admin: account.name, uid: account.uid, action, ...fields }, "an admin acted");
 }
 
 /** Throws when one of them is no node of this cluster; nothing has been done then. */
-function requireNodes(state: State, names: readonly string[]): void {
+export function requireNodes(state: State, names: readonly string[]): void {
   for (const name of names) {
     if (!state.nodes.has(name)) {
       const known = [...state.nodes.keys()];
