@@ -259,6 +259,23 @@ describe("launch", () => {
     expect(head.calls.some((call) => call.path === "/logs")).toBe(false);
   });
 
+  it("takes what a job may and may not do from flags", async () => {
+    await initialize();
+    const flags = ["--gpus", "80GB+:2", "--time", "90m", "--priority", "-5", "--exclusive", "--preemptible"];
+    const labels = ["--label", "disk=ssd", "--label", "rack=2"];
+    expect((await sky(["exec", "lab", "-d", ...flags, ...labels, "--", "true"])).code).toBe(0);
+    const { task } = head.calls[0]?.body as { task: string };
+    expect(JSON.parse(/^resources: (.*)$/m.exec(task)?.[1] ?? "")).toEqual({
+      accelerators: "80GB+:2",
+      labels: { disk: "ssd", rack: "2" },
+      job_recovery: "EAGER_NEXT_REGION",
+      priority: -5,
+      time: "1h30m",
+      exclusive: true,
+      preemptible: true,
+    });
+  });
+
   it.each([
     [["launch", "x.yaml"], 2, "Specify -c [local_cluster] to launch on a local cluster."],
     [["launch", "-c", "lib", ""], 1, "Local cluster 'lib' does not exist.\nDid you mean 'lab'? See `sky status`"],
@@ -267,6 +284,9 @@ describe("launch", () => {
     [["launch", "-c", "lab", "--env", "NOT_THERE", "x"], 1, "NOT_THERE is not set in your environment"],
     [["launch", "-c", "lab", "--env", "1=2", "x"], 1, "cannot be the name of an environment variable"],
     [["launch", "-c", "lab", "--num-nodes", "0", "x"], 2, "whole number of at least 1"],
+    [["launch", "-c", "lab", "--gpus", "[A100,H100]", "x"], 1, "should be <name> or <name>:<cnt>"],
+    [["launch", "-c", "lab", "--time", "soon", "x"], 1, 'The "time" field should be like 2h'],
+    [["launch", "-c", "lab", "--label", "disk", "x"], 1, "--label disk: expected NAME=VALUE."],
     [
       ["exec", "lab"],
       1,

@@ -26,10 +26,15 @@ function withTaskOptions(command: Command): Command {
     .option("--env <KEY=VALUE>", "set a variable of the job; KEY alone takes your own value (repeatable)", gather)
     .option("--env-file <file>", "variables of the job, a KEY=VALUE a line")
     .option("--num-nodes <count>", "how many nodes at once", integer(1))
-    .addOption(new Option("--gpus <kind:count>", "accelerators per node, e.g. V100:4"))
+    .addOption(new Option("--gpus <kind:count>", "accelerators per node, e.g. V100:4, A100:0.5 or 80GB+; none: none"))
     .addOption(new Option("--accelerators <kind:count>", "the same as --gpus").hideHelp())
     .option("--cpus <count>", "CPUs per node, e.g. 4 or 4+")
     .option("--memory <size>", "memory per node in GiB, e.g. 16 or 16+")
+    .option("--label <NAME=VALUE>", "only nodes with this label (repeatable)", gather)
+    .option("--time <time>", "end the job after 2h, 90m, 1d or 1:30:00; short jobs find gaps sooner")
+    .option("--priority <number>", "from -1000 to 1000 (default 0); higher starts first")
+    .option("--exclusive", "let nobody else use its nodes")
+    .option("--preemptible", "may be stopped for a job of higher priority, and is started again")
     .addOption(new Option("--cloud <name>").hideHelp())
     .option("--dryrun", "ask whether the cluster would take the task, submit nothing")
     .showHelpAfterError("A command with options of its own goes after --, e.g. sky exec lab -- nvidia-smi -L");
@@ -58,6 +63,7 @@ const registerLaunch: Register = (program, context, outcome) => {
         "sky launch -c lab ''           # initialize the cluster on this machine",
         "sky launch -c lab train.yaml",
         "sky launch -c lab --gpus V100:2 -- python train.py --epochs 3",
+        "sky launch -c lab --gpus 80GB+ --time 2h --label disk=ssd task.yaml",
         "sky launch -c lab -d --env DATA=/data task.yaml",
       ),
     )
@@ -81,6 +87,7 @@ const registerExec: Register = (program, context, outcome) => {
       examples(
         "sky exec lab train.yaml",
         "sky exec lab -d --gpus V100:1 train.yaml",
+        "sky exec lab --gpus A100:0.5 --time 30m -- python try.py",
         "sky exec lab -- nvidia-smi",
         "sky exec -c lab 'echo $SKYPILOT_NODE_RANK' --num-nodes 2",
       ),

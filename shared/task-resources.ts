@@ -282,7 +282,7 @@ export function readLabel(text: string): [string, string] {
   return [name, value];
 }
 
-/** The same resources with other ways, each of them once. No way at all counts as one that asks for nothing. */
+/** The same resources with other ways, each of them once; a priority of 0 is none. No way at all counts as one that asks for nothing. */
 export function withWays(resources: TaskResources, ways: readonly TaskWay[], anyOrder: boolean): TaskResources {
   const distinct = new Map(ways.map((way) => [JSON.stringify(wayText(way)), way]));
   const [first = { accelerators: null, cpus: null, memoryGb: null }, ...others] = distinct.values();
@@ -292,7 +292,7 @@ export function withWays(resources: TaskResources, ways: readonly TaskWay[], any
     ...(others.length === 0 ? {} : { others }),
     ...(others.length > 0 && anyOrder ? { anyOrder: true } : {}),
     ...(recovers === undefined ? {} : { recovers }),
-    ...(priority === undefined ? {} : { priority }),
+    ...(priority === undefined || priority === 0 ? {} : { priority }),
     ...(timeLimitSeconds === undefined ? {} : { timeLimitSeconds }),
     ...(exclusive === undefined ? {} : { exclusive }),
     ...(preemptible === undefined ? {} : { preemptible }),

@@ -28,6 +28,9 @@ export interface TaskFlags {
   envFile?: string;
 }
 
+/** Whose files and variables a task may name. */
+type Surroundings = Pick<Context, "cwd" | "env">;
+
 /** SkyPilot's name for a task that was given as a command line; jobs' log lines carry it. */
 const commandTaskName = "sky-cmd";
 const fileBytesMax = 8 * 1024 * 1024;
@@ -72,7 +75,7 @@ function parseEnvFile(text: string, file: string): [string, string][] {
 }
 
 /** What `--env-file` and `--env` say, later ones winning. `--env KEY` takes the caller's own value. */
-async function envOverrides(flags: TaskFlags, context: Context): Promise<Record<string, string>> {
+async function envOverrides(flags: TaskFlags, context: Surroundings): Promise<Record<string, string>> {
   const pairs: [string, string][] = [];
   if (flags.envFile !== undefined) {
     const path = resolve(context.cwd, flags.envFile);
@@ -106,7 +109,7 @@ const emptyTask: Task = {
   run: null,
 };
 
-async function baseTask(words: string[], overrides: Record<string, string>, context: Context): Promise<Task> {
+async function baseTask(words: string[], overrides: Record<string, string>, context: Surroundings): Promise<Task> {
   const entrypoint = words.join(" ");
   if (words.length === 1 && /\.ya?ml$/.test(entrypoint) && !/\s/.test(entrypoint)) {
     const text = await readSmallFile(resolve(context.cwd, entrypoint), "the task file");
@@ -119,7 +122,7 @@ async function baseTask(words: string[], overrides: Record<string, string>, cont
 }
 
 /** The task of `[ENTRYPOINT…]`: one `.yaml`/`.yml` file, or words that make one command line; none or '': no task. */
-export async function taskOf(words: string[], flags: TaskFlags, context: Context): Promise<Task> {
+export async function taskOf(words: string[], flags: TaskFlags, context: Surroundings): Promise<Task> {
   const overrides = await envOverrides(flags, context);
   const task = await baseTask(words, overrides, context);
   return {
