@@ -15,6 +15,7 @@ import {
 } from "../../coordinator/core/state.ts";
 import { agentProtocol, type AttemptReport, type Desired, type Inventory } from "../../shared/agent-wire.ts";
 import type { Job, JobRecord, Shape } from "../../shared/job.ts";
+import { defaultScheduling, type SchedulingConfig } from "../../shared/scheduling.ts";
 
 export interface NodeWords {
   /** `V100:4`, `V100:2,H100:2` or `-`. */
@@ -36,6 +37,11 @@ export interface JobWords {
   taskRef?: string;
   /** `job_recovery`. */
   recovers?: boolean;
+  /** Time limit in seconds. */
+  time?: number;
+  priority?: number;
+  /** Recovers, too. */
+  preemptible?: boolean;
 }
 
 function inventoryOf(words: NodeWords): Inventory {
@@ -53,8 +59,16 @@ function inventoryOf(words: NodeWords): Inventory {
 export function shapeOf(words: JobWords): Shape {
   const [kind = "", count] = (words.accelerators ?? "").split(":");
   const accelerators = words.accelerators === undefined ? null : { kind, count: Number(count) };
-  const recovers = words.recovers === true ? { recovers: true as const } : {};
-  return { nodes: words.nodes ?? 1, accelerators, cpus: words.cpus ?? 0.5, memoryGb: words.memoryGb ?? 0, ...recovers };
+  return {
+    nodes: words.nodes ?? 1,
+    accelerators,
+    cpus: words.cpus ?? 0.5,
+    memoryGb: words.memoryGb ?? 0,
+    ...(words.priority === undefined ? {} : { priority: words.priority }),
+    ...(words.preemptible === true ? { preemptible: true as const } : {}),
+    ...(words.time === undefined ? {} : { timeLimitSeconds: words.time }),
+    ...(words.recovers === true || words.preemptible === true ? { recovers: true as const } : {}),
+  };
 }
 
 export class Scenario {
@@ -72,11 +86,19 @@ export class Scenario {
 
   constructor(
     nodes: Record<string, NodeWords>,
-    recovered: { jobs?: Job[]; setups?: SetupState[]; epoch?: number } = {},
+    recovered: {
+      jobs?: (Job & { takenAt?: number | null })[];
+      setups?: SetupState[];
+      epoch?: number;
+      now?: number;
+      scheduling?: Partial<SchedulingConfig>;
+    } = {},
   ) {
     this.#inventories = new Map(Object.entries(nodes).map(([name, words]) => [name, inventoryOf(words)]));
-    const config = { nodes: Object.keys(nodes).map((name) => ({ name, address: null })), graceSeconds: 5 };
+    const scheduling = { ...defaultScheduling, ...recovered.scheduling };
+    const config = { nodes: Object.keys(nodes).map((name) => ({ name, address: null })), graceSeconds: 5, scheduling };
     const { jobs = [], setups = [], epoch = 3 } = recovered;
+    this.now = recovered.now ?? this.now;
     this.state = initialState(config, {
       stateId: "a".repeat(16),
       epoch,
@@ -194,6 +216,14 @@ export class Scenario {
       ...nothing,
       ...parts,
     };
+  }
+
+  /** Time passes on both clocks, and the coordinator looks. */
+  pass(seconds: number): this {
+    this.now += seconds * 1000;
+    this.uptime += seconds * 1000;
+    this.dispatch({ type: "ticked" });
+    return this;
   }
 
   /** The last picture that this node was sent; null when there was none. */
