@@ -6,6 +6,7 @@
 import type { ReleaseFlags } from "./commands/admin/release.ts";
 import { inspectVerbs } from "./program-admin-inspect.ts";
 import { nodeVerbs, withCluster } from "./program-admin-nodes.ts";
+import { schedulingVerbs } from "./program-admin-scheduling.ts";
 import { examples, gather, outputOption, type Register } from "./program-parts.ts";
 
 const registerDeploy: Register = (group, context, outcome) => {
@@ -77,6 +78,7 @@ const registerRelease: Register = (group, context, outcome) => {
 /** Verbs of `sky admin`; each adds its own command to the group. */
 const verbs: Register[] = [
   ...nodeVerbs,
+  ...schedulingVerbs,
   ...inspectVerbs,
   registerDeploy,
   registerBackup,
@@ -90,6 +92,8 @@ export const registerAdmin: Register = (program, context, outcome) => {
     register(group, context, outcome);
   }
   for (const verb of group.commands) {
-    verb.showHelpAfterError(`Examples: sky admin ${verb.name()} --help`);
+    for (const command of [verb, ...verb.commands]) {
+      command.showHelpAfterError(`Examples: sky admin ${verb.name()} --help`);
+    }
   }
 };

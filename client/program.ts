@@ -131,6 +131,19 @@ const registerExplain: Register = (program, context, outcome) => {
     });
 };
 
+const registerQuota: Register = (program, context, outcome) => {
+  program
+    .command("quota")
+    .description("show what limits you, and what you hold")
+    .argument("[clusters...]", "local clusters; none: all that are initialized")
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky quota", "sky quota lab -o json"))
+    .action(async (names: string[], flags: { output: string }) => {
+      const { quota } = await import("./commands/quota.ts");
+      outcome.code = await quota(context, names, flags);
+    });
+};
+
 const registerLogs: Register = (program, context, outcome) => {
   program
     .command("logs")
@@ -298,6 +311,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerExec,
     registerQueue,
     registerExplain,
+    registerQuota,
     registerLogs,
     registerCancel,
     registerClusters,
