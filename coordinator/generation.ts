@@ -10,6 +10,7 @@ import { commit, version } from "../shared/version.ts";
 import { settleMarks } from "./backup/marks.ts";
 import { type CoordinatorConfig, schedulingOf } from "./config.ts";
 import { initialState, type Recovered } from "./core/initial.ts";
+import { isCounted } from "./core/counted.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
 import type { CoreConfig } from "./core/state.ts";
 import { startFleet } from "./fleet.ts";
@@ -23,6 +24,7 @@ import { checkServer, openFence, openPart, type RedisLink } from "./redis.ts";
 import { startRetention } from "./retention.ts";
 import { openSecrets } from "./secrets.ts";
 import { RedisStore } from "./store.ts";
+import { startUsageHistory } from "./usage-history.ts";
 
 export interface Generation {
   readonly parts: { loop: Loop; queue: JobQueue; store: Store; fleet: Fleet };
@@ -66,9 +68,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     }
 
     const { nodes, admins } = await openNodes(config, store, log);
-    const people = await store.admin.people();
-    const quotas = await store.admin.quotas();
-    const windows = await store.admin.windows();
+    const shares = await readShares(store);
     const state = initialState(
       {
         nodes,
@@ -79,17 +79,8 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
         scheduling: schedulingOf(config),
       },
       {
-        stateId,
-        epoch,
-        nonce: newNonce(),
-        jobs,
-        setups,
-        admins,
-        people,
-        quotas,
-        windows,
-        uptime: performance.now(),
-        now: Date.now(),
+        ...{ stateId, epoch, nonce: newNonce(), jobs, setups, admins, ...shares },
+        ...{ uptime: performance.now(), now: Date.now() },
       },
     );
     let fleet: Fleet | null = null;
@@ -106,7 +97,8 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
       log,
     );
     // In reverse order at the end: first no more decisions, then no more agents, then no more Redis.
-    closing.push(fleet.close.bind(fleet), startRetention(queue, store, log), () => loop.stop());
+    const stopHistory = startUsageHistory(store.admin, config.state_dir, (line) => isCounted(state, line), log);
+    closing.push(fleet.close.bind(fleet), startRetention(queue, store, log), stopHistory, () => loop.stop());
     loop.note({ type: "ticked" });
     log.info({ jobs: jobs.length, nodes: nodes.length }, "coordinator ready");
     const failed = Promise.race([loop.failed, fence.lost, storeLink.lost, queueLink.lost]);
@@ -116,6 +108,11 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     await close();
     throw error;
   }
+}
+
+/** What is remembered of people, and what admins allow them. */
+async function readShares({ admin }: Store): Promise<Pick<Recovered, "people" | "quotas" | "windows">> {
+  return { people: await admin.people(), quotas: await admin.quotas(), windows: await admin.windows() };
 }
 
 /** The configured nodes, with what admins have said of them; what the config says otherwise is brought in line with it. */

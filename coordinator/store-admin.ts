@@ -22,11 +22,13 @@ import type { Log } from "./log.ts";
 import type { SchedulingStore } from "./parts.ts";
 import type { RedisLink } from "./redis.ts";
 
-/** uid → Person, subject → Quota, id → NodeWindow, `ATTEMPT NODE FROM` → UsageLine. */
+/** uid → Person, subject → Quota, id → NodeWindow, `ATTEMPT NODE FROM TO` → UsageLine. */
 const peopleKey = "sky-people";
 const quotasKey = "sky-quotas";
 const windowsKey = "sky-windows";
 const usageKey = "sky-usage";
+/** Lines of usage that are read in one round trip. */
+const usagePage = 2_000;
 
 export class AdminStore implements SchedulingStore {
   readonly #link: RedisLink;
@@ -78,9 +80,26 @@ export class AdminStore implements SchedulingStore {
     }
   }
 
-  /** Lines that are not yet in the history, by the names under which `dropUsage` knows them. */
-  pendingUsage(): Promise<Map<string, UsageLine>> {
-    return this.#entries(usageKey, usageLineSchema);
+  /** Lines that are not yet in the history, by the names under which `dropUsage` knows them. Damaged ones are dropped. */
+  async pendingUsage(): Promise<Map<string, UsageLine>> {
+    const found = new Map<string, UsageLine>();
+    const damaged: string[] = [];
+    for (let cursor = "0", isFirst = true; isFirst || cursor !== "0"; isFirst = false) {
+      const page = () => this.#link.client.hscan(usageKey, cursor, "COUNT", usagePage);
+      const [next, entries] = await this.#link.run("reading usage", page);
+      cursor = next;
+      for (let at = 0; at + 1 < entries.length; at += 2) {
+        const [name = "", text = ""] = entries.slice(at, at + 2);
+        const line = this.#read(usageKey, name, text, usageLineSchema);
+        if (line === null) {
+          damaged.push(name);
+        } else {
+          found.set(name, line);
+        }
+      }
+    }
+    await this.dropUsage(damaged);
+    return found;
   }
 
   async dropUsage(names: readonly string[]): Promise<void> {
@@ -99,13 +118,21 @@ export class AdminStore implements SchedulingStore {
     return this.#link.run(`reading ${key}`, async () => {
       const found = new Map<string, Value>();
       for (const [field, text] of Object.entries(await this.#link.client.hgetall(key))) {
-        try {
-          found.set(field, schema.parse(JSON.parse(text)));
-        } catch (error) {
-          this.#log.error({ key, field, cause: messageOf(error).slice(0, 300) }, "a damaged entry is skipped");
+        const value = this.#read(key, field, text, schema);
+        if (value !== null) {
+          found.set(field, value);
         }
       }
       return found;
     });
+  }
+
+  #read<Value>(key: string, field: string, text: string, schema: z.ZodType<Value>): Value | null {
+    try {
+      return schema.parse(JSON.parse(text));
+    } catch (error) {
+      this.#log.error({ key, field, cause: messageOf(error).slice(0, 300) }, "a damaged entry is skipped");
+      return null;
+    }
   }
 }

@@ -91,9 +91,9 @@ export const usageLineSchema = z.strictObject({
 });
 export type UsageLine = z.infer<typeof usageLineSchema>;
 
-/** A line that was written at an attempt's end is replaced by the one that is written when nothing of it is left. */
+/** Names a line where it waits for the history. One of an attempt's end and one of the moment at which nothing was left are two. */
 export function usageName(line: UsageLine): string {
-  return `${line.attempt} ${line.node} ${line.from}`;
+  return `${line.attempt} ${line.node} ${line.from} ${line.to}`;
 }
 
 /** The part of the coordinator's config that orders waiting jobs. Seconds, unless the name says otherwise. */

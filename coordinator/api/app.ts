@@ -26,6 +26,7 @@ import { onpremRoutes } from "./routes-onprem.ts";
 import { quotaRoutes } from "./routes-quotas.ts";
 import { requestRoutes } from "./routes-requests.ts";
 import { submitRoutes } from "./routes-submit.ts";
+import { usageRoutes } from "./routes-usage.ts";
 import { windowRoutes } from "./routes-windows.ts";
 
 type Bindings = { Bindings: HttpBindings };
@@ -53,6 +54,7 @@ const routes: Route[] = [
   ...logRoutes,
   ...clusterRoutes,
   ...onpremRoutes,
+  ...usageRoutes,
   ...adminRoutes,
   ...inspectRoutes,
   ...heldRoutes,

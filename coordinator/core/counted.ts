@@ -39,6 +39,11 @@ export function lineOf(state: State, attempt: AttemptId, account: Account, rank:
   };
 }
 
+/** The line's rank is counted on: another line of it will come. */
+export function isCounted(state: State, line: UsageLine): boolean {
+  return state.accounts.get(line.attempt)?.ranks.has(line.node) === true;
+}
+
 /** What is held at `now`, each as if it ended now: for the history's readers and for people. */
 export function heldLines(state: State, now: number): UsageLine[] {
   const lines: UsageLine[] = [];
