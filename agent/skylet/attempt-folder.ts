@@ -4,8 +4,7 @@
  * them. It must never decide anything by what a file's absence could mean two ways. Called by attempts.ts.
  */
 import { execFile } from "node:child_process";
-import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { mkdir, rename, writeFile } from "node:fs/promises";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -35,18 +34,27 @@ const mode = 0o600;
 /** Writes everything a runner needs; the folder must not exist. */
 export async function writeAttemptFolder(spec: AttemptSpec, payload: Payload, plan: RunnerPlan): Promise<void> {
   const { folder } = plan;
-  const put = (name: string, text: string): Promise<void> => writeFile(join(folder, name), text, { mode, flag: "wx" });
-  await mkdir(folder, { mode: 0o700 });
-  await Promise.all([
-    put(attemptFiles.spec, JSON.stringify(spec)),
-    put(attemptFiles.runnerScript, runnerScript(plan)),
-    put(attemptFiles.setupEnvironment, environmentFile(setupVariables(spec.wanted, payload.envs))),
-    put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, payload.envs))),
-    put(attemptFiles.setupScript, userScript(plan, attemptFiles.setupEnvironment, payload.setup ?? "")),
-    put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? "")),
-    ...(plan.lease === null ? [] : [put(attemptFiles.watcherScript, watcherScript(plan.folder, plan.lease))]),
-    spec.wanted.mayRun ? put(attemptFiles.mayRun, "") : makeFifo(join(folder, attemptFiles.wake)),
-  ]);
+  // At once: it is the machine's own memory, and a turn of the thread pool for each file costs more than the write.
+  const put = (name: string, text: string): void => writeFileSync(join(folder, name), text, { mode, flag: "wx" });
+  mkdirSync(folder, { mode: 0o700 });
+  put(attemptFiles.spec, JSON.stringify(spec));
+  put(attemptFiles.runnerScript, runnerScript(plan));
+  if (plan.setup) {
+    put(attemptFiles.setupEnvironment, environmentFile(setupVariables(spec.wanted, payload.envs)));
+    put(attemptFiles.setupScript, userScript(plan, attemptFiles.setupEnvironment, payload.setup ?? ""));
+  }
+  if (plan.run) {
+    put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, payload.envs)));
+    put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? ""));
+  }
+  if (plan.lease !== null) {
+    put(attemptFiles.watcherScript, watcherScript(plan.folder, plan.lease));
+  }
+  if (spec.wanted.mayRun) {
+    put(attemptFiles.mayRun, "");
+  } else {
+    await makeFifo(join(folder, attemptFiles.wake));
+  }
 }
 
 /** Node has no call for it. */
@@ -55,10 +63,10 @@ async function makeFifo(path: string): Promise<void> {
 }
 
 /** Written and renamed, so that a reader sees all of it or nothing. */
-export async function writeRunner(folder: string, runner: Runner): Promise<void> {
+export function writeRunner(folder: string, runner: Runner): void {
   const draft = join(folder, `${attemptFiles.runner}.part`);
-  await writeFile(draft, JSON.stringify(runner), { mode });
-  await rename(draft, join(folder, attemptFiles.runner));
+  writeFileSync(draft, JSON.stringify(runner), { mode });
+  renameSync(draft, join(folder, attemptFiles.runner));
 }
 
 /**
@@ -119,15 +127,26 @@ export interface Standing {
   neverStarted: boolean;
 }
 
-/** How the attempt stands now. The runner's life is looked at before its files, or its last words could be missed. */
-export function readStanding(folder: string, spec: AttemptSpec, bootId: string): Standing {
-  const runner = readRunner(folder);
+function namesIn(folder: string): Set<string> {
+  try {
+    return new Set(readdirSync(folder));
+  } catch {
+    return new Set();
+  }
+}
+
+/**
+ * How the attempt of this runner stands now. The runner's life is looked at before its files, or its last words could be
+ * missed.
+ */
+export function readStanding(folder: string, spec: AttemptSpec, runner: Runner | null, bootId: string): Standing {
   const sameBoot = spec.bootId === bootId;
   const alive = sameBoot && runner !== null && isAlive(runner.pid, runner.startTime);
-  const has = (name: string): boolean => existsSync(join(folder, name));
+  const names = namesIn(folder);
+  const has = (name: string): boolean => names.has(name);
   const started = has(attemptFiles.started);
-  const setupExit = readExit(folder, attemptFiles.setupExit);
-  const exit = readExit(folder, attemptFiles.exit);
+  const setupExit = has(attemptFiles.setupExit) ? readExit(folder, attemptFiles.setupExit) : null;
+  const exit = has(attemptFiles.exit) ? readExit(folder, attemptFiles.exit) : null;
   const running = has(attemptFiles.running);
   const stopped = has(attemptFiles.stopped);
   const snapshot: SkyletAttempt = {
@@ -138,7 +157,7 @@ export function readStanding(folder: string, spec: AttemptSpec, bootId: string):
     setupExit: setupExit === "-" ? null : setupExit,
     runExit: exit === "-" ? null : exit,
     logDir: spec.logDir,
-    fault: readText(folder, attemptFiles.fault)?.trim().slice(0, 900) ?? null,
+    fault: has(attemptFiles.fault) ? (readText(folder, attemptFiles.fault)?.trim().slice(0, 900) ?? null) : null,
   };
   const neverStarted = !alive && !started && !stopped && exit === null;
   if (exit !== null) {

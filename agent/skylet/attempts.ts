@@ -5,34 +5,15 @@
  * what control.ts received; speaks through `send`.
  */
 import type { ChildProcess } from "node:child_process";
-import {
-  closeSync,
-  constants,
-  existsSync,
-  type FSWatcher,
-  openSync,
-  readdirSync,
-  rmSync,
-  watch,
-  writeFileSync,
-  writeSync,
-} from "node:fs";
-import { rm } from "node:fs/promises";
+import { closeSync, constants, existsSync, openSync, readdirSync, rmSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { attemptIdSchema } from "../../shared/ids.ts";
 import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
-import {
-  type AttemptSpec,
-  readRunner,
-  readSpec,
-  readStanding,
-  type Runner,
-  type Standing,
-  writeLease,
-} from "./attempt-folder.ts";
+import { type AttemptSpec, readRunner, readSpec, type Runner, writeLease } from "./attempt-folder.ts";
+import { AttemptWatch } from "./attempt-watch.ts";
 import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";
@@ -47,11 +28,10 @@ export interface AttemptsOptions extends PrepareOptions {
 
 interface Attempt {
   spec: AttemptSpec;
+  runner: Runner;
   /** Null for an adopted runner: its pipe closed with the skylet that had started it. */
   child: ChildProcess | null;
-  watcher: FSWatcher | null;
-  lastSent: string;
-  mergeDone: boolean;
+  watch: AttemptWatch;
 }
 
 /** Where an attempt's logs lie and whether more can come, for streams. */
@@ -78,7 +58,7 @@ export class Attempts {
 
   constructor(options: AttemptsOptions) {
     this.#options = options;
-    this.#checks = setInterval(() => this.#checkAll(), checkEveryMs);
+    this.#checks = setInterval(() => this.#attempts.forEach((attempt) => attempt.watch.check()), checkEveryMs);
   }
 
   /** Reads every attempt back from its folder. A runner that was just let go gets a moment to say so. */
@@ -89,22 +69,23 @@ export class Attempts {
 
   async #adopt(name: string): Promise<void> {
     const spec = readSpec(this.#folder(name));
-    if (spec === null || spec.wanted.attempt !== name || readRunner(this.#folder(name)) === null) {
+    const runner = readRunner(this.#folder(name));
+    if (spec === null || spec.wanted.attempt !== name || runner === null) {
       // The skylet died while it wrote the folder: its runner, if any, saw its gate close.
       rmSync(this.#folder(name), { recursive: true, force: true });
       return;
     }
-    const attempt: Attempt = { spec, child: null, watcher: null, lastSent: "", mergeDone: false };
+    const isMerged = existsSync(join(this.#options.home, spec.logDir, "run.log"));
+    const attempt = this.#newAttempt(spec, runner, null, isMerged);
     await this.#waitAtGate(attempt);
-    attempt.mergeDone = existsSync(join(this.#options.home, spec.logDir, "run.log"));
     this.#attempts.set(name, attempt);
-    this.#watch(attempt);
+    attempt.watch.begin(false);
   }
 
   /** An adopted runner without `started` is about to read either `go` or the end of its gate; both are quick. */
   async #waitAtGate(attempt: Attempt): Promise<void> {
     for (let look = 0; look < 200; look += 1) {
-      const { snapshot, alive } = this.#standing(attempt);
+      const { snapshot, alive } = attempt.watch.standing();
       if (!alive || snapshot.state !== "starting") {
         return;
       }
@@ -113,7 +94,7 @@ export class Attempts {
   }
 
   list(): SkyletAttempt[] {
-    return [...this.#attempts.values()].map((attempt) => this.#standing(attempt).snapshot);
+    return [...this.#attempts.values()].map((attempt) => attempt.watch.standing().snapshot);
   }
 
   get size(): number {
@@ -122,7 +103,7 @@ export class Attempts {
 
   /** Some runner lives. */
   get anyAlive(): boolean {
-    return [...this.#attempts.values()].some((attempt) => this.#standing(attempt).alive);
+    return [...this.#attempts.values()].some((attempt) => attempt.watch.standing().alive);
   }
 
   /** Null when the attempt has no folder (not yet, or no more). */
@@ -130,7 +111,7 @@ export class Attempts {
     const attempt = this.#attempts.get(id);
     return attempt === undefined
       ? null
-      : { logDir: attempt.spec.logDir, ended: this.#standing(attempt).snapshot.state === "exited" };
+      : { logDir: attempt.spec.logDir, ended: attempt.watch.standing().snapshot.state === "exited" };
   }
 
   /** Calls back after any attempt has changed; returns how to end that. */
@@ -150,7 +131,7 @@ export class Attempts {
       return;
     }
     const known = this.#attempts.get(id);
-    if (known !== undefined && !this.#standing(known).neverStarted) {
+    if (known !== undefined && !known.watch.standing().neverStarted) {
       this.#answerAgain(known);
       return;
     }
@@ -165,7 +146,7 @@ export class Attempts {
   }
 
   #answerAgain(attempt: Attempt): void {
-    const { snapshot } = this.#standing(attempt);
+    const { snapshot } = attempt.watch.standing();
     if (snapshot.state === "starting" && snapshot.pid !== null && snapshot.startTime !== null) {
       this.#sendPrepared(attempt.spec, { pid: snapshot.pid, startTime: snapshot.startTime });
     } else {
@@ -179,13 +160,10 @@ export class Attempts {
       // What is left of a runner that never began.
       await this.forget(wanted.attempt);
       const { spec, runner, child } = await prepareRunner(this.#options, folder, wanted, cancelled);
-      const attempt: Attempt = { spec, child, watcher: null, lastSent: "", mergeDone: false };
+      const attempt = this.#newAttempt(spec, runner, child, false);
       this.#attempts.set(wanted.attempt, attempt);
-      this.#watch(attempt);
-      const { snapshot, alive } = this.#standing(attempt);
-      // One that is dead already is still news.
-      attempt.lastSent = alive ? JSON.stringify(snapshot) : "";
-      child.once("exit", () => this.#check(attempt));
+      attempt.watch.begin(true);
+      child.once("exit", () => attempt.watch.check());
       this.#sendPrepared(spec, runner);
     } catch (error) {
       this.#options.send({ type: "failed", attempt: wanted.attempt, error: messageOf(error).slice(0, 1000) });
@@ -218,7 +196,7 @@ export class Attempts {
 
   /** It will be ended soon: the warning signal, once. */
   warn(id: string): void {
-    const runner = this.#attempts.has(id) ? readRunner(this.#folder(id)) : null;
+    const runner = this.#attempts.get(id)?.runner ?? null;
     const isDone =
       this.#warnings.has(id) || this.#stops.has(id) || existsSync(join(this.#folder(id), attemptFiles.warned));
     if (runner !== null && !isDone) {
@@ -264,13 +242,13 @@ export class Attempts {
     } else {
       this.#mark(id, attemptFiles.stopped);
       attempt.child?.stdin?.destroy();
-      order.runner = readRunner(this.#folder(id));
+      order.runner = attempt.runner;
       this.#wake(id);
     }
     await stopProcesses(order);
     this.#stops.delete(id);
     if (attempt !== undefined) {
-      this.#check(attempt);
+      attempt.watch.check();
     }
     this.#options.send({ type: "gone", attempt: id });
   }
@@ -288,7 +266,7 @@ export class Attempts {
     if (attempt !== undefined) {
       this.#options.send({
         type: "changed",
-        attempt: { ...this.#standing(attempt).snapshot, fault: text.slice(0, 1000) },
+        attempt: { ...attempt.watch.standing().snapshot, fault: text.slice(0, 1000) },
       });
     }
   }
@@ -296,27 +274,29 @@ export class Attempts {
   /** Removes the attempt's folder; its logs stay. */
   async forget(id: string): Promise<void> {
     const attempt = this.#attempts.get(id);
-    attempt?.watcher?.close();
-    attempt?.child?.stdin?.destroy();
+    if (attempt !== undefined) {
+      attempt.watch.close();
+      attempt.child?.stdin?.destroy();
+    }
     this.#endWarning(id);
     this.#attempts.delete(id);
-    await rm(this.#folder(id), { recursive: true, force: true }).catch(() => undefined);
+    try {
+      rmSync(this.#folder(id), { recursive: true, force: true });
+    } catch {
+      // It is tried again when the folder is to be used, and at the skylet's next start.
+    }
   }
 
   /** Stops watching; every runner stays as it is. */
   close(): void {
     clearInterval(this.#checks);
     for (const attempt of this.#attempts.values()) {
-      attempt.watcher?.close();
+      attempt.watch.close();
     }
   }
 
   #folder(id: string): string {
     return join(this.#options.dir, id);
-  }
-
-  #standing(attempt: Attempt): Standing {
-    return readStanding(this.#folder(attempt.spec.wanted.attempt), attempt.spec, this.#options.bootId);
   }
 
   #sendPrepared(spec: AttemptSpec, runner: Runner): void {
@@ -345,41 +325,18 @@ export class Attempts {
     }
   }
 
-  /** Where the kernel has no watch left, the check each second finds the change. */
-  #watch(attempt: Attempt): void {
-    try {
-      attempt.watcher = watch(this.#folder(attempt.spec.wanted.attempt), () => this.#check(attempt));
-      attempt.watcher.on("error", () => attempt.watcher?.close());
-    } catch {
-      attempt.watcher = null;
-    }
-  }
-
-  #checkAll(): void {
-    for (const attempt of this.#attempts.values()) {
-      this.#check(attempt);
-    }
-  }
-
-  /** Says what has changed since it was last said. */
-  #check(attempt: Attempt): void {
-    if (this.#attempts.get(attempt.spec.wanted.attempt) !== attempt) {
-      return;
-    }
-    // One that ended at its gate is told as starting without a pid: the agent asks for another.
-    const { snapshot } = this.#standing(attempt);
-    const text = JSON.stringify(snapshot);
-    if (text !== attempt.lastSent) {
-      attempt.lastSent = text;
-      this.#options.send({ type: "changed", attempt: snapshot });
-      for (const listener of this.#listeners) {
-        listener();
-      }
-    }
-    if (snapshot.state === "exited" && !attempt.mergeDone) {
-      attempt.mergeDone = true;
-      const { logDir, wanted } = attempt.spec;
-      void writeMergedLog(join(this.#options.home, logDir), wanted.rank, wanted.addresses.length);
-    }
+  #newAttempt(spec: AttemptSpec, runner: Runner, child: ChildProcess | null, isMerged: boolean): Attempt {
+    const { attempt: id, rank, addresses } = spec.wanted;
+    const watch = new AttemptWatch(this.#folder(id), spec, runner, this.#options.bootId, {
+      tell: (snapshot) => this.#options.send({ type: "changed", attempt: snapshot }),
+      onChange: () => this.#listeners.forEach((listener) => listener()),
+      onEnd: () => {
+        if (!isMerged) {
+          void writeMergedLog(join(this.#options.home, spec.logDir), rank, addresses.length);
+        }
+      },
+      neighbours: () => this.#attempts.size,
+    });
+    return { spec, runner, child, watch };
   }
 }

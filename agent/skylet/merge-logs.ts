@@ -5,7 +5,7 @@
  * attempts.ts.
  */
 import { createReadStream, createWriteStream } from "node:fs";
-import { rename, unlink } from "node:fs/promises";
+import { rename, stat, unlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { readRankFile, writeRankFile } from "./log-folder.ts";
@@ -64,6 +64,20 @@ async function isLast(folder: string, rank: number, ranks: number): Promise<bool
   return others.every((other) => other === null || other.ended);
 }
 
+/** Bytes of each log that can be seen here; a job without output needs no streams. */
+async function sizesOf(folder: string, ranks: number): Promise<number[]> {
+  const files = Array.from({ length: ranks }, (_, rank) => readRankFile(folder, rank));
+  const paths = files.flatMap((file) =>
+    file === null ? [] : [join(folder, file.setupLog), join(folder, file.runLog)],
+  );
+  const sizeOf = (path: string): Promise<number> =>
+    stat(path).then(
+      ({ size }) => size,
+      () => 0,
+    );
+  return await Promise.all(paths.map(sizeOf));
+}
+
 /** To be called when the rank has ended. Never throws. */
 export async function writeMergedLog(folder: string, rank: number, ranks: number): Promise<void> {
   const draft = join(folder, `.run.log.part-${rank}`);
@@ -71,7 +85,8 @@ export async function writeMergedLog(folder: string, rank: number, ranks: number
     if (!(await isLast(folder, rank, ranks)) && rank > 0) {
       return;
     }
-    await pipeline(merged(folder, ranks), createWriteStream(draft));
+    const isEmpty = (await sizesOf(folder, ranks)).every((size) => size === 0);
+    await (isEmpty ? writeFile(draft, "") : pipeline(merged(folder, ranks), createWriteStream(draft)));
     await rename(draft, join(folder, "run.log"));
   } catch {
     await unlink(draft).catch(() => undefined);

@@ -168,8 +168,8 @@ echo "[$CUDA_VISIBLE_DEVICES] $SKYPILOT_TASK_ID"`;
 
 test("the job's files are the user's alone, and secrets stand in no argument list", async () => {
   await agent.start();
-  const wanted = agent.wanted();
-  const { pid } = await agent.prepare(wanted, { run: "sleep 1000", envs: { TOKEN: "s3cret-value" } });
+  const wanted = agent.wanted({ setup: true });
+  const { pid } = await agent.prepare(wanted, { setup: "true", run: "sleep 1000", envs: { TOKEN: "s3cret-value" } });
   agent.send({ type: "go", attempt: wanted.attempt });
   await agent.state(wanted.attempt, "running");
   expect(readFileSync(`/proc/${pid}/cmdline`, "latin1")).not.toContain("s3cret");

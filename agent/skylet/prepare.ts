@@ -57,7 +57,7 @@ export async function prepareRunner(
     child = await spawnRunner(folder, home, wanted.attempt);
     const runner = runnerOf(child);
     await writeRankFile(join(home, logDir), wanted.rank, rankFileOf(wanted, runner.pid));
-    await writeRunner(folder, runner);
+    writeRunner(folder, runner);
     if (cancelled.aborted) {
       throw new SkyError("RequestCancelled", "the job was stopped before it could start.");
     }

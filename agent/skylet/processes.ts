@@ -4,8 +4,8 @@
  * because pids are used again. Called by attempts.ts and stop.ts.
  */
 import { readdirSync, readFileSync } from "node:fs";
-import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { folderVariable } from "./environment.ts";
 
 export interface ProcessStat {
@@ -76,33 +76,87 @@ function cgroupMembers(runnerPid: number, attempt: string): Set<number> {
   return members;
 }
 
-async function carriesMarker(pid: number, marker: Buffer): Promise<boolean> {
+/** One look at all processes of the machine, for any number of attempts. */
+export interface ProcessTable {
+  all: ProcessStat[];
+  /** Pids by the attempt's folder that they carry in their environment. */
+  carriers: ReadonlyMap<string, number[]>;
+}
+
+const markerStart = Buffer.from(`${folderVariable}=`);
+
+/** The folder that the process carries, or null. */
+function carriedFolder(pid: number): string | null {
+  let environment: Buffer;
   try {
-    const environment = await readFile(`/proc/${pid}/environ`);
-    const at = environment.indexOf(marker);
-    return at === 0 || (at > 0 && environment[at - 1] === 0);
+    environment = readFileSync(`/proc/${pid}/environ`);
   } catch {
-    return false;
+    return null;
   }
+  for (let at = environment.indexOf(markerStart); at >= 0; at = environment.indexOf(markerStart, at + 1)) {
+    if (at === 0 || environment[at - 1] === 0) {
+      const end = environment.indexOf(0, at);
+      return environment.toString("utf8", at + markerStart.length, end < 0 ? undefined : end);
+    }
+  }
+  return null;
+}
+
+function readTable(): ProcessTable {
+  const all: ProcessStat[] = [];
+  const carriers = new Map<string, number[]>();
+  for (const name of readdirSync("/proc")) {
+    const stat = /^\d+$/.test(name) ? livingProcess(Number(name)) : null;
+    if (stat === null || stat.pid === process.pid) {
+      continue;
+    }
+    all.push(stat);
+    const folder = carriedFolder(stat.pid);
+    if (folder !== null) {
+      carriers.set(folder, [...(carriers.get(folder) ?? []), stat.pid]);
+    }
+  }
+  return { all, carriers };
+}
+
+/** Looks take at most about this share of the time while somebody keeps asking. */
+const pausePerLook = 3;
+let looking: Promise<ProcessTable> | null = null;
+let lookAgainAt = 0;
+
+/**
+ * A look that begins after this call. Those who ask before it begins share it, because it costs milliseconds and many
+ * jobs end at a time.
+ */
+export function lookAround(): Promise<ProcessTable> {
+  looking ??= delay(Math.max(0, lookAgainAt - performance.now())).then(() => {
+    looking = null;
+    const start = performance.now();
+    const table = readTable();
+    lookAgainAt = performance.now() + pausePerLook * (performance.now() - start);
+    return table;
+  });
+  return looking;
 }
 
 /**
- * Every living process of an attempt, parents before their children: members of the runner's cgroup and session, those
- * that carry the attempt's folder in their environment, and the children of all these. Never this process itself.
+ * Every process of an attempt that the look found, parents before their children: members of the runner's cgroup and
+ * session, those that carry the attempt's folder in their environment, and the children of all these. Never this process
+ * itself.
  */
-export async function processesOf(folder: string, runnerPid: number | null): Promise<ProcessStat[]> {
-  const marker = Buffer.from(`${folderVariable}=${folder}\0`);
-  const inCgroup = runnerPid === null ? new Set<number>() : cgroupMembers(runnerPid, basename(folder));
-  const all = readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((name) => livingProcess(Number(name)))
-    .filter((stat) => stat !== null && stat.pid !== process.pid) as ProcessStat[];
-  const found = new Set<number>();
+export function processesIn(table: ProcessTable, folder: string, runnerPid: number | null): ProcessStat[] {
+  const found = runnerPid === null ? new Set<number>() : cgroupMembers(runnerPid, basename(folder));
+  const all = withNewer(table.all, found);
   for (const stat of all) {
-    const related = inCgroup.has(stat.pid) || (runnerPid !== null && stat.session === runnerPid);
-    if (related || (await carriesMarker(stat.pid, marker))) {
+    if (runnerPid !== null && stat.session === runnerPid) {
       found.add(stat.pid);
     }
+  }
+  for (const pid of table.carriers.get(folder) ?? []) {
+    found.add(pid);
+  }
+  if (found.size === 0) {
+    return [];
   }
   addDescendants(all, found);
   const parents = new Map(all.map((stat) => [stat.pid, stat.parent]));
@@ -111,6 +165,22 @@ export async function processesOf(folder: string, runnerPid: number | null): Pro
     .map((stat) => ({ stat, depth: depthOf(stat.pid, parents) }))
     .sort((a, b) => a.depth - b.depth)
     .map(({ stat }) => stat);
+}
+
+/** The look's processes and those of these that began after it; this process itself is none of them. */
+function withNewer(all: ProcessStat[], pids: Set<number>): ProcessStat[] {
+  pids.delete(process.pid);
+  if (pids.size === 0) {
+    return all;
+  }
+  const seen = new Set(all.map((stat) => stat.pid));
+  const newer = [...pids].filter((pid) => !seen.has(pid)).map(livingProcess);
+  return [...all, ...newer.filter((stat) => stat !== null)];
+}
+
+/** As processesIn, of a look that begins now or a little later. */
+export async function processesOf(folder: string, runnerPid: number | null): Promise<ProcessStat[]> {
+  return processesIn(await lookAround(), folder, runnerPid);
 }
 
 function addDescendants(all: readonly ProcessStat[], found: Set<number>): void {

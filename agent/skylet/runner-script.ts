@@ -136,7 +136,8 @@ export function userScript(plan: Pick<RunnerPlan, "folder" | "home">, environmen
     "builtin trap 'exit 143' TERM",
     `[ ! -e ${file(attemptFiles.stopped)} ] || builtin exit 143`,
     "builtin set +H",
-    `command mkdir -p ${workdir} && builtin cd ${workdir} || builtin exit 1`,
+    // It is there already but for the first time, and each program that is started costs a millisecond.
+    `builtin cd ${workdir} 2>/dev/null || { command mkdir -p ${workdir} && builtin cd ${workdir}; } || builtin exit 1`,
     // Last: a task may set PATH to anything.
     `builtin . ${file(environment)}`,
   ];

@@ -4,7 +4,7 @@
  * It must never signal a process whose start time has changed, nor the skylet itself. Called by attempts.ts.
  */
 import { setTimeout as delay } from "node:timers/promises";
-import { isAlive, livingProcess, type ProcessStat, processesOf } from "./processes.ts";
+import { isAlive, livingProcess, lookAround, type ProcessStat, processesIn } from "./processes.ts";
 
 export interface StopOrder {
   /** The attempt's folder; named in the environment of its processes. */
@@ -27,7 +27,8 @@ export async function stopProcesses(order: StopOrder): Promise<void> {
   let emptyLooks = 0;
   let stuck = false;
   for (let looks = 0; emptyLooks < 2; looks += 1) {
-    const found = await processesOf(order.folder, sessionOf(order));
+    const table = await lookAround();
+    const found = processesIn(table, order.folder, sessionOf(order));
     emptyLooks = found.length === 0 ? emptyLooks + 1 : 0;
     const overdueMs = performance.now() - order.killAt;
     for (const each of found) {
