@@ -264,8 +264,8 @@ describe("launch", () => {
     const flags = ["--gpus", "80GB+:2", "--time", "90m", "--priority", "-5", "--exclusive", "--preemptible"];
     const labels = ["--label", "disk=ssd", "--label", "rack=2"];
     expect((await sky(["exec", "lab", "-d", ...flags, ...labels, "--", "true"])).code).toBe(0);
-    const { task } = head.calls[0]?.body as { task: string };
-    expect(JSON.parse(/^resources: (.*)$/m.exec(task)?.[1] ?? "")).toEqual({
+    const body = head.calls[0]?.body as { task: string };
+    expect(JSON.parse(/^resources: (.*)$/m.exec(body.task)?.[1] ?? "")).toEqual({
       accelerators: "80GB+:2",
       labels: { disk: "ssd", rack: "2" },
       job_recovery: "EAGER_NEXT_REGION",

@@ -111,9 +111,37 @@ test("setup names no device; a share of a device counts as one; vendors have nam
   expect(share).toMatchObject({ SKYPILOT_NUM_GPUS_PER_NODE: "1", CUDA_VISIBLE_DEVICES: "3" });
   const none = runVariables({ ...wanted, grant: { ...wanted.grant, devices: [] } }, {}).set;
   expect(none).toMatchObject({ SKYPILOT_NUM_GPUS_PER_NODE: "0", CUDA_VISIBLE_DEVICES: "" });
-  expect(runVariables({ ...wanted, acceleratorKind: "MI300X" }, {}).set["HIP_VISIBLE_DEVICES"]).toBe("2,5");
-  expect(runVariables({ ...wanted, acceleratorKind: "Gaudi2" }, {}).set["HABANA_VISIBLE_DEVICES"]).toBe("2,5");
-  expect(runVariables({ ...wanted, acceleratorKind: "H100" }, {}).set["HIP_VISIBLE_DEVICES"]).toBe(undefined);
+});
+
+test.each([
+  ["H100", []],
+  ["H100-MIG-1g.10gb", []],
+  ["MyCard", []],
+  ["MI300X", ["HIP_VISIBLE_DEVICES"]],
+  ["Gaudi2", ["HABANA_VISIBLE_DEVICES", "HABANA_VISIBLE_MODULES"]],
+  ["Max1550", ["ZE_AFFINITY_MASK"]],
+  ["tpu-v5p", ["TPU_VISIBLE_CHIPS", "TPU_VISIBLE_DEVICES"]],
+])("the makers' own names of devices: %s", (acceleratorKind, names) => {
+  const { set, unset } = runVariables({ ...wanted, acceleratorKind }, { HIP_VISIBLE_DEVICES: "0,1,2" });
+  const told = Object.entries(set).filter(([name, value]) => name !== "CUDA_VISIBLE_DEVICES" && value === "2,5");
+  expect(told.map(([name]) => name)).toEqual(names);
+  expect(set["CUDA_VISIBLE_DEVICES"]).toBe("2,5");
+  expect(unset).toEqual(expect.arrayContaining(names));
+});
+
+test("devices that have names of their own are named so", () => {
+  const { set } = runVariables({ ...wanted, visibleDevices: ["MIG-1a", "MIG-2b"] }, {});
+  expect(set).toMatchObject({ CUDA_VISIBLE_DEVICES: "MIG-1a,MIG-2b", SKYPILOT_NUM_GPUS_PER_NODE: "2" });
+});
+
+test("CUDA counts devices as nvidia-smi does, unless the login or the task says otherwise", () => {
+  const seen = (variables: WantedAttempt, envs: Record<string, string>, login = ""): string | undefined =>
+    environmentUnderBash(`${login}${environmentFile(runVariables(variables, envs))}`).get("CUDA_DEVICE_ORDER");
+  expect(seen(wanted, {})).toBe("PCI_BUS_ID");
+  expect(seen(wanted, { CUDA_DEVICE_ORDER: "FASTEST_FIRST" })).toBe("FASTEST_FIRST");
+  expect(seen(wanted, {}, "export CUDA_DEVICE_ORDER=FASTEST_FIRST\n")).toBe("FASTEST_FIRST");
+  expect(seen({ ...wanted, acceleratorKind: "MI300X" }, {})).toBe(undefined);
+  expect(seen({ ...wanted, grant: { ...wanted.grant, devices: [] } }, {})).toBe(undefined);
 });
 
 test("the runner inherits the login, not the skylet", () => {

@@ -5,12 +5,14 @@
  * documentation of environment variables.
  */
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
+import { vendorOf } from "../../shared/accelerators.ts";
 import { SkyError } from "../../shared/errors.ts";
 
-/** Variables as shell text: `unset` are removed first, then `set` is exported in order. */
+/** Variables as shell text: `unset` are removed first, then `set` is exported in order, `defaults` where nothing is set. */
 export interface JobVariables {
   unset: string[];
   set: Record<string, string>;
+  defaults: Record<string, string>;
 }
 
 /** Names the attempt in the environment of each of its processes. */
@@ -26,6 +28,10 @@ const visibleDevices = [
   "HIP_VISIBLE_DEVICES",
   "ROCR_VISIBLE_DEVICES",
   "HABANA_VISIBLE_DEVICES",
+  "HABANA_VISIBLE_MODULES",
+  "ZE_AFFINITY_MASK",
+  "TPU_VISIBLE_CHIPS",
+  "TPU_VISIBLE_DEVICES",
 ] as const;
 
 /** bash refuses to assign these; a task that names them gets bash's own values. */
@@ -66,7 +72,7 @@ function sharedVariables(wanted: WantedAttempt, envs: Record<string, string>): R
 
 /** Devices given to this rank, rounded up: a share of one device counts as one. */
 function deviceCount(wanted: WantedAttempt): number {
-  return Math.ceil(wanted.grant.devices.length);
+  return wanted.grant.devices.length;
 }
 
 /** The setup script's variables. It runs before any device is the job's own business: none is named. */
@@ -79,24 +85,35 @@ export function setupVariables(wanted: WantedAttempt, envs: Record<string, strin
       SKYPILOT_SETUP_NODE_IPS: wanted.addresses.join("\n"),
       SKYPILOT_SETUP_NUM_GPUS_PER_NODE: String(deviceCount(wanted)),
     },
+    defaults: {},
   };
 }
 
-/**
- * The names by which each vendor's libraries are told their devices. AMD's HIP reads CUDA_VISIBLE_DEVICES too and both
- * must agree; ROCR_VISIBLE_DEVICES would renumber the devices below HIP, so that the other two would point nowhere.
- */
+/** By maker, the names beside CUDA_VISIBLE_DEVICES by which its libraries are told their devices. */
+const vendorVariables: Readonly<Record<string, readonly string[]>> = {
+  // HIP reads CUDA_VISIBLE_DEVICES too and both must agree; ROCR_VISIBLE_DEVICES would renumber the devices below HIP, so
+  // that the other two would point nowhere.
+  AMD: ["HIP_VISIBLE_DEVICES"],
+  Google: ["TPU_VISIBLE_CHIPS", "TPU_VISIBLE_DEVICES"],
+};
+const gaudiVariables = ["HABANA_VISIBLE_DEVICES", "HABANA_VISIBLE_MODULES"];
+const levelZeroVariables = ["ZE_AFFINITY_MASK"];
+
+/** What programs find their devices by: as the node says they must be named, else by their indices. */
 function deviceVariables(wanted: WantedAttempt): Record<string, string> {
   const kind = wanted.acceleratorKind ?? "";
-  const devices = wanted.grant.devices.join(",");
-  const variables: Record<string, string> = { CUDA_VISIBLE_DEVICES: devices };
-  if (/^mi\d/i.test(kind)) {
-    variables["HIP_VISIBLE_DEVICES"] = devices;
-  }
-  if (/^gaudi/i.test(kind)) {
-    variables["HABANA_VISIBLE_DEVICES"] = devices;
-  }
-  return variables;
+  const devices = (wanted.visibleDevices ?? wanted.grant.devices.map(String)).join(",");
+  const vendor = vendorOf(kind) ?? "";
+  const intel = /^gaudi/i.test(kind) ? gaudiVariables : levelZeroVariables;
+  const names = vendor === "Intel" ? intel : (vendorVariables[vendor] ?? []);
+  return Object.fromEntries(["CUDA_VISIBLE_DEVICES", ...names].map((name) => [name, devices]));
+}
+
+/** So that CUDA's numbers are those of nvidia-smi, by which devices are granted: by itself it puts faster ones first. */
+function deviceDefaults(wanted: WantedAttempt): Record<string, string> {
+  const vendor = vendorOf(wanted.acceleratorKind ?? "");
+  const isNvidia = wanted.grant.devices.length > 0 && (vendor === null || vendor === "NVIDIA");
+  return isNvidia ? { CUDA_DEVICE_ORDER: "PCI_BUS_ID" } : {};
 }
 
 /** The run script's variables. A job without accelerators gets an empty CUDA_VISIBLE_DEVICES: it sees none. */
@@ -118,6 +135,7 @@ export function runVariables(wanted: WantedAttempt, envs: Record<string, string>
       SKY_INTERNAL_JOB_ID: String(wanted.jobId),
       ...deviceVariables(wanted),
     },
+    defaults: deviceDefaults(wanted),
   };
 }
 
@@ -137,6 +155,9 @@ export function environmentFile(variables: JobVariables): string {
     if (!notExported.has(name)) {
       lines.push(`builtin export ${name}=${shellQuoted(value, `The value of '${name}' in the task's envs`)}`);
     }
+  }
+  for (const [name, value] of Object.entries(variables.defaults)) {
+    lines.push(`builtin export ${name}="\${${name}-${value}}"`);
   }
   return `${lines.join("\n")}\n`;
 }

@@ -3,7 +3,7 @@
  * reconnect, restart and repair all go through here. A node is told nothing but a welcome before its first report on
  * the connection, so that it is asked what it holds before it is told what to hold. Called by reduce.ts after each event.
  */
-import type { Desired, WantedAttempt } from "../../shared/agent-wire.ts";
+import type { Accelerator, Desired, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { AttemptId, NodeName } from "../../shared/ids.ts";
 import type { RankGrant, Shape } from "../../shared/job.ts";
 import { type Context, isWanted } from "./jobs.ts";
@@ -22,10 +22,29 @@ export function nodeLabel(index: number): string {
   return index === 0 ? "head" : `worker${index}`;
 }
 
-/** What the granted devices are, as the node spells it; null without devices. */
-function kindOf(node: NodeState, grant: RankGrant, shape: Shape): string | null {
-  const device = node.inventory?.accelerators.find((one) => one.index === grant.devices[0]);
-  return grant.devices.length === 0 ? null : (device?.kind ?? shape.accelerators?.kind ?? null);
+/** The granted devices as the node describes them; null where it no longer does. */
+function devicesOf(node: NodeState, grant: RankGrant): (Accelerator | null)[] {
+  return grant.devices.map((index) => node.inventory?.accelerators.find((one) => one.index === index) ?? null);
+}
+
+/** What the granted devices are, as the node spells it; null without devices, or when nobody knows. */
+function kindOf(devices: readonly (Accelerator | null)[], shape: Shape): string | null {
+  const asked = shape.accelerators;
+  const named = asked === null || asked.memory !== undefined || shape.others !== undefined ? null : asked.kind;
+  return devices.length === 0 ? null : (devices.find((one) => one !== null)?.kind ?? named);
+}
+
+/** CUDA takes numbers or uuids, not both in one list. */
+function uuidOf(device: Accelerator | null): string | null {
+  return device?.vendor === "NVIDIA" ? (device.uuid ?? null) : null;
+}
+
+/** How programs must name the devices, when their indices do not do for all of them. */
+function visibleOf(devices: readonly (Accelerator | null)[], grant: RankGrant): string[] | null {
+  if (devices.every((one) => one?.visible === undefined)) {
+    return null;
+  }
+  return devices.map((one, at) => one?.visible ?? uuidOf(one) ?? String(grant.devices[at]));
 }
 
 function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt | null {
@@ -35,6 +54,8 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
   if (record.attempt === null || own === undefined) {
     return null;
   }
+  const devices = devicesOf(node, own.grant);
+  const visible = visibleOf(devices, own.grant);
   return {
     attempt: record.attempt.id,
     uid: job.uid,
@@ -44,7 +65,7 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
     cluster: record.cluster,
     rank,
     grant: own.grant,
-    acceleratorKind: kindOf(node, own.grant, record.shape),
+    acceleratorKind: kindOf(devices, record.shape),
     setup: own.setup,
     hasRun: record.hasRun,
     mayRun: mayRun(record),
@@ -55,6 +76,7 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
     graceSeconds: record.attempt.lease?.graceSeconds ?? state.config.graceSeconds,
     submittedAt: record.submittedAt,
     ...(record.attempt.lease === undefined ? {} : { leaseSeconds: record.attempt.lease.seconds }),
+    ...(visible === null ? {} : { visibleDevices: visible }),
     ...(job.warned && node.attempts.get(record.attempt.id)?.state === "running" ? { warned: true as const } : {}),
   };
 }
