@@ -10,11 +10,13 @@ import { type SubmitResult, execBodySchema, launchBodySchema } from "../../share
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
 import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
+import type { QuotaSubject } from "../../shared/scheduling.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
 import { neverFits } from "../core/explain.ts";
+import { fullOfWaiting } from "../core/quota-views.ts";
 import type { State } from "../core/state.ts";
 import { startCall } from "./call.ts";
 import { handleOf } from "./cluster-record.ts";
@@ -70,15 +72,35 @@ function countWaiting(state: State, uid: number): number {
   return count;
 }
 
+const waitingHint = "Wait until some have run, or cancel some with `sky cancel`.";
+
 function requireRoom(context: ApiContext, live: LiveParts, account: Account): void {
   const limit = context.config.limits.waiting_jobs_per_user;
   if (countWaiting(live.loop.state, account.uid) >= limit) {
     throw new SkyError(
       "ValueError",
       `You have ${limit} waiting jobs, which is the limit on cluster '${context.config.cluster}' (limits.waiting_jobs_per_user).`,
-      "Wait until some have run, or cancel some with `sky cancel`.",
+      waitingHint,
     );
   }
+  const { uid, name: user, groups } = account;
+  const full = fullOfWaiting(live.loop.state, { uid, user, groups });
+  if (full !== null) {
+    const { subject, limit, waiting } = full;
+    const cluster = `on cluster '${context.config.cluster}'`;
+    const text = `${quotaName(subject)} allows ${limit} waiting jobs ${cluster}, and ${waiting} wait.`;
+    throw new SkyError("ValueError", text, `${waitingHint} \`sky quota\` shows your limits.`);
+  }
+}
+
+/** A quota, as the user reads it who is bound by it. */
+function quotaName(subject: QuotaSubject): string {
+  if (subject === "each") {
+    return "The quota for each user";
+  }
+  return subject.startsWith("user:")
+    ? `Your quota (${subject})`
+    : `The quota of the group ${subject.slice("group:".length)}, whose members count together,`;
 }
 
 /** A new job's record: waiting, with nothing done yet. */
