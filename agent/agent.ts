@@ -15,7 +15,7 @@ import { initialAgentState } from "./core/reduce.ts";
 import type { AgentState, LedgerEntry } from "./core/state.ts";
 import { checkSocketPath, secureFolder, socketPathOf, unreadablePart } from "./folders.ts";
 import { Inspections } from "./inspections.ts";
-import { readInventory } from "./inventory.ts";
+import { type Found, readInventory } from "./inventory.ts";
 import { Ledger, type LedgerContents } from "./ledger.ts";
 import { Linger } from "./linger.ts";
 import { Link, readLinkKeys } from "./link.ts";
@@ -26,8 +26,10 @@ import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
 import { Skylets } from "./skylets.ts";
 import { startReporter } from "./spawn.ts";
+import { RealMachine } from "./tools.ts";
 import { Units } from "./units.ts";
 import { UserLog } from "./user-log.ts";
+import { Watch, withSeen } from "./watch.ts";
 
 const warningsMax = 50;
 
@@ -91,17 +93,39 @@ async function openCgroups(
   return cgroups;
 }
 
-/** What the ledger says was promised, in this boot of the machine. */
-async function openState(
+async function readBootId(): Promise<string> {
+  return (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim();
+}
+
+/** The whole inventory: what is declared, read once, and the first look at the accelerators. */
+async function readMachine(
   config: AgentConfig,
+  installed: Installed,
+  bootId: string,
+  entries: readonly LedgerEntry[],
+  log: Logger,
+): Promise<Found & { watch: Watch }> {
+  const watch = await Watch.open(config, new RealMachine(config.tool_folders), bootId, log);
+  const found = await readInventory(config, installed.hardware ?? null);
+  if (config.accelerators !== undefined) {
+    return { ...found, watch };
+  }
+  const seen = await watch.look((index) => entries.some((entry) => entry.wanted.grant.devices.includes(index)));
+  return { watch, inventory: withSeen(found.inventory, seen), warnings: [...found.warnings, ...seen.warnings] };
+}
+
+/** What the ledger says was promised, in this boot of the machine. */
+function openState(
+  config: AgentConfig,
+  bootId: string,
   contents: LedgerContents,
   inventory: Inventory,
   warnings: string[],
-): Promise<AgentState> {
+): AgentState {
   const { stateId, epoch } = contents.identity;
   return initialAgentState({
     node: config.node,
-    bootId: (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).trim(),
+    bootId,
     inventory,
     warnings: warnings.slice(0, warningsMax),
     identity: stateId === null ? null : { stateId, epoch },
@@ -145,13 +169,14 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   await keys.node.tidy(log);
   const ledger = new Ledger(config.state_dir);
   const contents = await ledger.read();
-  const { inventory, warnings } = await readInventory(config);
+  const bootId = await readBootId();
+  const { watch, inventory, warnings } = await readMachine(config, installed, bootId, contents.entries, log);
   const units = await Units.find(config);
   const cgroups = await openCgroups(config, units, contents.entries, log);
-  const allWarnings = [...contents.warnings, ...warnings, ...(await unreachable(config, installed))];
-  const state = await openState(config, contents, inventory, allWarnings);
+  const others = [...contents.warnings, ...(await unreachable(config, installed))];
+  const state = openState(config, bootId, contents, inventory, [...others, ...warnings]);
   log.info({ systemd: units !== null }, `users' sessions are ${units === null ? "opened plainly" : "systemd's units"}`);
-  allWarnings.forEach((warning) => log.warn(warning));
+  [...others, ...warnings].forEach((warning) => log.warn(warning));
   const userLog = new UserLog(log);
   const hasAttempts = (uid: Uid): boolean =>
     [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);
@@ -189,15 +214,18 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const key = keys.node;
   const orders: Orders = new Orders({
     ...{ sendCoordinator, config, ledger, loop, skylets, log, redial, installed, inspections, key },
+    use: () => watch.use(),
   });
   const link: Link = new Link(config, keys, orders, log);
   await skylets.listen();
   loop.dispatch({ type: "resumed" });
   link.start();
+  watch.start(state, others, (event) => loop.dispatch(event));
   return {
     state,
     reconnect: redial,
     stop: async () => {
+      watch.stop();
       orders.stop();
       link.stop();
       await skylets.close();

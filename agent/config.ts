@@ -40,6 +40,11 @@ export const agentConfigSchema = z.strictObject({
   memory_gb: z.number().positive().optional(),
   /** Seconds between two looks at the accelerators while the agent runs. */
   detect_seconds: z.int().min(1).max(86_400).default(60),
+  /** Where the tools of accelerators' makers are looked for, the first match counts; each must be root's alone. */
+  tool_folders: z
+    .array(absolutePathSchema)
+    .max(20)
+    .default(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/opt/rocm/bin"]),
   /** Seconds without any attempt after which a user's skylet ends. */
   skylet_idle_seconds: z.int().min(1).default(600),
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),

@@ -1,16 +1,22 @@
 /**
- * What this machine has: CPUs, memory, accelerators, address. Declared values of the config win over what is found. It
+ * What this machine has: CPUs, memory, operating system, disks, address; and what the config declares instead. It
  * decides nothing: a node that mixes kinds of accelerators is reported as such with a warning, and the core judges.
- * Called by agent/main.ts at start.
+ * Accelerators are added by agent/watch.ts, which also looks again. Called by agent/agent.ts at start.
  */
-import { availableParallelism, hostname, totalmem } from "node:os";
+import { readFile } from "node:fs/promises";
+import { availableParallelism, cpus, hostname, release, totalmem } from "node:os";
+import * as z from "zod";
+import { canonicalKind } from "../shared/accelerators.ts";
 import { type Accelerator, acceleratorSchema, type Inventory } from "../shared/agent-wire.ts";
-import { messageOf, SkyError } from "../shared/errors.ts";
-import { nvidiaSmiArguments, parseNvidiaSmi } from "./accelerators/nvidia.ts";
+import { SkyError } from "../shared/errors.ts";
+import { plainText } from "./accelerators/found.ts";
 import type { AgentConfig } from "./config.ts";
-import { runTool, ToolFault } from "./spawn.ts";
+import { runTool } from "./spawn.ts";
 
-const toolLimitMs = 10_000;
+const hardwareLimitMs = 10_000;
+const disksMax = 50;
+/** The first that is there says what system this is. */
+const releaseFiles = ["/etc/os-release", "/usr/lib/os-release"];
 
 export interface Found {
   inventory: Inventory;
@@ -27,7 +33,7 @@ export function declaredAccelerators(text: string): Accelerator[] {
   for (const part of trimmed.split(",")) {
     const match = /^\s*([^:\s]+)(?::([0-9]{1,4}))?\s*$/.exec(part);
     const count = Number(match?.[2] ?? "1");
-    const kind = acceleratorSchema.shape.kind.safeParse(match?.[1]);
+    const kind = acceleratorSchema.shape.kind.safeParse(canonicalKind(match?.[1] ?? ""));
     if (!kind.success || count < 1 || devices.length + count > 1024) {
       const hint = "Write for example V100:4 or V100:4,T4:1, or - for none.";
       throw new SkyError("ValueError", `accelerators: '${part.trim().slice(0, 80)}' is not a kind and a count.`, hint);
@@ -39,43 +45,71 @@ export function declaredAccelerators(text: string): Accelerator[] {
   return devices;
 }
 
-async function detect(warnings: string[]): Promise<{ accelerators: Accelerator[]; source: string }> {
+/** A node that mixes kinds takes accelerator jobs only when its admin says so; null: it does not mix them. */
+export function mixedWarning(config: AgentConfig, accelerators: readonly Accelerator[]): string | null {
+  const kinds = [...new Map(accelerators.map(({ kind }) => [kind.toUpperCase(), kind])).values()];
+  if (kinds.length < 2) {
+    return null;
+  }
+  const consequence = config.mixed_accelerators
+    ? "mixed_accelerators allows accelerator jobs, each with the kind that it asks for."
+    : "it takes no accelerator jobs unless its config says mixed_accelerators: true.";
+  return `Node ${config.node} mixes accelerators (${kinds.slice(0, 8).join(", ")}): ${consequence}`;
+}
+
+/** `Debian GNU/Linux 12 (bookworm), Linux 6.1.0`. */
+async function systemText(): Promise<string> {
+  for (const file of releaseFiles) {
+    const text = await readFile(file, "utf8").catch(() => "");
+    const name = /^PRETTY_NAME="?([^"\n]{1,150})"?$/m.exec(text)?.[1];
+    if (name !== undefined) {
+      return plainText(`${name}, Linux ${release()}`);
+    }
+  }
+  return plainText(`Linux ${release()}`);
+}
+
+const hardwareSchema = z.object({
+  cpuModel: z.string(),
+  disks: z.array(z.object({ mount: z.string(), sizeGb: z.number().min(0).max(1e9) })),
+});
+
+/** What sky-hardware (agent/hardware.ts) says; null: there is no such program here, or it was late or broken. */
+async function askHardware(program: string | null): Promise<z.infer<typeof hardwareSchema> | null> {
+  if (program === null) {
+    return null;
+  }
   try {
-    const result = await runTool("nvidia-smi", nvidiaSmiArguments, toolLimitMs);
-    if (result.code !== 0) {
-      warnings.push(`nvidia-smi failed with exit code ${result.code}: this node takes no accelerator jobs.`);
-      return { accelerators: [], source: "none" };
-    }
-    return { accelerators: parseNvidiaSmi(result.stdout), source: "nvidia-smi" };
-  } catch (error) {
-    if (!(error instanceof ToolFault && error.missing)) {
-      warnings.push(`${messageOf(error).slice(0, 300)}: this node takes no accelerator jobs.`);
-    }
-    return { accelerators: [], source: "none" };
+    const answer = await runTool(process.execPath, [program], hardwareLimitMs);
+    return hardwareSchema.parse(JSON.parse(answer.stdout));
+  } catch {
+    return null;
   }
 }
 
-/** Reads the machine once. `address` is the config's or this host's name until the link knows better. */
-export async function readInventory(config: AgentConfig): Promise<Found> {
-  const warnings: string[] = [];
-  const { accelerators, source } =
-    config.accelerators === undefined
-      ? await detect(warnings)
-      : { accelerators: declaredAccelerators(config.accelerators), source: "config" };
-  const kinds = [...new Set(accelerators.map((device) => device.kind.toUpperCase()))];
-  if (kinds.length > 1) {
-    const consequence = config.mixed_accelerators
-      ? "mixed_accelerators allows accelerator jobs."
-      : "it takes no accelerator jobs unless its config says mixed_accelerators: true.";
-    warnings.push(`Node ${config.node} mixes accelerators (${kinds.slice(0, 8).join(", ")}): ${consequence}`);
-  }
+/**
+ * Reads the machine once, without what only a detection finds. `address` is the config's or this host's name until the
+ * link knows better. `hardware`: the path of sky-hardware.
+ */
+export async function readInventory(config: AgentConfig, hardware: string | null): Promise<Found> {
+  const accelerators = config.accelerators === undefined ? [] : declaredAccelerators(config.accelerators);
+  const mixed = mixedWarning(config, accelerators);
+  const found = await askHardware(hardware);
+  const cpuModel = plainText(found?.cpuModel ?? cpus()[0]?.model ?? "");
+  const disks = (found?.disks ?? []).slice(0, disksMax).map(({ mount, sizeGb }) => ({
+    mount: plainText(mount, 300),
+    sizeGb: Math.round(sizeGb * 10) / 10,
+  }));
   const inventory: Inventory = {
     address: config.address ?? hostname(),
     cpus: config.cpus ?? availableParallelism(),
     memoryGb: config.memory_gb ?? Math.round((totalmem() / 2 ** 30) * 100) / 100,
     accelerators,
-    source,
+    source: config.accelerators === undefined ? "none" : "config",
     mixedAllowed: config.mixed_accelerators,
+    os: await systemText(),
+    ...(cpuModel === "" ? {} : { cpuModel }),
+    ...(disks.length === 0 ? {} : { disks }),
   };
-  return { inventory, warnings };
+  return { inventory, warnings: mixed === null ? [] : [mixed] };
 }

@@ -54,7 +54,9 @@ function findInstalled(configFile: string): Installed {
   }
   const program = [join(here, "doctor.mjs"), join(here, "../dist/doctor.mjs")].find((path) => existsSync(path));
   const doctor = program === undefined ? null : { program, configFile: resolve(configFile) };
-  return { script: join(here, "start-skylet.sh"), node: process.execPath, bundle, version: build, doctor };
+  const hardware = [join(here, "hardware.mjs"), join(here, "../dist/hardware.mjs")].find((path) => existsSync(path));
+  const script = join(here, "start-skylet.sh");
+  return { script, node: process.execPath, bundle, version: build, doctor, hardware: hardware ?? null };
 }
 
 async function acceptState(stateId: string, config: AgentConfig): Promise<void> {

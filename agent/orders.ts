@@ -4,7 +4,7 @@
  * agent/agent.ts for agent/link.ts.
  */
 import type { Logger } from "pino";
-import type { FromAgent, Hello, ToAgent } from "../shared/agent-wire.ts";
+import type { FromAgent, Hello, ToAgent, Vitals } from "../shared/agent-wire.ts";
 import { assertNever } from "../shared/errors.ts";
 import type { AgentConfig } from "./config.ts";
 import type { Inspections } from "./inspections.ts";
@@ -30,6 +30,8 @@ export interface OrdersParts {
   skylets: Skylets;
   installed: Installed;
   inspections: Pick<Inspections, "start">;
+  /** How busy the accelerators are. */
+  use(): Promise<Vitals["devices"]>;
   log: Logger;
 }
 
@@ -47,6 +49,7 @@ export class Orders implements LinkOwner {
     this.#vitals = startVitals({
       folder: parts.config.state_dir,
       skylets: () => [...state.skylets.values()].filter((skylet) => skylet.state === "ready").length,
+      devices: () => parts.use(),
       wanted: () => this.#protocol >= vitalsProtocol && state.link === "accepted",
       send: (message) => parts.sendCoordinator(message),
     });

@@ -22,6 +22,8 @@ const cachedAccountsMax = 10_000;
 /** The installed files that a skylet is started from, each readable by every user; and those that answer an admin's questions. */
 export type Installed = Pick<SkyletCommand, "script" | "node" | "bundle" | "version"> & {
   doctor?: { program: string; configFile: string } | null;
+  /** The program that agent/hardware.ts is; null: what it says is not known. */
+  hardware?: string | null;
 };
 
 /** No skylet came. The message is for the user, `fault` says whether another try may help. */

@@ -76,7 +76,11 @@ describe("runTool", () => {
     delete process.env["SKY_TEST_CANARY"];
     const names = stdout.split("\n").filter((line) => line !== "");
     expect(new Set(names.map((line) => line.split("=")[0]))).toEqual(new Set(["LC_ALL", "PATH"]));
-    expect(await runTool("sh", ["-c", "echo out; exit 3"], 5_000)).toEqual({ code: 3, stdout: "out\n" });
+    expect(await runTool("sh", ["-c", "echo out; echo err >&2; exit 3"], 5_000)).toEqual({
+      code: 3,
+      stdout: "out\n",
+      stderr: "err\n",
+    });
     await expect(runTool("no-such-tool-here", [], 5_000)).rejects.toMatchObject({ missing: true });
     await expect(runTool("sleep", ["60"], 50)).rejects.toThrow("did not answer within");
     await expect(runTool("sh", ["-c", "yes"], 20_000)).rejects.toBeInstanceOf(ToolFault);

@@ -24,6 +24,7 @@ const safeWord = /^[A-Za-z0-9_./@:+,-]+$/;
 export interface ToolResult {
   code: number;
   stdout: string;
+  stderr: string;
 }
 
 /** A tool failed to run at all: missing, too slow, or it printed too much. */
@@ -48,11 +49,11 @@ export function runTool(file: string, argv: string[], limitMs: number): Promise<
       maxBuffer: outputBytesMax,
       encoding: "utf8" as const,
     };
-    const child = execFile(file, argv, options, (error, stdout) => {
+    const child = execFile(file, argv, options, (error, stdout, stderr) => {
       if (error === null) {
-        resolve({ code: 0, stdout });
+        resolve({ code: 0, stdout, stderr });
       } else if (typeof error.code === "number") {
-        resolve({ code: error.code, stdout });
+        resolve({ code: error.code, stdout, stderr });
       } else if ((error.code as unknown) === "ENOENT") {
         reject(new ToolFault(`${file} is not installed`, true));
       } else if (error.killed === true) {

@@ -18,6 +18,7 @@ it("are not sent where they are not wanted, also when that changes while they ar
   const parts = {
     folder: tmpdir(),
     skylets: () => 0,
+    devices: () => Promise.resolve(undefined),
     wanted: () => wanted,
     send: (one: unknown) => void sent.push(one),
   };

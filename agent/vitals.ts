@@ -1,6 +1,7 @@
 /**
  * How the machine is: its clock, load, free memory and disk, told to the coordinator every half minute and once for each
- * new connection. It measures nothing that costs anything and decides nothing. Started by agent/agent.ts.
+ * new connection, and how busy its accelerators are. It measures nothing that costs much and decides nothing. Started by
+ * agent/orders.ts.
  */
 import { statfs } from "node:fs/promises";
 import { freemem, loadavg, uptime } from "node:os";
@@ -10,7 +11,7 @@ const everyMs = 30_000;
 const bytesPerGb = 1024 ** 3;
 
 /** `folder` is where the agent's ledger lies; `skylets` how many are connected. */
-export async function readVitals(folder: string, skylets: number): Promise<Vitals> {
+export async function readVitals(folder: string, skylets: number, devices?: Vitals["devices"]): Promise<Vitals> {
   const disk = await statfs(folder).catch(() => null);
   return {
     type: "vitals",
@@ -20,12 +21,15 @@ export async function readVitals(folder: string, skylets: number): Promise<Vital
     memoryAvailableGb: freemem() / bytesPerGb,
     diskFreeGb: disk === null ? null : (disk.bavail * disk.bsize) / bytesPerGb,
     skylets,
+    ...(devices === undefined ? {} : { devices }),
   };
 }
 
 export interface VitalsParts {
   folder: string;
   skylets(): number;
+  /** How busy the accelerators are; undefined: nobody looks. */
+  devices(): Promise<Vitals["devices"]>;
   /** The coordinator is connected and knows vitals. */
   wanted(): boolean;
   send(vitals: Vitals): void;
@@ -33,11 +37,19 @@ export interface VitalsParts {
 
 /** Tells them regularly until `stop`; `now` tells them at once. */
 export function startVitals(parts: VitalsParts): { now(): void; stop(): void } {
+  let isReading = false;
   const tell = async (): Promise<void> => {
     if (!parts.wanted()) {
       return;
     }
-    const vitals = await readVitals(parts.folder, parts.skylets());
+    if (isReading) {
+      return;
+    }
+    isReading = true;
+    const devices = await parts.devices().finally(() => {
+      isReading = false;
+    });
+    const vitals = await readVitals(parts.folder, parts.skylets(), devices);
     if (parts.wanted()) {
       parts.send(vitals);
     }

@@ -124,6 +124,7 @@ async function main(): Promise<void> {
       ...doctor.map((entryPoints) => build({ ...options, entryPoints })),
       build({ ...options, entryPoints: { coordinator: "coordinator/main.ts" } }),
       build({ ...options, entryPoints: { agent: "agent/main.ts" } }),
+      build({ ...options, entryPoints: { hardware: "agent/hardware.ts" } }),
       build({ ...options, entryPoints: { skylet: "agent/skylet/main.ts" } }),
       // Split, so that a command loads only what it uses: most of them need no YAML and no SSH.
       build({ ...options, entryPoints: { client: "client/main.ts" }, splitting: true, chunkNames: "chunk-[hash]" }),

@@ -45,7 +45,7 @@ const rules: Rule[] = [
   {
     folder: "agent",
     own: ["shared", "system", "agent/*", "agent/core", "agent/accelerators"],
-    packages: ["node:*", "zod", "yaml", "ssh2", "pino"],
+    packages: ["node:*", "zod", "yaml", "ssh2", "pino", "systeminformation"],
   },
   { folder: "doctor", own: ["shared", "system", "doctor"], packages: ["node:*", "zod", "yaml"] },
   {
@@ -68,6 +68,8 @@ const owners = [
     folder: "coordinator",
     files: ["coordinator/accounts.ts", "coordinator/backup/processes.ts"],
   },
+  // It runs shell commands: only in the program that is killed when it is late, never in the daemon.
+  { module: "systeminformation", folder: "agent", files: ["agent/hardware.ts"] },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },
   { module: "node:child_process", folder: "doctor", files: ["doctor/probes.ts"] },
   {
