@@ -56,6 +56,8 @@ export class AdminStore implements SchedulingStore {
       const subject = quotaSubjectSchema.safeParse(name);
       if (subject.success) {
         quotas.set(subject.data, quota);
+      } else {
+        this.#log.error({ key: quotasKey, field: name, cause: "no subject" }, "a damaged entry is skipped");
       }
     }
     return quotas;

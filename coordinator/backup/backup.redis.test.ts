@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { JobRecord } from "../../shared/job.ts";
+import type { NodeWindow } from "../../shared/scheduling.ts";
 import { startRedis, type TestRedis } from "../../test/help/redis.ts";
 import { must, run } from "../../test/help/run.ts";
 import { until } from "../../test/help/until.ts";
@@ -268,6 +269,33 @@ test("killed at any step, there is the old state or the new one, whole, and the 
   }
   expect(seen).toEqual(expect.arrayContaining(["2/6 old", "5/6 old", "6/6 new", "The state new", "never new"]));
 }, 120_000);
+
+test("what admins have allowed and what is remembered of people comes back as it was", async () => {
+  const before = await openState();
+  await before.submit(3001);
+  const person = { uid: 3001, user: "user3001", groups: ["prof"], use: 99.5, useAt: 12 };
+  const window: NodeWindow = {
+    ...{ id: "w4", kind: "reservation", nodes: ["n1"], from: 5, to: 9, users: [], groups: ["prof"] },
+    ...{ endJobs: false, reason: "the course", by: "root" },
+  };
+  await before.store.admin.savePeople([person]);
+  await before.store.admin.saveQuota("group:prof", { accelerators: { H100: 4 }, running: 9 });
+  await before.store.admin.saveWindow("w4", window);
+  const file = join(dir, "one.backup");
+  await backup(file);
+  await before.store.admin.savePeople([{ ...person, use: 1 }]);
+  await before.store.admin.saveQuota("group:prof", null);
+  await before.store.admin.saveQuota("each", { running: 1 });
+  await before.store.admin.saveWindow("w4", null);
+  await before.close();
+  await redis.kill();
+  await putBack(config, { file, replace: true }, () => {});
+  await redis.start();
+  const { admin } = (await openState()).store;
+  expect(await admin.people()).toEqual([person]);
+  expect(await admin.quotas()).toEqual(new Map([["group:prof", { accelerators: { H100: 4 }, running: 9 }]]));
+  expect(await admin.windows()).toEqual([window]);
+});
 
 function isAnswered(path: string): boolean {
   return existsSync(path) && readFileSync("/proc/net/unix", "utf8").includes(path);
