@@ -9,7 +9,8 @@ import type { JobRecord } from "../../shared/job.ts";
 import type { UsageLine } from "../../shared/scheduling.ts";
 import { heldUntil, kindOf, lineOf } from "./counted.ts";
 import { accruedUse, chargePerSecond, decayedUse, schedulingOf } from "./fair-share.ts";
-import type { Account, CoreEffect, HeldRank, State } from "./state.ts";
+import { countAttempt, uncountAttempt } from "./holdings.ts";
+import type { Account, CoreEffect, HeldRank, NodeState, State } from "./state.ts";
 
 /** The part of a transition's context that counting needs; `now` in ms since 1970. */
 interface Context {
@@ -28,7 +29,23 @@ export function openAccount(state: State, uid: Uid, jobId: JobId, record: JobRec
   for (const { grant } of attempt.ranks) {
     ranks.set(grant.node, { grant, kind: kindOf(state, grant, record), from, chargedTo: from });
   }
-  state.accounts.set(attempt.id, { uid, user: record.user, jobId, endedAt: null, ranks });
+  const account = { uid, user: record.user, jobId, endedAt: null, ranks };
+  state.accounts.set(attempt.id, account);
+  countAttempt(state, attempt.id, account, from);
+}
+
+/** The node has other devices than was known: what is counted there is named by what they are. */
+export function recountKinds(state: State, node: NodeState): void {
+  for (const id of node.held) {
+    const account = state.accounts.get(id);
+    const rank = account?.ranks.get(node.name);
+    const counted = state.indexes.counted.get(id);
+    const job = state.jobs.get(state.attempts.get(id) ?? "0/0");
+    if (account !== undefined && rank !== undefined && counted !== undefined) {
+      rank.kind = kindOf(state, rank.grant, job?.record ?? null);
+      countAttempt(state, id, account, counted.from);
+    }
+  }
 }
 
 /**
@@ -72,6 +89,7 @@ export function chargeEnded(context: Context, attempt: AttemptId): void {
     return;
   }
   charge(context, account, [...account.ranks.values()], account.endedAt);
+  uncountAttempt(state, attempt, context.now);
   for (const node of account.ranks.keys()) {
     if (!state.nodes.has(node)) {
       account.ranks.delete(node);

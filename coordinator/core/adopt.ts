@@ -6,14 +6,15 @@
  */
 import type { AttemptReport } from "../../shared/agent-wire.ts";
 import type { AttemptId } from "../../shared/ids.ts";
-import type { RankRecord } from "../../shared/job.ts";
+import type { AttemptRecord, RankRecord } from "../../shared/job.ts";
 import { openAccount } from "./accounting.ts";
 import { announce, type Context, endJob } from "./jobs.ts";
 import { leaseNow } from "./leases.ts";
 import { limitOf, noteLimit } from "./limits.ts";
 import { dequeue } from "./order.ts";
-import { isReportOf } from "./schedule.ts";
+import { isReportOf } from "./eligible.ts";
 import { type ActiveJob, jobKey, type State } from "./state.ts";
+import { enterAttempt } from "./usage.ts";
 
 /** The waiting job that this report of an unknown attempt speaks of; null when there is none. */
 export function waitingTwin(state: State, report: AttemptReport): ActiveJob | null {
@@ -63,7 +64,7 @@ export function adopt(context: Context, job: ActiveJob, attempt: AttemptId): boo
   job.endsAt = limitOf(state, job.record.shape);
   noteLimit(state, job);
   job.startedOn = complete.filter((one) => one.state !== "starting").map((one) => one.grant.node);
-  state.attempts.set(attempt, jobKey(job.uid, job.id));
+  enterAttempt(state, jobKey(job.uid, job.id), job.record.attempt as AttemptRecord);
   openAccount(state, job.uid, job.id, job.record, context.now);
   for (const node of state.nodes.values()) {
     node.unknown.delete(attempt);

@@ -94,7 +94,7 @@ export function wantedJob(state: State, node: NodeName, attempt: AttemptId): Act
 function desiredFor(state: State, node: NodeState): Desired {
   node.desiredSeq += 1;
   const wanted: WantedAttempt[] = [];
-  for (const id of state.attempts.keys()) {
+  for (const id of node.held) {
     const found = wantedJob(state, node.name, id);
     const mayStart = found !== null && (found.startedOn.includes(node.name) || !isHeldAtStart(state, found));
     const job = mayStart ? found : null;

@@ -7,9 +7,11 @@ import type { Job, RankRecord } from "../../shared/job.ts";
 import { type NodeAdmin, openNode } from "../../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject } from "../../shared/scheduling.ts";
 import { openAccount } from "./accounting.ts";
+import { emptyIndexes } from "./indexes.ts";
 import { leaseMs, leaseNow } from "./leases.ts";
 import { limitOf } from "./limits.ts";
 import { compareJobs, enqueue } from "./order.ts";
+import { enterAttempt } from "./usage.ts";
 import { type ActiveJob, type CoreConfig, jobKey, type NodeState, type SetupState, type State } from "./state.ts";
 
 /** What start-up has read. `jobs`: the unfinished ones; `nonce`: eight characters that no start before has used. */
@@ -47,6 +49,7 @@ function newNode(
     stale: false,
     reported: false,
     inventory: null,
+    held: new Set(),
     attempts: new Map(),
     lastReportAt: null,
     silentSince: uptime,
@@ -88,6 +91,10 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     waiting: new Map(),
     planDue: false,
     blocked: new Set(),
+    indexes: emptyIndexes(),
+    reservations: [],
+    replanAt: null,
+    unsettled: new Set(),
     wakeAsked: null,
     limitsAt: recovered.uptime,
     former: new Map(),
@@ -116,8 +123,11 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
     const job: ActiveJob = { uid: record.uid, id, record, commit: "clean", startedOn, ...rest };
     jobs.push(job);
     state.jobs.set(jobKey(job.uid, id), job);
+    if (record.cancelRequestedAt !== null || ranks.some((rank) => !state.nodes.has(rank.grant.node))) {
+      state.unsettled.add(jobKey(job.uid, id));
+    }
     if (record.phase !== "waiting" && record.attempt !== null) {
-      state.attempts.set(record.attempt.id, jobKey(job.uid, id));
+      enterAttempt(state, jobKey(job.uid, id), record.attempt);
       openAccount(state, job.uid, id, record, grantedAt ?? recovered.now);
     }
   }

@@ -12,6 +12,7 @@ import { limitOf, noteLimit } from "./limits.ts";
 import { dequeue, enqueue } from "./order.ts";
 import type { UsageLine } from "../../shared/scheduling.ts";
 import { type ActiveJob, type CoreEffect, jobKey, type State } from "./state.ts";
+import { enterAttempt, leaveNodes, touch } from "./usage.ts";
 
 /** What every transition is handed: the state it changes, the effects it adds to, and the time in ms since 1970. */
 export interface Context {
@@ -29,10 +30,12 @@ export function announce(context: Context, job: ActiveJob): void {
   context.effects.push({ type: "announceJob", uid: job.uid, id: job.id });
 }
 
-/** Something may have become free: every class is tried again before this event is answered. */
+/**
+ * What starts may be different now: it is planned before this event is answered. Where something has become free or a node
+ * has changed, `touch` (usage.ts) says which.
+ */
 export function planAgain(state: State): void {
   state.planDue = true;
-  state.blocked.clear();
 }
 
 /** The nodes of the job's attempt must be sent a new picture. */
@@ -108,7 +111,7 @@ export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]):
   job.grantedAt = context.now;
   job.endsAt = limitOf(state, job.record.shape);
   noteLimit(state, job);
-  state.attempts.set(attempt.id, jobKey(job.uid, job.id));
+  enterAttempt(state, jobKey(job.uid, job.id), attempt);
   openAccount(state, job.uid, job.id, job.record, context.now);
   effects.push({ type: "commitStart", uid: job.uid, id: job.id, record: job.record });
   announce(context, job);
@@ -203,6 +206,7 @@ export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
     if (node !== undefined && attempt !== undefined && state.attempts.has(attempt)) {
       node.ended.set(attempt, node.desiredSeq + 1);
       node.stale = true;
+      touch(state, node.name);
     }
   }
   if (job.record.attempt !== null) {
@@ -223,6 +227,7 @@ export function dropIfReleased(state: State, job: ActiveJob): void {
     state.jobs.delete(jobKey(job.uid, job.id));
     if (attempt !== null) {
       state.attempts.delete(attempt.id);
+      leaveNodes(state, attempt);
     }
   }
 }
@@ -290,8 +295,13 @@ export function onUserDowned(context: Context, uid: Uid): void {
  */
 export function settleRecovered(context: Context): void {
   const { state } = context;
-  for (const job of [...state.jobs.values()]) {
-    if (job.commit !== "clean" || job.record.phase === "ended") {
+  for (const key of state.unsettled) {
+    const job = state.jobs.get(key);
+    if (job !== undefined && job.commit !== "clean") {
+      continue;
+    }
+    state.unsettled.delete(key);
+    if (job === undefined || job.record.phase === "ended") {
       continue;
     }
     const strange = job.record.attempt?.ranks.find((rank) => !state.nodes.has(rank.grant.node));

@@ -6,6 +6,7 @@
 import type { NodeName } from "../../shared/ids.ts";
 import { type Context, giveUp, planAgain } from "./jobs.ts";
 import type { ActiveJob, AdminWish, NodeState, State } from "./state.ts";
+import { touch } from "./usage.ts";
 
 export function onNodeAdminChanged(context: Context, name: NodeName, wish: AdminWish): void {
   const node = context.state.nodes.get(name);
@@ -19,21 +20,16 @@ export function onNodeAdminChanged(context: Context, name: NodeName, wish: Admin
       ? { state, reason: null, by: null, since: null, deadline: null, key }
       : { state, reason, by, since: context.now, deadline: state === "draining" ? wish.deadline : null, key };
   context.effects.push({ type: "saveNodeAdmin", node: name, admin: node.admin });
+  touch(context.state, name);
   planAgain(context.state);
 }
 
 /** Unfinished jobs with a rank on this node. */
 export function jobsOn(state: State, name: NodeName): ActiveJob[] {
   const jobs: ActiveJob[] = [];
-  for (const key of state.attempts.values()) {
-    const job = state.jobs.get(key);
-    const ranks = job?.record.attempt?.ranks ?? [];
-    if (
-      job !== undefined &&
-      job.record.phase !== "waiting" &&
-      job.record.phase !== "ended" &&
-      ranks.some((rank) => rank.grant.node === name)
-    ) {
+  for (const id of state.nodes.get(name)?.held ?? []) {
+    const job = state.jobs.get(state.attempts.get(id) ?? "0/0");
+    if (job !== undefined && job.record.phase !== "waiting" && job.record.phase !== "ended") {
       jobs.push(job);
     }
   }
@@ -83,11 +79,11 @@ export function cutRemoved(context: Context): void {
     if (node.admin.state !== "removed" || !node.connected) {
       continue;
     }
-    const open = [...context.state.jobs.values()].some(
-      (job) =>
-        (job.commit !== "clean" || (job.record.phase !== "ended" && job.record.phase !== "waiting")) &&
-        job.record.attempt?.ranks.some((rank) => rank.grant.node === node.name) === true,
-    );
+    const open = [...node.held].some((id) => {
+      const job = context.state.jobs.get(context.state.attempts.get(id) ?? "0/0");
+      const isBegun = job?.record.phase !== "ended" && job?.record.phase !== "waiting";
+      return job !== undefined && (job.commit !== "clean" || isBegun);
+    });
     if (!open) {
       context.effects.push({ type: "cutNode", node: node.name, reason: "an admin has removed the node" });
     }

@@ -7,7 +7,7 @@ import { agentProtocol, type AttemptReport, type Hello, type Report, type Vitals
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import { wantedJob } from "./desired.ts";
-import { countRest, releaseRank, resumeHeld } from "./accounting.ts";
+import { countRest, recountKinds, releaseRank, resumeHeld } from "./accounting.ts";
 import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
 import { noteKeyOfConnection, offerKey } from "./node-keys.ts";
@@ -16,6 +16,7 @@ import { lookAtLimits } from "./limits.ts";
 import { loseRank, takeReport } from "./progress.ts";
 import { dropFormer, isGivenUp } from "./recovery.ts";
 import type { NodeState } from "./state.ts";
+import { touch } from "./usage.ts";
 
 function welcome(context: Context, node: NodeState): void {
   const { stateId, epoch } = context.state;
@@ -56,6 +57,7 @@ function raiseEpoch(context: Context, seen: number): void {
     node.reported = false;
     node.desiredSeq = 0;
     node.wantedSince.clear();
+    touch(state, node.name);
     node.ended = new Map([...node.ended.keys()].map((id) => [id, 1]));
   }
 }
@@ -75,6 +77,7 @@ export function onNodeConnected(context: Context, name: NodeName, hello: Hello, 
   }
   node.connected = true;
   node.heard = false;
+  touch(state, name);
   node.stale = true;
   node.refusal = null;
   node.protocol = hello.protocol;
@@ -98,6 +101,7 @@ export function onNodeDisconnected(context: Context, name: NodeName): void {
   const node = context.state.nodes.get(name);
   if (node !== undefined) {
     node.connected = false;
+    touch(context.state, name);
     node.heard = false;
     node.silentSince ??= context.state.uptime;
   }
@@ -107,6 +111,7 @@ export function onNodeRefused(context: Context, name: NodeName, reason: string):
   const node = context.state.nodes.get(name);
   if (node !== undefined) {
     node.refusal = reason;
+    touch(context.state, name);
     const fields = { node: name, reason };
     context.effects.push({ type: "log", level: "error", text: "The node refuses this coordinator.", fields });
   }
@@ -123,13 +128,19 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
   node.heard = true;
   node.reported = true;
   node.refusal = null;
-  node.inventory = report.inventory;
+  if (hasOtherInventory) {
+    node.inventory = report.inventory;
+  }
+  touch(state, name);
   node.warnings = report.warnings;
   node.lastReportAt = context.now;
   node.silentSince = null;
   node.gaveUp = "nothing";
   const before = node.attempts;
   node.attempts = new Map(report.attempts.map((one) => [one.attempt, one]));
+  if (hasOtherInventory) {
+    recountKinds(state, node);
+  }
   if (isFirst || hasOtherInventory) {
     planAgain(state);
   }

@@ -1,59 +1,156 @@
 /**
- * In which order waiting jobs are tried: the single place that a fair share or priorities would change. Within a user
- * strictly by number, between users by the time of submission. Also names the classes of equal demands, which are
- * tried once per plan. Pure; called by the job transitions, the plan and the views.
+ * Waiting jobs by class of equal demands and by user, so that what is tried next is found without looking at all of
+ * them. Within a user strictly by number; the order between users and priorities is made anew at each plan by turns.ts.
+ * It decides nothing. Called by the job transitions, the plan and the views.
  */
-import type { Shape } from "../../shared/job.ts";
-import { type ActiveJob, type JobKey, jobKey, type State } from "./state.ts";
+import type { JobId } from "../../shared/ids.ts";
+import { type Demand, demandsOf, type Shape } from "../../shared/job.ts";
+import type { Line, WaitingClass } from "./indexes.ts";
+import { type ActiveJob, jobKey, type State } from "./state.ts";
 
-/** Equal for jobs that fit on exactly the same nodes. Kinds of accelerators are compared without regard to case. */
-export function classOf(shape: Shape): string {
-  const accelerators = shape.accelerators;
-  const wanted = accelerators === null ? "-" : `${accelerators.kind.toLowerCase()}:${accelerators.count}`;
-  return `${shape.nodes}|${wanted}|${shape.cpus}|${shape.memoryGb}${shape.recovers === true ? "|recovers" : ""}`;
+function demandText({ accelerators, cpus, memoryGb, labels }: Demand): string {
+  const wanted =
+    accelerators === null
+      ? "-"
+      : [
+          accelerators.kind.toLowerCase(),
+          accelerators.count,
+          accelerators.memory?.gb,
+          accelerators.memory?.orMore,
+        ].join(":") + (accelerators.vendor === undefined ? "" : `@${accelerators.vendor.toLowerCase()}`);
+  const chosen = labels === undefined ? "" : JSON.stringify(Object.entries(labels).sort());
+  return `${wanted}|${cpus}|${memoryGb}${chosen}`;
 }
 
-/** Negative when `a` is to be tried before `b`. */
+/** Equal for jobs that are served in the same way and are equally urgent. Kinds are compared without regard to case. */
+export function classOf(shape: Shape): string {
+  const parts: (string | number | undefined)[] = [
+    shape.priority ?? 0,
+    shape.nodes,
+    demandsOf(shape)
+      .map(demandText)
+      .join(shape.anyOrder === true ? " | " : " > "),
+    shape.timeLimitSeconds ?? "",
+    [shape.exclusive === true && "x", shape.recovers === true && "r", shape.preemptible === true && "p"]
+      .filter(Boolean)
+      .join(""),
+  ];
+  return parts.join("#");
+}
+
+export function priorityOf(shape: Shape): number {
+  return shape.priority ?? 0;
+}
+
+/** For people's lists: within a user by urgency and number, between users by the time of submission. */
 export function compareJobs(a: ActiveJob, b: ActiveJob): number {
   if (a.uid === b.uid) {
-    return a.id - b.id;
+    return priorityOf(b.record.shape) - priorityOf(a.record.shape) || a.id - b.id;
   }
   return a.record.submittedAt - b.record.submittedAt || a.uid - b.uid;
 }
 
-/**
- * Puts a job into its class. Searched from the end, because new jobs nearly always are last; and since a user's newest
- * number stops the search, the order within a user holds even when the clock was set back between two submissions. A
- * job that is held after a restore is in no class until it is released.
- */
+/** First place at which `id` or a later number stands. */
+function placeOf(ids: readonly JobId[], id: JobId): number {
+  let low = 0;
+  let high = ids.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((ids[middle] as JobId) < id) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+function slotOf(state: State, uid: number): number {
+  const { slots, uids, lines } = state.indexes;
+  const known = slots.get(uid);
+  if (known !== undefined) {
+    return known;
+  }
+  slots.set(uid, uids.length);
+  lines.push(0);
+  return uids.push(uid) - 1;
+}
+
+function submittedAt(state: State, line: Line): number {
+  return state.jobs.get(jobKey(line.uid, line.ids[0] ?? 0))?.record.submittedAt ?? 0;
+}
+
+/** A class without lines. */
+export function newClass(name: string, shape: Shape): WaitingClass {
+  const empty = { lines: [], slots: [], since: [], at: new Map(), options: [], optionsOf: -1 };
+  return { name, shape, priority: priorityOf(shape), ...empty };
+}
+
+/** Puts a job into its class. A job that is held after a restore is in no class until it is released. */
 export function enqueue(state: State, job: ActiveJob): void {
   if (job.record.restoredFrom !== undefined) {
     return;
   }
   const name = classOf(job.record.shape);
-  const line = state.waiting.get(name) ?? [];
-  let at = line.length;
-  while (at > 0) {
-    const before = state.jobs.get(line[at - 1] as JobKey);
-    if (before === undefined || compareJobs(before, job) < 0) {
-      break;
-    }
-    at -= 1;
+  const own = state.waiting.get(name) ?? newClass(name, job.record.shape);
+  state.waiting.set(name, own);
+  let at = own.at.get(job.uid);
+  if (at === undefined) {
+    const slot = slotOf(state, job.uid);
+    at = own.lines.push({ uid: job.uid, slot, ids: [] }) - 1;
+    own.slots.push(slot);
+    own.since.push(0);
+    own.at.set(job.uid, at);
+    state.indexes.lines[slot] = (state.indexes.lines[slot] ?? 0) + 1;
   }
-  line.splice(at, 0, jobKey(job.uid, job.id));
-  state.waiting.set(name, line);
+  const line = own.lines[at] as Line;
+  const place = placeOf(line.ids, job.id);
+  if (line.ids[place] !== job.id) {
+    line.ids.splice(place, 0, job.id);
+  }
+  if (place === 0) {
+    own.since[at] = job.record.submittedAt;
+  }
 }
 
 /** Takes a job out of its class; nothing happens when it is not there. */
 export function dequeue(state: State, job: ActiveJob): void {
-  const name = classOf(job.record.shape);
-  const line = state.waiting.get(name);
-  const at = line?.indexOf(jobKey(job.uid, job.id)) ?? -1;
-  if (line === undefined || at < 0) {
+  const own = state.waiting.get(classOf(job.record.shape));
+  const at = own?.at.get(job.uid);
+  const line = at === undefined ? undefined : own?.lines[at];
+  if (own === undefined || at === undefined || line === undefined) {
     return;
   }
-  line.splice(at, 1);
-  if (line.length === 0) {
-    state.waiting.delete(name);
+  const place = placeOf(line.ids, job.id);
+  if (line.ids[place] !== job.id) {
+    return;
+  }
+  line.ids.splice(place, 1);
+  if (line.ids.length === 0) {
+    dropLine(state, own, at);
+  } else if (place === 0) {
+    own.since[at] = submittedAt(state, line);
+  }
+}
+
+/** The last line takes the place of the one that is empty. */
+function dropLine(state: State, own: WaitingClass, at: number): void {
+  const line = own.lines[at] as Line;
+  const last = own.lines.length - 1;
+  const moved = own.lines[last] as Line;
+  own.at.delete(line.uid);
+  if (last !== at) {
+    own.lines[at] = moved;
+    own.slots[at] = moved.slot;
+    own.since[at] = own.since[last] as number;
+    own.at.set(moved.uid, at);
+  }
+  own.lines.pop();
+  own.slots.pop();
+  own.since.pop();
+  state.indexes.lines[line.slot] = (state.indexes.lines[line.slot] ?? 1) - 1;
+  if (own.lines.length === 0) {
+    state.waiting.delete(own.name);
+    state.blocked.delete(own.name);
   }
 }

@@ -216,8 +216,7 @@ describe("a job that recovers", () => {
 
   test("runs on no node whose agent does not know leases, and says why", () => {
     const scenario = new Scenario({ n1: {} }).up();
-    const node = scenario.state.nodes.get("n1");
-    Object.assign(node ?? {}, { protocol: 1 });
+    scenario.connect("n1", { protocol: 1 }).report("n1");
     const [id, other] = [scenario.submit(recovers), scenario.submit({})];
     expect([scenario.place(id), scenario.place(other)]).toEqual(["waiting", "n1"]);
     expect(explain(scenario.state, 1001, id, scenario.now).reason).toContain("older version");

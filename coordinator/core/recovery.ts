@@ -10,8 +10,9 @@ import { adopt, waitingTwin } from "./adopt.ts";
 import { announce, type Context, giveUp, markStale, planAgain } from "./jobs.ts";
 import { isHeldAtStart, leaseNow, lostAfterMs, remainsOf } from "./leases.ts";
 import { jobsOn } from "./node-admin.ts";
-import { unknownTwin } from "./schedule.ts";
+import { unknownTwin } from "./eligible.ts";
 import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
+import { leaveNodes } from "./usage.ts";
 
 /**
  * Until now this coordinator wants what the node has been told. Only a node whose present picture is known is answered:
@@ -39,6 +40,7 @@ export function onRequeueCommitted(context: Context, uid: Uid, id: JobId): void 
   chargeEnded(context, attempt.id);
   state.attempts.delete(attempt.id);
   state.former.set(attempt.id, jobKey(uid, id));
+  leaveNodes(state, attempt);
   for (const rank of attempt.ranks) {
     const node = state.nodes.get(rank.grant.node);
     if (node !== undefined) {
@@ -78,6 +80,14 @@ export function dropFormer(state: State, attempt: AttemptId): void {
   }
   state.former.delete(attempt);
   const job = state.jobs.get(key);
+  const left = job?.former.find((one) => one.id === attempt);
+  if (left === undefined) {
+    for (const node of state.nodes.values()) {
+      node.held.delete(attempt);
+    }
+  } else {
+    leaveNodes(state, left);
+  }
   if (job !== undefined) {
     job.former = job.former.filter((one) => one.id !== attempt);
   }

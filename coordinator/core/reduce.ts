@@ -52,7 +52,7 @@ export function reduce(state: State, event: CoreEvent, now: number, uptime: numb
   cutRemoved(context);
   const uptimeOf = (time: number | null): number | null => (time === null ? null : uptime + (time - now));
   const times = [nextDeadline(state, now), nextEdge(state, now)].map(uptimeOf);
-  askToWake(context, [...times, nextLostUptime(state), state.limitsAt]);
+  askToWake(context, [...times, nextLostUptime(state), state.limitsAt, state.replanAt]);
   return context.effects;
 }
 
@@ -128,7 +128,9 @@ function startWhatFits(context: Context): void {
     return;
   }
   state.planDue = false;
-  const decided = plan(state);
+  const decided = plan(state, context.now);
+  state.reservations = decided.reservations;
+  state.replanAt = decided.wakeAt;
   for (const name of decided.blocked) {
     state.blocked.add(name);
   }

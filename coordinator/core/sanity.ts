@@ -4,13 +4,23 @@
  * (as far as this state has granted them), and the indexes agree with the jobs.
  */
 import { addGrant, emptyUse, type NodeUse, slack } from "./fit.ts";
-import { classOf, compareJobs } from "./order.ts";
+import { takesJobs } from "./eligible.ts";
+import { addCounted, emptyHolding } from "./holdings.ts";
+import type { Holding } from "./indexes.ts";
+import { classOf } from "./order.ts";
 import { jobKey, type State } from "./state.ts";
-import { holdersOf } from "./usage.ts";
+import { holdersOf, usesOf } from "./usage.ts";
 
 /** Violations as sentences; empty when all is well. */
 export function violationsOf(state: State): string[] {
-  return [...grantViolations(state), ...indexViolations(state), ...lineViolations(state)];
+  return [
+    ...grantViolations(state),
+    ...indexViolations(state),
+    ...lineViolations(state),
+    ...heldViolations(state),
+    ...roomViolations(state),
+    ...holdingViolations(state),
+  ];
 }
 
 function grantViolations(state: State): string[] {
@@ -27,6 +37,9 @@ function grantViolations(state: State): string[] {
       if (share > 1 + slack) {
         found.push(`device ${device} of ${name} is granted ${share} times`);
       }
+    }
+    if (use.exclusive > 0 && use.ranks > 1) {
+      found.push(`${name} is granted to one rank alone, and ${use.ranks} are there`);
     }
     if (inventory !== null && use.cpus > inventory.cpus + slack) {
       found.push(`${name} has ${inventory.cpus} CPUs and ${use.cpus} are granted`);
@@ -72,15 +85,22 @@ function indexViolations(state: State): string[] {
 function lineViolations(state: State): string[] {
   const found: string[] = [];
   const queued = new Set<string>();
-  for (const [name, line] of state.waiting) {
-    for (const [at, key] of line.entries()) {
-      const job = state.jobs.get(key);
-      const before = at === 0 ? undefined : state.jobs.get(line[at - 1] as typeof key);
-      queued.add(key);
-      if (job === undefined || job.record.phase !== "waiting" || classOf(job.record.shape) !== name) {
-        found.push(`${key} waits in class ${name} but should not`);
-      } else if (before !== undefined && before.uid === job.uid && compareJobs(before, job) > 0) {
-        found.push(`${key} waits behind a later job of its user`);
+  for (const [name, own] of state.waiting) {
+    for (const [at, line] of own.lines.entries()) {
+      if (own.at.get(line.uid) !== at || own.slots[at] !== line.slot || line.ids.length === 0) {
+        found.push(`the line of user ${line.uid} in class ${name} is not in its place`);
+      }
+      for (const [place, id] of line.ids.entries()) {
+        const key = jobKey(line.uid, id);
+        const job = state.jobs.get(key);
+        queued.add(key);
+        if (job === undefined || job.record.phase !== "waiting" || classOf(job.record.shape) !== name) {
+          found.push(`${key} waits in class ${name} but should not`);
+        } else if (place > 0 && (line.ids[place - 1] ?? 0) >= id) {
+          found.push(`${key} waits behind a later job of its user`);
+        } else if (place === 0 && own.since[at] !== job.record.submittedAt) {
+          found.push(`${key} waits since ${own.since[at]}, but it came at ${job.record.submittedAt}`);
+        }
       }
     }
   }
@@ -88,6 +108,94 @@ function lineViolations(state: State): string[] {
     const held = job.record.restoredFrom !== undefined;
     if (job.record.phase === "waiting" && queued.has(key) === held) {
       found.push(held ? `${key} is held but is in a class` : `${key} waits but is in no class`);
+    }
+  }
+  return found;
+}
+
+/** Which attempts have a rank on a node, derived from the jobs. */
+function heldViolations(state: State): string[] {
+  const found: string[] = [];
+  const held = new Map([...state.nodes.keys()].map((name) => [name, new Set<string>()]));
+  for (const { record, former } of state.jobs.values()) {
+    const present = record.attempt !== null && state.attempts.has(record.attempt.id) ? [record.attempt] : [];
+    for (const attempt of [...present, ...former.filter((one) => state.former.has(one.id))]) {
+      for (const { grant } of attempt.ranks) {
+        held.get(grant.node)?.add(attempt.id);
+      }
+    }
+  }
+  for (const node of state.nodes.values()) {
+    const expected = [...(held.get(node.name) ?? [])].sort().join();
+    const actual = [...node.held].sort().join();
+    if (expected !== actual) {
+      found.push(`${node.name} should hold ${expected} and holds ${actual}`);
+    }
+  }
+  return found;
+}
+
+/** What the plan knows of nodes that were not touched since is what is so. */
+function roomViolations(state: State): string[] {
+  const found: string[] = [];
+  const uses = usesOf(state);
+  for (const room of state.indexes.rooms) {
+    const { name } = room.node;
+    const use = uses.get(name) ?? emptyUse();
+    if (state.indexes.touched.has(name)) {
+      continue;
+    }
+    if (useText(use) !== useText(room.use)) {
+      found.push(`the plan takes ${useText(room.use)} for in use on ${name}, which is ${useText(use)}`);
+    }
+    if (takesJobs(room.node) !== (room.pool !== null)) {
+      found.push(`the plan ${room.pool === null ? "does not know" : "thinks"} that ${name} takes jobs`);
+    }
+    const { pool } = room;
+    if (
+      pool !== null &&
+      (!pool.rooms.includes(room.index) || pool.buckets[room.level]?.rooms.includes(room.index) !== true)
+    ) {
+      found.push(`${name} is not among its like`);
+    }
+  }
+  return found;
+}
+
+function useText(use: NodeUse): string {
+  const round = (value: number): number => Math.round(value * 1e6) / 1e6;
+  const devices = [...use.devices].filter(([, share]) => round(share) > 0).sort(([a], [b]) => a - b);
+  const parts = [
+    ...devices.map(([device, share]) => `${device}:${round(share)}`),
+    round(use.cpus),
+    round(use.memoryGb),
+  ];
+  return `${parts.join(" ")} by ${use.ranks}, alone ${use.exclusive}`;
+}
+
+/** What users hold is what their attempts do. */
+function holdingViolations(state: State): string[] {
+  const found: string[] = [];
+  const expected = new Map<number, Holding>();
+  for (const counted of state.indexes.counted.values()) {
+    const sum = expected.get(counted.uid) ?? emptyHolding();
+    addCounted(sum, counted, 1);
+    expected.set(counted.uid, sum);
+  }
+  const textOf = (holding: Holding | undefined): string => {
+    const { running, cpus, memoryGb, devices } = holding ?? emptyHolding();
+    return JSON.stringify([running, cpus, memoryGb, [...devices].sort()]);
+  };
+  for (const uid of new Set([...expected.keys(), ...state.indexes.holdings.keys()])) {
+    if (textOf(expected.get(uid)) !== textOf(state.indexes.holdings.get(uid))) {
+      found.push(`user ${uid} holds ${textOf(expected.get(uid))}, not ${textOf(state.indexes.holdings.get(uid))}`);
+    }
+  }
+  for (const [key, { record, commit }] of state.jobs) {
+    const isBegun = record.phase !== "waiting" && record.phase !== "ended";
+    const id = record.attempt?.id ?? "";
+    if (isBegun && commit !== "ending" && state.attempts.has(id) && !state.indexes.counted.has(id)) {
+      found.push(`attempt ${id} of ${key} does not count`);
     }
   }
   return found;

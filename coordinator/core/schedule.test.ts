@@ -112,7 +112,7 @@ test("ten thousand waiting jobs of few shapes are tried once for each shape", ()
     scenario.submit({ uid: 1000 + (count % 7), accelerators: `V100:${1 + (count % 4)}`, cpus: 1 });
   }
   scenario.state.blocked.clear();
-  const decided = plan(scenario.state);
+  const decided = plan(scenario.state, scenario.now);
   expect(decided.starts).toEqual([]);
   expect(decided.blocked).toHaveLength(4);
   expect(scenario.state.jobs.size).toBe(10_000);
@@ -169,7 +169,7 @@ test("whatever is asked for, nothing is granted twice, and nothing that fits is 
         }
       }
       scenario.state.blocked.clear();
-      expect(plan(scenario.state).starts).toEqual([]);
+      expect(plan(scenario.state, scenario.now).starts).toEqual([]);
     }),
     { numRuns: 150 },
   );

@@ -1,139 +1,152 @@
 /**
- * The plan: which waiting jobs start now, and on what. Jobs are tried in the order of order.ts; one that does not fit
- * is passed over together with its whole class, so a later job that fits starts first and ten thousand equal jobs cost
- * one try. It changes nothing: reduce.ts turns its starts into transitions. Pure; time alone never changes its answer.
+ * The plan: which waiting jobs start now, and on what; and which room is kept for those whose turn is earlier but that do
+ * not fit yet. Jobs are tried in the order of turns.ts; one that does not fit is passed over together with its whole
+ * class, so ten thousand equal jobs cost one try, and later ones start only where they delay none before them. It decides
+ * and changes nothing but its indexes: reduce.ts turns its starts into transitions. Pure.
  */
-import type { AttemptReport } from "../../shared/agent-wire.ts";
-import type { NodeName } from "../../shared/ids.ts";
-import type { RankGrant, Shape } from "../../shared/job.ts";
-import { addGrant, fitNode, freeOf, type NodeUse } from "./fit.ts";
-import { isHeldAtStart, remainsOf } from "./leases.ts";
-import { compareJobs } from "./order.ts";
-import type { ActiveJob, JobKey, NodeState, State } from "./state.ts";
-import { usesOf } from "./usage.ts";
-
-/** Agents know leases since this version of the wire. */
-const leaseProtocol = 2;
+import { type Demand, demandsOf, type RankGrant } from "../../shared/job.ts";
+import { type Board, durationOf, openBoard, profileOf } from "./board.ts";
+import { blockName, refresh, take } from "./capacity.ts";
+import { isHeldBack, nodesWithUnknown } from "./eligible.ts";
+import { chargePerSecond, schedulingOf } from "./fair-share.ts";
+import { isHeldAtStart } from "./leases.ts";
+import { place } from "./place.ts";
+import { QuotaBook, wantedOf } from "./quota.ts";
+import { type Reservation, reserve } from "./reserve.ts";
+import type { ActiveJob, JobKey, State } from "./state.ts";
+import { type Turn, Turns } from "./turns.ts";
 
 export interface Plan {
   starts: { key: JobKey; ranks: RankGrant[] }[];
-  /** Classes of which the first job does not fit. */
+  /** Classes of which no job fits on what is free (blockName in capacity.ts). */
   blocked: string[];
+  /** Of the first jobs that do not start, in their order. */
+  reservations: Reservation[];
+  /** The next uptime at which time alone could change this plan; null: none is known. */
+  wakeAt: number | null;
 }
 
-/** Nothing is planned on a node that is drained, silent, refuses us or has not yet said in this epoch what it holds. */
-export function takesJobs(node: NodeState): boolean {
-  const isThere = node.connected && node.heard && node.reported && node.refusal === null && node.inventory !== null;
-  return isThere && node.admin.state === "open";
+/** So many waiting jobs have room kept for them, and so many are looked at for it. */
+const holdsMax = 8;
+const triesMax = 32;
+
+/** One plan in the making. */
+interface Making {
+  board: Board;
+  turns: Turns;
+  quotas: QuotaBook;
+  plan: Plan;
+  /** Classes that are done with in this plan. */
+  closed: Set<string>;
+  held: number;
+  tries: number;
 }
 
-/** The job recovers, and the node's agent is of a version that could not end it without its coordinator. */
-export function lacksLeases(node: NodeState, shape: Shape): boolean {
-  return shape.recovers === true && (node.protocol ?? 0) < leaseProtocol;
+/** Whether the job's user may hold what it asks for, served in this way. */
+export function isWithinQuota(quotas: QuotaBook, job: ActiveJob, demand: Demand): boolean {
+  const { shape, user } = job.record;
+  return quotas.isEmpty || quotas.hindrance(job.uid, user, wantedOf(job.uid, shape, demand)) === null;
 }
 
-/** A grant for every rank, each on a node of its own; null when there are too few nodes with room. */
-function fitJob(nodes: Iterable<NodeState>, uses: Map<NodeName, NodeUse>, shape: Shape): RankGrant[] | null {
-  const candidates: { grant: RankGrant; freeAfter: number; index: number }[] = [];
-  for (const node of nodes) {
-    const use = uses.get(node.name);
-    if (!takesJobs(node) || node.inventory === null || use === undefined || lacksLeases(node, shape)) {
-      continue;
-    }
-    const grant = fitNode(node.name, node.inventory, use, shape);
-    if (grant !== null) {
-      const freeAfter = freeOf(node.inventory.accelerators, use).length - grant.devices.length;
-      candidates.push({ grant, freeAfter, index: node.index });
+/** What can start now. Classes in `state.blocked` do not fit on what is free and are not tried. `now` in ms since 1970. */
+export function plan(state: State, now: number): Plan {
+  refresh(state, now);
+  const making: Making = {
+    board: openBoard(state, now),
+    turns: new Turns(state, now),
+    quotas: new QuotaBook(state),
+    plan: { starts: [], blocked: [], reservations: [], wakeAt: null },
+    closed: new Set(),
+    held: 0,
+    tries: 0,
+  };
+  const unknown = nodesWithUnknown(state);
+  for (let turn = making.turns.next(); turn !== null; turn = making.turns.next()) {
+    if (isHeldBack(state, turn.job, unknown)) {
+      // Those that were read at the start come before all others of their line.
+      const isHold = isHeldAtStart(state, turn.job);
+      making.turns.pass(isHold ? (job) => !isHeldAtStart(state, job) : undefined);
+    } else {
+      takeTurn(making, turn);
     }
   }
-  if (candidates.length < shape.nodes) {
-    return null;
-  }
-  // Fewest free accelerators left: jobs without accelerators keep away from them, jobs with fill a node before the next.
-  candidates.sort((a, b) => a.freeAfter - b.freeAfter || a.index - b.index);
-  const chosen = candidates.slice(0, shape.nodes).sort((a, b) => a.index - b.index);
-  return chosen.map((one) => one.grant);
+  return making.plan;
 }
 
-/**
- * The report speaks of this very job, whatever this state knows of its attempts. Only a job that was read at the start can
- * have attempts of which nothing is known here; of one that was submitted since, a node that says so was taken over, and
- * would get its scripts.
- */
-export function isReportOf(report: AttemptReport, job: ActiveJob): boolean {
-  return (
-    job.readAtStart &&
-    report.uid === job.uid &&
-    report.jobId === job.id &&
-    report.submittedAt === job.record.submittedAt
-  );
+function takeTurn(making: Making, turn: Turn): void {
+  const { board, turns, quotas, closed, plan: result } = making;
+  const { own, job } = turn;
+  const profile = profileOf(board, job);
+  const name = blockName(own, profile);
+  const demands = demandsOf(own.shape);
+  const allowed = demands.filter((demand) => isWithinQuota(quotas, job, demand)).length;
+  if (closed.has(name) || allowed === 0) {
+    turns.passUser();
+    return;
+  }
+  const placed = board.state.blocked.has(name)
+    ? { ranks: null, isHeld: false }
+    : place(board, own, job, (demand) => isWithinQuota(quotas, job, demand));
+  if (placed.ranks !== null) {
+    start(making, turn, placed.ranks);
+    return;
+  }
+  if (allowed < demands.length && !board.state.blocked.has(name)) {
+    // Others of the class may be allowed what this user is not.
+    turns.passUser();
+    return;
+  }
+  if (!placed.isHeld && !board.state.blocked.has(name)) {
+    result.blocked.push(name);
+  }
+  keepRoom(making, turn);
+  closed.add(name);
+  if (board.hasReservations) {
+    turns.passUser();
+  } else {
+    turns.passClass();
+  }
 }
 
-/**
- * An attempt that this state does not know is of this very job (a state that was rolled back): starting it
- * again would run its code twice.
- */
-export function unknownTwin(state: State, job: ActiveJob): NodeName | null {
-  for (const node of state.nodes.values()) {
-    for (const id of node.unknown) {
-      const report = node.attempts.get(id);
-      if (report !== undefined && isReportOf(report, job)) {
-        return node.name;
-      }
-    }
+function start({ board, turns, quotas, plan: result }: Making, { own, job, key }: Turn, ranks: RankGrant[]): void {
+  const { state, indexes } = board;
+  const { user } = job.record;
+  if (!quotas.isEmpty && quotas.hindranceOfGrants(job.uid, user, ranks) !== null) {
+    turns.passUser();
+    return;
   }
-  return null;
+  quotas.add(job.uid, user, ranks);
+  result.starts.push({ key, ranks });
+  const end = state.uptime + durationOf(own.shape);
+  let rate = 0;
+  for (const grant of ranks) {
+    const room = indexes.rooms[state.nodes.get(grant.node)?.index ?? -1];
+    if (room !== undefined) {
+      take(state, room, grant, end);
+    }
+    rate += chargePerSecond(grant, schedulingOf(state));
+  }
+  turns.give(rate);
 }
 
-/** The head of the class that is to be tried next; null when every class is empty or blocked. */
-function nextJob(state: State, lines: Map<string, { keys: JobKey[]; at: number }>): [string, ActiveJob] | null {
-  let best: [string, ActiveJob] | null = null;
-  for (const [name, line] of lines) {
-    const key = line.keys[line.at];
-    const job = key === undefined ? undefined : state.jobs.get(key);
-    if (job === undefined) {
-      lines.delete(name);
-    } else if (best === null || compareJobs(job, best[1]) < 0) {
-      best = [name, job];
-    }
+/** The job's turn is earlier than that of all that come now: room is kept for it, if there is any to wait for. */
+function keepRoom(making: Making, { own, job, key }: Turn): void {
+  const { board, plan: result } = making;
+  if (making.held >= holdsMax || making.tries >= triesMax) {
+    return;
   }
-  return best;
-}
-
-/** What can start now. Classes in `state.blocked` are not tried: nothing has become free since they did not fit. */
-export function plan(state: State): Plan {
-  const result: Plan = { starts: [], blocked: [] };
-  const lines = new Map<string, { keys: JobKey[]; at: number }>();
-  for (const [name, keys] of state.waiting) {
-    if (!state.blocked.has(name)) {
-      lines.set(name, { keys, at: 0 });
-    }
+  making.tries += 1;
+  const { state, now } = board;
+  const waitedMs = now - job.record.submittedAt;
+  const patienceMs = schedulingOf(state).reserveAfterSeconds * 1000;
+  const reservation = reserve(board, own, job, key, waitedMs >= patienceMs);
+  if (reservation === null) {
+    return;
   }
-  if (lines.size === 0) {
-    return result;
+  result.reservations.push(reservation);
+  making.held += reservation.isHeld ? 1 : 0;
+  if (!reservation.isHeld) {
+    const at = state.uptime + patienceMs - waitedMs;
+    result.wakeAt = Math.min(result.wakeAt ?? at, at);
   }
-  const uses = usesOf(state);
-  for (let next = nextJob(state, lines); next !== null; next = nextJob(state, lines)) {
-    const [name, job] = next;
-    const line = lines.get(name);
-    if (line === undefined) {
-      break;
-    }
-    line.at += 1;
-    const isHeld = job.commit !== "clean" || isHeldAtStart(state, job) || remainsOf(state, job) !== null;
-    if (isHeld || unknownTwin(state, job) !== null) {
-      continue;
-    }
-    const ranks = fitJob(state.nodes.values(), uses, job.record.shape);
-    if (ranks === null) {
-      result.blocked.push(name);
-      lines.delete(name);
-      continue;
-    }
-    result.starts.push({ key: `${job.uid}/${job.id}`, ranks });
-    for (const grant of ranks) {
-      addGrant(uses.get(grant.node) as NodeUse, grant);
-    }
-  }
-  return result;
 }

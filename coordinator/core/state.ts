@@ -9,6 +9,8 @@ import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { AttemptRecord, JobRecord, RankGrant } from "../../shared/job.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject, SchedulingConfig, UsageLine } from "../../shared/scheduling.ts";
+import type { Indexes, WaitingClass } from "./indexes.ts";
+import type { Reservation } from "./reserve.ts";
 
 /** `UID/ID`: names one job in the whole cluster. */
 export type JobKey = `${number}/${number}`;
@@ -73,6 +75,8 @@ export interface NodeState {
   stale: boolean;
   reported: boolean;
   inventory: Inventory | null;
+  /** Attempts of `attempts` and `former` in the state that have a rank here; see usage.ts. */
+  held: Set<AttemptId>;
   /** The last complete picture, by attempt. Kept while the node is silent: silent is not dead. */
   attempts: Map<AttemptId, AttemptReport>;
   lastReportAt: number | null;
@@ -161,12 +165,20 @@ export interface State {
   setups: Map<Uid, SetupState>;
   /** Index of `jobs` by the id of their attempt, ended ones included while a node still holds them. */
   attempts: Map<AttemptId, JobKey>;
-  /** Waiting jobs by class of equal demands (see order.ts), each class in the order in which it is to be started. */
-  waiting: Map<string, JobKey[]>;
+  /** Waiting jobs by class of equal demands, see order.ts. */
+  waiting: Map<string, WaitingClass>;
   /** Something that a waiting job could use may have become free, or there are new jobs: plan before the next answer. */
   planDue: boolean;
-  /** Classes that did not fit at the last plan; emptied whenever something may have become free. */
+  /** Classes that do not fit on what is free (`blockName` in capacity.ts); taken out when a node changes that could serve them. */
   blocked: Set<string>;
+  /** What the plan looks things up in; derived from the rest. */
+  indexes: Indexes;
+  /** What the last plan keeps room for, in order. */
+  reservations: Reservation[];
+  /** Uptime at which the last plan is to be made again; null: only when something happens. */
+  replanAt: number | null;
+  /** Jobs as they were read at the start with something left to settle; see settleRecovered. */
+  unsettled: Set<JobKey>;
   /** The uptime for which `wakeAt` was last asked and has not come; null: none. */
   wakeAsked: number | null;
   /** Uptime before which no time limit has a warning or an end to come; see due.ts. */

@@ -71,6 +71,9 @@ export function shapeOf(words: JobWords): Shape {
   };
 }
 
+/** Starts of coordinators so far: each draws attempt ids of its own. */
+let lives = 0;
+
 export class Scenario {
   state: State;
   now = 1_000_000;
@@ -102,7 +105,7 @@ export class Scenario {
     this.state = initialState(config, {
       stateId: "a".repeat(16),
       epoch,
-      nonce: "noncenon",
+      nonce: `life${String((lives += 1)).padStart(4, "0")}`,
       jobs,
       setups,
       uptime: this.uptime,
@@ -140,9 +143,9 @@ export class Scenario {
     }
   }
 
-  connect(node: string, hello: { stateId?: string | null; epoch?: number } = {}): this {
-    const { stateId = this.state.stateId, epoch = 0 } = hello;
-    const frame = { type: "hello", protocol: agentProtocol, version: "0", node, stateId, epoch, bootId: "b" } as const;
+  connect(node: string, hello: { stateId?: string | null; epoch?: number; protocol?: 1 | 2 } = {}): this {
+    const { stateId = this.state.stateId, epoch = 0, protocol = agentProtocol } = hello;
+    const frame = { type: "hello", protocol, version: "0", node, stateId, epoch, bootId: "b" } as const;
     this.dispatch({ type: "nodeConnected", node, hello: frame });
     return this;
   }
