@@ -1,10 +1,12 @@
 /**
  * What this node has promised, on disk: one file for each attempt and one for the coordinator that was accepted. A write
- * has returned only when it survives a power cut (temporary file, fsync, rename, fsync of the folder). A damaged file is
- * set aside and reported, never a reason not to start. It decides nothing. Called by agent/loop.ts and agent/main.ts.
+ * has returned only when it survives a power cut (temporary file, fsync, rename, fsync of the folder); writes that come
+ * together share the last of these. A damaged file is set aside and reported, never a reason not to start. It decides nothing. Called by agent/loop.ts and agent/main.ts.
  */
+import { closeSync, fsync, openSync, renameSync, writeFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import * as z from "zod";
 import { wantedAttemptSchema } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
@@ -36,6 +38,8 @@ export interface LedgerContents {
   warnings: string[];
 }
 
+const syncFile = promisify(fsync);
+
 /** What this file holds, or the names in this folder, survive a power cut from here on. */
 async function syncPath(path: string): Promise<void> {
   const handle = await open(path, "r");
@@ -61,6 +65,9 @@ export class Ledger {
   private readonly folder: string;
   private readonly attempts: string;
   private counter = 0;
+  /** The last sync of the attempts' folder that has begun, and the one that will begin after it. */
+  private sync: Promise<void> = Promise.resolve();
+  private nextSync: Promise<void> | null = null;
 
   /** `stateDir` is the config's state_dir, checked by agent/folders.ts before. */
   constructor(stateDir: string) {
@@ -100,36 +107,50 @@ export class Ledger {
 
   async save(entry: LedgerEntry): Promise<void> {
     await this.write(this.attempts, `${attemptIdSchema.parse(entry.wanted.attempt)}.json`, entrySchema.parse(entry));
+    await this.syncAttempts();
   }
 
   /** Forgetting twice is fine. */
   async drop(attempt: AttemptId): Promise<void> {
     await rm(join(this.attempts, `${attemptIdSchema.parse(attempt)}.json`), { force: true });
-    await syncPath(this.attempts);
+    await this.syncAttempts();
   }
 
   async saveIdentity(identity: Identity): Promise<void> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
     await this.write(this.folder, "identity.json", identitySchema.parse(identity));
+    await syncPath(this.folder);
   }
 
+  /** The names in the attempts' folder survive a power cut from here on: a sync that begins after this call, one for all that wait for it. */
+  private syncAttempts(): Promise<void> {
+    this.nextSync ??= this.sync
+      .catch(() => undefined)
+      .then(() => {
+        this.sync = this.nextSync ?? Promise.resolve();
+        this.nextSync = null;
+        return syncPath(this.attempts);
+      });
+    return this.nextSync;
+  }
+
+  /** What does not wait for the disk is done at once: a turn of the thread pool costs more than it. */
   private async write(folder: string, name: string, value: unknown): Promise<void> {
     this.counter += 1;
     const temporary = join(folder, `${name}.${process.pid}-${this.counter}.tmp`);
     try {
-      const handle = await open(temporary, "wx", 0o600);
+      const file = openSync(temporary, "wx", 0o600);
       try {
-        await handle.writeFile(`${JSON.stringify(value)}\n`);
-        await handle.sync();
+        writeFileSync(file, `${JSON.stringify(value)}\n`);
+        await syncFile(file);
       } finally {
-        await handle.close();
+        closeSync(file);
       }
-      await rename(temporary, join(folder, name));
+      renameSync(temporary, join(folder, name));
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
     }
-    await syncPath(folder);
   }
 
   private async load<T>(file: string, schema: z.ZodType<T>, warnings: string[]): Promise<T | null> {

@@ -1,7 +1,8 @@
 /**
- * The agent's one loop and the only caller of its core: events are taken one after the other, and the effects of one are
- * carried out in order before the next is looked at. Ledger writes are awaited, so nothing that depends on one happens
- * before it is on disk. It decides nothing itself. Made by agent/main.ts; every adapter hands its events to `dispatch`.
+ * The agent's one loop and the only caller of its core: events are taken one after the other, all that are there as one
+ * batch. The ledger writes of a batch go to the disk together and are awaited before any other effect of it is carried
+ * out, in order, and before the next batch is looked at; so nothing that depends on a write happens before it is on disk.
+ * It decides nothing itself. Made by agent/main.ts; every adapter hands its events to `dispatch`.
  */
 import type { Logger } from "pino";
 import type { FromAgent, Report } from "../shared/agent-wire.ts";
@@ -16,7 +17,8 @@ import type { UserLog } from "./user-log.ts";
 
 const ledgerRetryMs = 1_000;
 const skyletRetryMs = 2_000;
-const eventsPerReport = 50;
+/** Events of one batch; what it reports is sent at its end. */
+const batchMax = 256;
 
 export interface LoopPorts {
   ledger: {
@@ -35,6 +37,9 @@ export interface LoopPorts {
   userLog: UserLog;
 }
 
+/** What is carried out once the writes of its batch are on disk. */
+type OtherEffect = Exclude<AgentEffect, { type: "saveLedger" | "dropLedger" | "sendReport" }>;
+
 export class AgentLoop {
   readonly state: AgentState;
   private readonly ports: LoopPorts;
@@ -45,7 +50,6 @@ export class AgentLoop {
   private renewal: { at: number; timer: NodeJS.Timeout } | null = null;
   /** The newest picture that the coordinator has not been sent. */
   private report: Report | null = null;
-  private unsentEvents = 0;
 
   constructor(state: AgentState, ports: LoopPorts) {
     this.state = state;
@@ -90,45 +94,50 @@ export class AgentLoop {
   }
 
   private async run(): Promise<void> {
-    for (let next = this.events.shift(); next !== undefined; next = this.events.shift()) {
-      const { event, settled } = next;
-      if (event.type === "linkDown") {
-        this.report = null;
+    while (this.events.length > 0) {
+      const batch = this.events.splice(0, batchMax);
+      const writes: Promise<void>[] = [];
+      const others: OtherEffect[] = [];
+      for (const { event } of batch) {
+        if (event.type === "linkDown") {
+          this.report = null;
+        }
+        for (const effect of reduceAgent(this.state, event)) {
+          this.facts.note(effect);
+          if (effect.type === "saveLedger") {
+            writes.push(this.save(effect.entry));
+          } else if (effect.type === "dropLedger") {
+            writes.push(this.drop(effect.attempt));
+          } else if (effect.type === "sendReport") {
+            // Each report is the whole picture, so of many in a row only the last is sent.
+            this.report = effect.report;
+          } else {
+            others.push(effect);
+          }
+        }
       }
-      for (const effect of reduceAgent(this.state, event)) {
-        this.facts.note(effect);
+      await Promise.all(writes);
+      for (const effect of others) {
         await this.perform(effect);
       }
-      this.sendReport();
-      settled();
+      if (this.report !== null) {
+        this.ports.sendCoordinator(this.report);
+        this.report = null;
+      }
+      for (const { settled } of batch) {
+        settled();
+      }
     }
   }
 
-  /** Each report is the whole picture, so of many in a row only the last is sent; a busy loop still sends one now and then. */
-  private sendReport(): void {
-    this.unsentEvents += 1;
-    if (this.report !== null && (this.events.length === 0 || this.unsentEvents >= eventsPerReport)) {
-      this.ports.sendCoordinator(this.report);
-      this.report = null;
-      this.unsentEvents = 0;
-    }
-  }
-
-  private async perform(effect: AgentEffect): Promise<void> {
+  private async perform(effect: OtherEffect): Promise<void> {
     switch (effect.type) {
-      case "saveLedger":
-        return await this.save(effect.entry);
-      case "dropLedger":
-        return await this.drop(effect.attempt);
       case "saveIdentity":
         return await this.saveIdentity({ stateId: effect.stateId, epoch: effect.epoch });
       case "ensureSkylet":
         return this.ports.ensureSkylet(effect.uid, effect.user);
       case "sendSkylet":
         return this.ports.sendSkylet(effect.uid, effect.message);
-      case "sendReport":
-        this.report = effect.report;
-        return;
       case "sendRenew":
         return this.ports.sendCoordinator({ type: "renew", id: effect.id });
       case "renewAfter":

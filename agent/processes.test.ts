@@ -34,16 +34,16 @@ describe("runner checks", () => {
   it("accepts the announced process only", async () => {
     const uid = process.getuid?.() ?? 0;
     const { pid, startTime } = await sleeper("sleep", "60");
-    expect(await faultOfRunner(pid, startTime, uid)).toBeNull();
-    expect(await faultOfRunner(pid, "1", uid)).toContain("another one");
-    expect(await faultOfRunner(pid, startTime, uid + 1)).toContain("does not run as uid");
-    expect(await faultOfRunner(4_194_304, startTime, uid)).toContain("was gone");
+    expect(faultOfRunner(pid, startTime, uid)).toBeNull();
+    expect(faultOfRunner(pid, "1", uid)).toContain("another one");
+    expect(faultOfRunner(pid, startTime, uid + 1)).toContain("does not run as uid");
+    expect(faultOfRunner(4_194_304, startTime, uid)).toContain("was gone");
   });
 
   it.runIf(isRoot)("refuses a process that could become somebody else again", async () => {
     const { pid, startTime } = await sleeper("setpriv", "--euid", "1001", "sleep", "60");
-    await until(async () => (await readProcess(pid))?.uids[1] === 1001);
-    expect(await faultOfRunner(pid, startTime, 1001)).toContain("does not run as uid");
+    await until(() => readProcess(pid)?.uids[1] === 1001);
+    expect(faultOfRunner(pid, startTime, 1001)).toContain("does not run as uid");
   });
 });
 

@@ -40,14 +40,12 @@ export function uptimeMs(): number {
   return Math.floor(Number.parseFloat(readFileSync("/proc/uptime", "utf8")) * 1000);
 }
 
-/** Null when there is no such process. */
-export async function readProcess(pid: number): Promise<ProcessFacts | null> {
+/** Null when there is no such process. At once: the kernel answers from memory, and each start asks several times. */
+export function readProcess(pid: number): ProcessFacts | null {
   try {
-    const [before, status] = [
-      await readFile(`/proc/${pid}/stat`, "utf8"),
-      await readFile(`/proc/${pid}/status`, "utf8"),
-    ];
-    const after = await readFile(`/proc/${pid}/stat`, "utf8");
+    const before = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const status = readFileSync(`/proc/${pid}/status`, "utf8");
+    const after = readFileSync(`/proc/${pid}/stat`, "utf8");
     const startTime = startTimeOf(before);
     // Read around the ids, so that all three speak of one process.
     return startTime === null || startTimeOf(after) !== startTime ? null : { startTime, uids: uidsOf(status) };
@@ -57,8 +55,8 @@ export async function readProcess(pid: number): Promise<ProcessFacts | null> {
 }
 
 /** Why this process is not the runner that was announced; null when it is: it lives, began then, and is wholly this user's. */
-export async function faultOfRunner(pid: number, startTime: string, uid: Uid): Promise<string | null> {
-  const facts = await readProcess(pid);
+export function faultOfRunner(pid: number, startTime: string, uid: Uid): string | null {
+  const facts = readProcess(pid);
   if (facts === null) {
     return `its process ${pid} was gone before it could begin`;
   }
@@ -80,7 +78,7 @@ async function skyletLives(uid: Uid, socketPath: string): Promise<boolean> {
   for (const name of await readdir("/proc")) {
     if (/^[0-9]+$/.test(name)) {
       const words = await readFile(`/proc/${name}/cmdline`, "utf8").catch(() => "");
-      if (words.includes(mark) && (await readProcess(Number(name)))?.uids[0] === uid) {
+      if (words.includes(mark) && readProcess(Number(name))?.uids[0] === uid) {
         return true;
       }
     }

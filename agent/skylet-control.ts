@@ -4,7 +4,6 @@
  * nothing: frames are strict and bounded, and the first bad one closes the connection. Called by agent/skylets.ts.
  */
 import type { Socket } from "node:net";
-import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../shared/errors.ts";
 import type { Uid } from "../shared/ids.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
@@ -26,7 +25,7 @@ const queuedBytesMax = 16 * 1024 * 1024;
 /** Frames of one connection that are being looked at; beyond it the socket is not read. */
 const framesAtOnceMax = 256;
 /** Each frame may cost a write to disk and a report; a user's thousand jobs that end at once take some seconds. */
-const framesPerSecondMax = 200;
+const framesPerSecondMax = 1_000;
 
 /** Reads the first frame and leaves the bytes after it in the socket. Null (and the socket destroyed): it was not one, or came too late. */
 export function readHello(socket: Socket): Promise<SkyletHello | null> {
@@ -68,7 +67,7 @@ export function readHello(socket: Socket): Promise<SkyletHello | null> {
 }
 
 export interface ControlOwner {
-  /** The next frame is handed out only when the promise has settled, so the order of what a skylet says is kept. */
+  /** The next frame of the same attempt is handed out only when the promise has settled; `ready` comes after all before it and before all after it. */
   onFrame(connection: SkyletControl, frame: FromSkylet): Promise<void> | void;
   /** Called once. */
   onClosed(connection: SkyletControl): void;
@@ -84,7 +83,10 @@ export class SkyletControl {
   private readonly socket: Socket;
   private waiting = 0;
   private taken = { since: 0, count: 0 };
-  private last: Promise<void> = Promise.resolve();
+  private isPaced = false;
+  /** The last frame of each attempt that is being looked at, and the last that spoke of all; none rejects. */
+  private readonly turns = new Map<string, Promise<void>>();
+  private common: Promise<void> = Promise.resolve();
 
   /** Reads the connection until it closes; the owner hears of everything through its callbacks. */
   static begin(uid: Uid, hello: ControlHello, socket: Socket, owner: ControlOwner): SkyletControl {
@@ -128,33 +130,70 @@ export class SkyletControl {
     this.socket.end();
   }
 
-  /** Waits for the next second when this one's frames are used up. */
-  private async pace(): Promise<void> {
+  /** Stops reading until the next second when this one's frames are used up. */
+  private pace(): void {
     const now = performance.now();
     if (now - this.taken.since > 1_000) {
       this.taken = { since: now, count: 0 };
     }
     this.taken.count += 1;
-    if (this.taken.count > framesPerSecondMax) {
-      await delay(1_000 - (now - this.taken.since));
-      this.taken = { since: performance.now(), count: 1 };
+    if (this.taken.count >= framesPerSecondMax && !this.isPaced) {
+      this.isPaced = true;
+      this.socket.pause();
+      setTimeout(
+        () => {
+          this.isPaced = false;
+          this.flow();
+        },
+        1_000 - (now - this.taken.since),
+      ).unref();
+    }
+  }
+
+  private flow(): void {
+    if (!this.isPaced && this.waiting < framesAtOnceMax) {
+      this.socket.resume();
     }
   }
 
   private queue(frame: FromSkylet, owner: ControlOwner): void {
     this.waiting += 1;
+    this.pace();
     if (this.waiting >= framesAtOnceMax) {
       this.socket.pause();
     }
-    this.last = this.last
-      .then(() => this.pace())
+    const key = subjectOf(frame);
+    const before =
+      key === null ? Promise.all([this.common, ...this.turns.values()]) : (this.turns.get(key) ?? this.common);
+    const turn = before
       .then(() => (this.socket.destroyed ? undefined : owner.onFrame(this, frame)))
       .catch((error: unknown) => owner.onBadFrame(this, messageOf(error)))
       .then(() => {
         this.waiting -= 1;
-        if (this.waiting === 0) {
-          this.socket.resume();
+        if (key !== null && this.turns.get(key) === turn) {
+          this.turns.delete(key);
         }
+        this.flow();
       });
+    if (key === null) {
+      this.common = turn;
+      this.turns.clear();
+    } else {
+      this.turns.set(key, turn);
+    }
+  }
+}
+
+/** What the frame speaks of: an attempt, a stream, or (null) all of them. */
+function subjectOf(frame: FromSkylet): string | null {
+  switch (frame.type) {
+    case "ready":
+      return null;
+    case "changed":
+      return frame.attempt.attempt;
+    case "streamFailed":
+      return frame.id;
+    default:
+      return frame.attempt;
   }
 }

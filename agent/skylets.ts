@@ -258,7 +258,7 @@ export class Skylets implements ControlOwner {
 
   private async onPrepared(uid: Uid, frame: Extract<FromSkylet, { type: "prepared" }>): Promise<void> {
     const { attempt, pid, startTime, logDir } = frame;
-    let fault = await faultOfRunner(pid, startTime, uid);
+    let fault = faultOfRunner(pid, startTime, uid);
     if (fault === null) {
       try {
         await this.options.cgroups.place(attempt, pid);
@@ -267,7 +267,7 @@ export class Skylets implements ControlOwner {
       }
       // Looked at again: the pid must not have become another process, perhaps another user's, before it was placed.
       if (fault === null) {
-        fault = await faultOfRunner(pid, startTime, uid);
+        fault = faultOfRunner(pid, startTime, uid);
         await (fault === null ? undefined : this.options.cgroups.expel(pid));
       }
     }
@@ -277,7 +277,7 @@ export class Skylets implements ControlOwner {
       return;
     }
     this.warn({ uid, attempt, fault }, "a runner was not accepted");
-    if ((await readProcess(pid)) === null) {
+    if (readProcess(pid) === null) {
       // Killed at its gate: its skylet, or the next one, says so, and another one is prepared.
       return;
     }
