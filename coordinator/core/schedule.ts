@@ -50,6 +50,11 @@ export function isWithinQuota(quotas: QuotaBook, job: ActiveJob, demand: Demand)
 
 /** What can start now. Classes in `state.blocked` do not fit on what is free and are not tried. `now` in ms since 1970. */
 export function plan(state: State, now: number): Plan {
+  return planOn(state, now).plan;
+}
+
+/** A plan with the board and the sums that it was made on, for answers that start nothing; see facts.ts. */
+export function planOn(state: State, now: number): Pick<Making, "plan" | "board" | "quotas"> {
   refresh(state, now);
   const making: Making = {
     board: openBoard(state, now),
@@ -70,7 +75,7 @@ export function plan(state: State, now: number): Plan {
       takeTurn(making, turn);
     }
   }
-  return making.plan;
+  return making;
 }
 
 function takeTurn(making: Making, turn: Turn): void {
