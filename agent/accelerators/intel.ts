@@ -2,7 +2,17 @@
  * Intel's graphics accelerators as xpu-smi describes them. Pure and total: it is given what the tool printed. Graphics
  * inside a CPU and virtual functions are left out. Called by detect.ts.
  */
-import { at, devicesMax, type FoundDevice, kindOfName, memoryMbOf, parsedJson, pciAddress, textAt } from "./found.ts";
+import {
+  at,
+  devicesMax,
+  type FoundDevice,
+  kindOfName,
+  memoryMbOf,
+  parsedJson,
+  pciAddress,
+  textAt,
+  wholeNumber,
+} from "./found.ts";
 
 export const intelArguments = ["discovery", "-j"];
 export function intelDetailArguments(deviceId: number): string[] {
@@ -34,12 +44,12 @@ export function parseIntel(output: string): FoundDevice[] | null {
   }
   const devices = new Map<string, FoundDevice>();
   for (const entry of (list as unknown[]).slice(0, devicesMax)) {
-    const position = at(entry, "device_id");
+    const position = wholeNumber(textAt(entry, "device_id") ?? "", 1023);
     const pci = pciAddress(textAt(entry, "pci_bdf_address") ?? "");
     const uuid = textAt(entry, "uuid")?.slice(0, 100) ?? null;
     const id = pci ?? uuid;
     const isCard = textAt(entry, "device_type") === "GPU" && textAt(entry, "device_function_type") !== "virtual";
-    if (typeof position === "number" && id !== null && isCard && pci !== integratedAddress && !devices.has(id)) {
+    if (position !== null && id !== null && isCard && pci !== integratedAddress && !devices.has(id)) {
       const name = textAt(entry, "device_name") ?? "";
       const kind = canonicalIntelName(name);
       const own = { id, kind, name, vendor: "Intel", memoryMb: null, uuid, pci, parent: null, fault: null };

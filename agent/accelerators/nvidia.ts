@@ -232,7 +232,7 @@ export function nvidiaDevices(
         ...common,
         id: uuid,
         kind: kind === null ? null : kindOfName(migKind(kind, profile)),
-        name: `${card.name ?? ""} MIG ${profile}`.trim(),
+        name: plainText(`${card.name ?? ""} MIG ${profile}`),
         memoryMb: nameOfProfile(profile),
         uuid,
         position: null,

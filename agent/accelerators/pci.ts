@@ -23,11 +23,9 @@ export function unlistedWarnings(bus: readonly PciDevice[], looks: ReadonlyMap<s
     if (missing.length === 0 || look === undefined || look.state === "failed") {
       return [];
     }
-    const many = missing.length === 1 ? "An accelerator" : `${missing.length} accelerators`;
-    const why =
-      look.state === "absent"
-        ? `${tool} is not installed here`
-        : `${tool} does not list ${missing.length === 1 ? "it" : "them"}`;
-    return [`${many} of ${name} on the PCI bus (${some(missing)}) and ${why}: no job gets them. sky-doctor says more.`];
+    const [many, them] = missing.length === 1 ? ["An accelerator", "it"] : [`${missing.length} accelerators`, "them"];
+    const why = look.state === "absent" ? `${tool} is not installed here` : `${tool} does not list ${them}`;
+    const text = `${many} of ${name} on the PCI bus (${some(missing)}) and ${why}: no job gets ${them}.`;
+    return [`${text} sky-doctor says more.`];
   });
 }
