@@ -9,11 +9,14 @@ import * as z from "zod";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { clusterNameSchema, stateIdSchema } from "../../shared/ids.ts";
 
-/** The form of this release; a backup of a later form is refused. */
-const archiveFormat = 1;
-/** The parts in their order. */
+/** The form of this release, and the one without a usage history; a backup of a later form is refused. */
+const archiveFormat = 2;
+/** The parts in their order; the files of the usage history follow. */
 const partNames = ["coordinator.yaml", "host_key", "secrets.key", "redis.rdb"] as const;
-export type PartName = (typeof partNames)[number];
+export type PartName = (typeof partNames)[number] | UsagePart;
+export type UsagePart = `usage/${string}`;
+const usagePattern = /^usage\/\d{4,6}-\d{2}\.jsonl$/;
+const usagePartsMax = 10_000;
 const manifestName = "manifest.json";
 
 const blockBytes = 512;
@@ -26,7 +29,7 @@ const chunkBytes = 1024 * 1024;
 const partSchema = z.strictObject({ bytes: z.int().min(0), sha256: z.string().regex(/^[0-9a-f]{64}$/) });
 
 const manifestSchema = z.strictObject({
-  format: z.literal(archiveFormat),
+  format: z.union([z.literal(1), z.literal(archiveFormat)]),
   /** Of the release that took it. */
   version: z.string().max(100),
   commit: z.string().max(100),
@@ -43,6 +46,8 @@ const manifestSchema = z.strictObject({
     "secrets.key": partSchema,
     "redis.rdb": partSchema,
   }),
+  /** The files of the usage history, by their parts' names. */
+  usage: z.record(z.string().regex(usagePattern), partSchema).optional(),
 });
 export type Manifest = z.infer<typeof manifestSchema>;
 
@@ -56,6 +61,7 @@ export interface Place {
 export class ArchiveWriter {
   readonly #file: FileHandle;
   readonly #parts: Record<string, z.infer<typeof partSchema>> = {};
+  readonly #usage: Record<string, z.infer<typeof partSchema>> = {};
   #end = 0;
 
   constructor(file: FileHandle) {
@@ -68,12 +74,14 @@ export class ArchiveWriter {
 
   /** Adds a part of unknown size: `produce` is handed the function that takes the next bytes. */
   async stream(name: PartName, produce: (write: (bytes: Buffer) => Promise<void>) => Promise<void>): Promise<void> {
-    this.#parts[name] = await this.#put(name, produce);
+    const parts = isUsage(name) ? this.#usage : this.#parts;
+    parts[name] = await this.#put(name, produce);
   }
 
   /** Adds the manifest and makes everything durable. */
-  async finish(facts: Omit<Manifest, "format" | "parts">): Promise<void> {
-    const manifest = manifestSchema.parse({ format: archiveFormat, ...facts, parts: this.#parts });
+  async finish(facts: Omit<Manifest, "format" | "parts" | "usage">): Promise<void> {
+    const parts = { parts: this.#parts, usage: this.#usage };
+    const manifest = manifestSchema.parse({ format: archiveFormat, ...facts, ...parts });
     const text = `${JSON.stringify(manifest, null, 2)}\n`;
     await this.#put(manifestName, (write) => write(Buffer.from(text)));
     await this.#write(Buffer.alloc(2 * blockBytes), this.#end);
@@ -140,14 +148,18 @@ export class Archive {
   static async open(file: FileHandle, path: string): Promise<Archive> {
     const places = await placesIn(file, path);
     const manifest = await readManifest(file, path, places.get(manifestName));
-    for (const name of partNames) {
+    for (const [name, { bytes, sha256 }] of Object.entries({ ...manifest.parts, ...manifest.usage })) {
       const place = places.get(name);
-      const { bytes, sha256 } = manifest.parts[name];
       if (place === undefined || place.bytes !== bytes || (await hashOf(file, place)) !== sha256) {
         throw broken(path, `its part ${name} is not what its manifest says`);
       }
     }
     return new Archive(file, manifest, places);
+  }
+
+  /** The files of the usage history, with what they must be. */
+  usageParts(): [UsagePart, z.infer<typeof partSchema>][] {
+    return Object.entries(this.manifest.usage ?? {}) as [UsagePart, z.infer<typeof partSchema>][];
   }
 
   /** One of the small parts. */
@@ -171,6 +183,10 @@ export class Archive {
   }
 }
 
+function isUsage(name: string): name is UsagePart {
+  return usagePattern.test(name);
+}
+
 function broken(path: string, why: string): SkyError {
   return new SkyError(
     "ValueError",
@@ -183,11 +199,13 @@ async function placesIn(file: FileHandle, path: string): Promise<Map<string, Pla
   const places = new Map<string, Place>();
   const { size } = await file.stat();
   const known: readonly string[] = [...partNames, manifestName];
-  for (let at = 0; at + blockBytes <= size && places.size < known.length; ) {
+  const most = known.length + usagePartsMax;
+  for (let at = 0; at + blockBytes <= size && places.size < most && !places.has(manifestName); ) {
     const header = await readAll(file, { start: at, bytes: blockBytes });
     const name = header.toString("latin1", 0, 100).split("\0")[0] ?? "";
     const bytes = Number.parseInt(header.toString("latin1", 124, 135), 8);
-    if (!known.includes(name) || places.has(name) || !Number.isSafeInteger(bytes) || !header.equals(sealed(header))) {
+    const isKnown = known.includes(name) || isUsage(name);
+    if (!isKnown || places.has(name) || !Number.isSafeInteger(bytes) || !header.equals(sealed(header))) {
       throw broken(path, `it is no archive of 'sky-coordinator backup' (at byte ${at})`);
     }
     const place = { start: at + blockBytes, bytes };

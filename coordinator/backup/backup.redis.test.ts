@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import type { JobRecord } from "../../shared/job.ts";
-import type { NodeWindow } from "../../shared/scheduling.ts";
+import type { NodeWindow, UsageLine } from "../../shared/scheduling.ts";
 import { startRedis, type TestRedis } from "../../test/help/redis.ts";
 import { must, run } from "../../test/help/run.ts";
 import { until } from "../../test/help/until.ts";
@@ -18,6 +18,9 @@ import { UserQueues } from "../queue.ts";
 import { openFence, openLink } from "../redis.ts";
 import { openSecrets } from "../secrets.ts";
 import { RedisStore } from "../store.ts";
+import { appendUsage } from "../usage-files.ts";
+import { moveUsage } from "../usage-history.ts";
+import { readUsage } from "../usage-reader.ts";
 import { settleMarks } from "./marks.ts";
 import { putBack } from "./put-back.ts";
 import { takeBackup } from "./take.ts";
@@ -169,7 +172,7 @@ test("what is no whole, fitting backup is refused before anything is touched", a
     ["cut early", bytes.subarray(0, 700), /not a usable backup/],
     ["empty", Buffer.alloc(0), /never completed/],
     ["other", Buffer.from("hello".repeat(1000)), /no archive of/],
-    ["form", Buffer.from(bytes.toString("latin1").replace('"format": 1', '"format": 2'), "latin1"), /form 2/],
+    ["form", Buffer.from(bytes.toString("latin1").replace('"format": 2', '"format": 3'), "latin1"), /form 3/],
     ["newer", Buffer.from(bytes.toString("latin1").replace('"version": "0', '"version": "9'), "latin1"), /version 9/],
     [
       "cluster",
@@ -296,6 +299,53 @@ test("what admins have allowed and what is remembered of people comes back as it
   expect(await admin.quotas()).toEqual(new Map([["group:prof", { accelerators: { H100: 4 }, running: 9 }]]));
   expect(await admin.windows()).toEqual([window]);
 });
+
+const usageOf = (attempt: string): UsageLine => ({
+  ...{ attempt, node: "n1", uid: 3001, user: "user3001", groups: ["prof"], jobId: 1, kind: "H100" },
+  ...{ accelerators: 2, cpus: 8, memoryGb: 16, from: 3_600_000, to: 7_200_000 },
+});
+const everything = { from: 0, to: 1e12, by: ["user" as const], uid: null };
+const hours = async (recent: UsageLine[] = []): Promise<number> =>
+  (await readUsage(dir, everything, recent)).total.accelerator_hours;
+
+test("the usage history comes back with the state; a present one that goes on from it stays, another is set aside", async () => {
+  const state = await openState();
+  await state.store.admin.recordUsage([usageOf("aaaaaaaa-2")]);
+  await appendUsage(join(dir, "usage"), [usageOf("aaaaaaaa-1")]);
+  const file = join(dir, "one.backup");
+  await backup(file);
+  expect(await must(["tar", "tf", file])).toContain("usage/1970-01.jsonl");
+  // What waited in Redis is moved after the backup: it is in both then, and counts once.
+  await moveUsage(state.store.admin, dir, () => false);
+  expect(await hours()).toBe(4);
+  await state.close();
+  await redis.kill();
+  await putBack(config, { file, replace: true }, () => {});
+  expect(readdirSync(dir).filter((name) => name.startsWith("before-restore"))).toEqual([]);
+  await redis.start();
+  const same = await openState();
+  expect(await hours([...(await same.store.admin.pendingUsage()).values()])).toBe(4);
+  await moveUsage(same.store.admin, dir, () => false);
+  expect(await hours()).toBe(4);
+  await same.close();
+
+  await redis.kill();
+  writeFileSync(join(dir, "usage/1970-01.jsonl"), `${JSON.stringify(usageOf("bbbbbbbb-1"))}\n`);
+  await putBack(config, { file, replace: true }, () => {});
+  expect(await hours()).toBe(2);
+  expect(statSync(join(dir, "usage")).mode & 0o777).toBe(0o700);
+  const aside = readdirSync(dir).find((name) => name.startsWith("before-restore")) ?? "";
+  expect(readFileSync(join(dir, aside, "usage/1970-01.jsonl"), "utf8")).toContain("bbbbbbbb-1");
+
+  // Handed over to a head that has none.
+  await redis.start();
+  const last = join(dir, "last.backup");
+  await backup(last, true);
+  rmSync(join(dir, "usage"), { recursive: true });
+  await redis.kill();
+  await putBack(config, { file: last, replace: true }, () => {});
+  expect(await hours()).toBe(2);
+}, 60_000);
 
 function isAnswered(path: string): boolean {
   return existsSync(path) && readFileSync("/proc/net/unix", "utf8").includes(path);

@@ -9,6 +9,7 @@ import { SkyError } from "../../shared/errors.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import type { RedisLink } from "../redis.ts";
 import { readIfThere, replaceFile, syncFolder } from "./files.ts";
+import { completeUsage } from "./usage.ts";
 
 /** When the state was handed over with `backup --move`; it must not be served here any more. */
 export const movedKey = "sky-state:moved";
@@ -37,7 +38,7 @@ export async function settleMarks(config: CoordinatorConfig, link: RedisLink): P
   }
 }
 
-/** Brings a restore's key files to their places and sets aside what was there. Doing it twice changes nothing. */
+/** Brings a restore's key files and usage history to their places and sets aside what was there. Doing it twice changes nothing. */
 export async function completeRestore(config: CoordinatorConfig, id: string): Promise<void> {
   const work = workFolder(config.state_dir, id);
   for (const [name, target] of [
@@ -56,6 +57,7 @@ export async function completeRestore(config: CoordinatorConfig, id: string): Pr
     }
     await rm(staged);
   }
+  await completeUsage(config, work, asideFolder(config.state_dir, id));
   await rmdir(work).catch(() => {});
   const redis = redisFolder(config);
   // The exchange has put the former data into the work folder.

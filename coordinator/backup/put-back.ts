@@ -18,6 +18,7 @@ import { asideFolder, completeRestore, redisFolder, workFolder } from "./marks.t
 import { Owner } from "./owner.ts";
 import { controlUnit } from "./processes.ts";
 import { buildData, type Held } from "./rebuild.ts";
+import { stageUsage, usageBytes } from "./usage.ts";
 import { type Present, present } from "./present.ts";
 
 /** The data's entry in the Redis folder: since Redis 7, and before. */
@@ -113,7 +114,7 @@ function requireReplaceable(now: Present, options: PutBackOptions, config: Coord
 async function requireSpace(config: CoordinatorConfig, archive: Archive): Promise<void> {
   const folder = redisFolder(config);
   const disk = await statfs(folder);
-  const needed = archive.manifest.parts["redis.rdb"].bytes * spaceFactor + spareBytes;
+  const needed = archive.manifest.parts["redis.rdb"].bytes * spaceFactor + usageBytes(archive) + spareBytes;
   const free = disk.bavail * disk.bsize;
   if (free < needed) {
     const megabytes = (bytes: number): number => Math.ceil(bytes / 1024 / 1024);
@@ -147,6 +148,7 @@ async function prepare(
     for (const name of ["secrets.key", "host_key"] as const) {
       await replaceFile(join(keys, name), await archive.read(name));
     }
+    await stageUsage(config, archive, keys);
     await syncFolder(config.state_dir);
     await syncFolder(redisFolder(config));
     return held;

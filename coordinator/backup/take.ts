@@ -3,14 +3,15 @@
  * `--move` it is the last one of a head that has stopped: the state is then served nowhere until it is put back. It must
  * never leave half a file under the name that was asked for, and never stop or change what runs. Called by verbs.ts.
  */
-import { existsSync } from "node:fs";
-import { open, readFile, rename, rm, statfs } from "node:fs/promises";
+import { createReadStream, existsSync } from "node:fs";
+import { open, readFile, rename, rm, stat, statfs } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { commit, version } from "../../shared/version.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import { openFence, openLink, type RedisLink } from "../redis.ts";
 import { Secrets } from "../secrets.ts";
+import { usageFiles, usageFolder } from "../usage-files.ts";
 import { ArchiveWriter, type Manifest } from "./archive.ts";
 import { syncFolder } from "./files.ts";
 import { movedKey } from "./marks.ts";
@@ -20,6 +21,7 @@ import { snapshot } from "./snapshot.ts";
 /** Free bytes that stay on the backup's disk. */
 const spareBytes = 32 * 1024 * 1024;
 const progressMs = 2_000;
+const chunkBytes = 1024 * 1024;
 
 export interface TakeOptions {
   file: string;
@@ -94,7 +96,7 @@ async function write(
   link: RedisLink,
   archive: ArchiveWriter,
   say: (line: string) => void,
-): Promise<Omit<Manifest, "format" | "parts">> {
+): Promise<Omit<Manifest, "format" | "parts" | "usage">> {
   const info = await link.run("INFO", () => link.client.info());
   const [stateId, epoch, print] = await link.run("reading the state's identity", () =>
     link.client.mget("sky-state:id", "sky-state:epoch", "sky-state:key"),
@@ -110,7 +112,7 @@ async function write(
       "A backup of the two could not be used. Put the right key file back first.",
     );
   }
-  const expected = Number(/^used_memory:(\d+)/m.exec(info)?.[1] ?? 0);
+  const expected = Number(/^used_memory:(\d+)/m.exec(info)?.[1] ?? 0) + (await usageBytes(config));
   requireSpace(options, expected);
   say(`Copying the state (at most about ${megabytes(expected)} MB) while the coordinator works ...`);
   const takenAt = new Date().toISOString();
@@ -118,12 +120,31 @@ async function write(
   await archive.add("host_key", await readFile(config.host_key));
   await archive.add("secrets.key", secretsKey);
   await archive.stream("redis.rdb", (take) => copyRedis(config, link, take, say));
+  // Afterwards: what was on its way from Redis to the history is then in one of them, or in both and counts once.
+  await addUsage(config, archive);
   const facts = {
     ...{ version, commit, cluster: config.cluster, stateId, epoch: Number(epoch ?? 0), takenAt, moved: options.move },
     redisVersion: /^redis_version:(\S+)/m.exec(info)?.[1] ?? "unknown",
   };
   await archive.finish(facts);
   return facts;
+}
+
+async function usageBytes(config: CoordinatorConfig): Promise<number> {
+  const folder = join(config.state_dir, usageFolder);
+  const sizes = (await usageFiles(folder)).map(async (name) => (await stat(join(folder, name))).size);
+  return (await Promise.all(sizes)).reduce((sum, bytes) => sum + bytes, 0);
+}
+
+async function addUsage(config: CoordinatorConfig, archive: ArchiveWriter): Promise<void> {
+  const folder = join(config.state_dir, usageFolder);
+  for (const name of await usageFiles(folder)) {
+    await archive.stream(`usage/${name}`, async (take) => {
+      for await (const chunk of createReadStream(join(folder, name), { highWaterMark: chunkBytes })) {
+        await take(chunk as Buffer);
+      }
+    });
+  }
 }
 
 const delayKey = "repl-diskless-sync-delay";
