@@ -333,6 +333,6 @@ test("a written task is read back unchanged", () => {
       expect(again).toEqual(original);
       expect(Object.keys(again.envs)).toEqual(Object.keys(original.envs));
     }),
-    { numRuns: 1000 },
+    { numRuns: 400 },
   );
 });

@@ -87,6 +87,15 @@ describe("for the whole job", () => {
     [" {preemptible: true, job_recovery: FAILOVER}", { preemptible: true, recovers: true }],
     [" {job_recovery: EAGER_NEXT_REGION}", { recovers: true }],
     [
+      " {any_of: [{gpus: T4, priority: 5, time: 1:30:00, job_recovery: null}, {gpus: T4, priority: 5, time: 1:30:00}]}",
+      { accelerators: { kind: "T4", count: 1 }, priority: 5, timeLimitSeconds: 5400 },
+    ],
+    [" {priority: 3, any_of: [{gpus: null, priority: null}]}", {}],
+    [
+      " {exclusive: true, any_of: [{gpus: T4}, {gpus: T4, exclusive: true}]}",
+      { accelerators: { kind: "T4", count: 1 }, exclusive: true },
+    ],
+    [
       " {time: 1d, priority: 5, any_of: [{gpus: T4}, {gpus: L4}]}",
       {
         accelerators: { kind: "T4", count: 1 },
@@ -123,8 +132,8 @@ describe("refused", () => {
     ["\n  any_of:\n    - cpu: 1", "t.yaml:3: unknown field 'resources.any_of[].cpu'. Did you mean 'cpus'?"],
     ["\n  ordered:\n    - cpus: x", 't.yaml:3: The "cpus" field should be either a number'],
     [
-      "\n  ordered:\n    - priority: 3",
-      "t.yaml:3: 'priority' holds for the whole job: write it beside 'ordered', not in an item.",
+      "\n  ordered:\n    - cpus: 1\n    - priority: 3",
+      "t.yaml:4: 'priority' holds for the whole job: write it beside 'ordered', not in an item.",
     ],
     [" {any_of: {cpus: 1}}", "t.yaml:1: 'any_of' must be a list of resources, each with fields of its own."],
     [" {any_of: [1]}", "t.yaml:1: an item of 'any_of' must be a mapping of fields to values."],
@@ -140,6 +149,9 @@ describe("refused", () => {
     [" {labels: {__proto__: x}}", "t.yaml:1: Invalid label '__proto__=x'"],
     [" {labels: {a: '-x'}}", "t.yaml:1: Invalid label 'a=-x'"],
     [" {priority: high}", "t.yaml:1: Priority must be a whole number between -1000 and 1000. Found: 'high'"],
+    [" {priority: 99999999999999999999}", "t.yaml:1: Priority must be a whole number between"],
+    [" {any_of: [{priority: 99999999999999999999}, {cpus: 1}]}", "'priority' holds for the whole job"],
+    [" {cpus: [99999999999999999999]}", 't.yaml:1: The "cpus" field should be either a number'],
     [" {priority: 1001}", "t.yaml:1: Priority must be a whole number between -1000 and 1000. Found: 1001"],
     [" {time: soon}", `t.yaml:1: The "time" field should be like 2h, 90m, 1d12h or 1:30:00`],
     ["\n  time: 1:30", `t.yaml:2: The "time" field should be like 2h, 90m, 1d12h or 1:30:00`],

@@ -64,23 +64,24 @@ class ResourcesReader {
   read(node: YamlNode): TaskResources {
     const entries = this.fields.of(node, resourcesNames);
     const { ways, anyOrder } = this.choice(this.waySource(entries), entries.get("any_of"), entries.get("ordered"));
-    const recovery = entries.get("job_recovery");
+    const job = this.jobSource(entries, entries.get("any_of") ?? entries.get("ordered"));
+    const recovery = job.get("job_recovery");
     const recovers = this.recovers(recovery);
-    const preemptible = this.fields.flag(entries.get("preemptible"));
+    const preemptible = this.fields.flag(job.get("preemptible"));
     if (preemptible && recovery !== undefined && !recovers) {
       this.fields.fault(
         recovery,
         "A preemptible job is started again after it was stopped, so it cannot have `job_recovery: none`.",
       );
     }
-    const priority = this.fields.parsed(entries.get("priority"), readPriority);
-    const timeLimitSeconds = this.fields.parsedSource(entries.get("time"), readTime);
+    const priority = this.fields.parsed(job.get("priority"), readPriority);
+    const timeLimitSeconds = this.fields.parsedSource(job.get("time"), readTime);
     return {
       ...withWays(noResources, ways, anyOrder),
       ...(recovers || preemptible ? { recovers: true } : {}),
       ...(priority === null || priority === 0 ? {} : { priority }),
       ...(timeLimitSeconds === null ? {} : { timeLimitSeconds }),
-      ...(this.fields.flag(entries.get("exclusive")) ? { exclusive: true } : {}),
+      ...(this.fields.flag(job.get("exclusive")) ? { exclusive: true } : {}),
       ...(preemptible ? { preemptible: true } : {}),
     };
   }
@@ -120,6 +121,26 @@ class ResourcesReader {
     return { ways, anyOrder: anyOf !== undefined };
   }
 
+  /** What holds for the whole job: it may stand in the items too (SkyPilot's client writes it there), alike in all. */
+  private jobSource(base: WaySource, chosen: YamlEntry | undefined): Map<string, YamlEntry> {
+    const source = new Map([...base].filter(([name]) => jobFields.includes(name)));
+    const items = chosen?.node.kind === "list" ? chosen.node.items.slice(0, waysMax) : [];
+    for (const name of jobFields) {
+      const given = items.map((item) => (item.kind === "map" ? item.entries.get(name) : undefined) ?? base.get(name));
+      const [first, ...others] = given;
+      const text = jobText(first);
+      if (chosen !== undefined && others.some((entry) => jobText(entry) !== text)) {
+        const where = given.find((entry) => entry !== undefined) ?? chosen;
+        this.fields.fault(where, `'${name}' holds for the whole job: write it beside '${chosen.key}', not in an item.`);
+      } else if (first !== undefined && !isNull(first.node)) {
+        source.set(name, first);
+      } else if (items.length > 0) {
+        source.delete(name);
+      }
+    }
+    return source;
+  }
+
   private items(entry: YamlEntry | undefined): YamlNode[] {
     if (entry === undefined) {
       return [];
@@ -144,16 +165,6 @@ class ResourcesReader {
   /** An item's fields in place of the base's: a null takes one away, labels are added to the base's. */
   private itemSource(base: WaySource, item: YamlNode, choice: string): WaySource {
     const path = `resources.${choice}[].`;
-    if (item.kind === "map") {
-      for (const entry of item.entries.values()) {
-        if (jobFields.includes(entry.key)) {
-          this.fields.fault(
-            entry,
-            `'${entry.key}' holds for the whole job: write it beside '${choice}', not in an item.`,
-          );
-        }
-      }
-    }
     const later = [...laterFields, ...choiceFields];
     const names = { what: `an item of '${choice}'`, path, supported: [...wayFields, ...jobFields], later };
     const own = this.waySource(this.fields.of(item, names));
@@ -247,6 +258,22 @@ class ResourcesReader {
         `'${entry.key}: ${shownText(place)}' names no place that exists here. Must specify \`cloud: local\` or no cloud in YAML or CLI args.`,
       );
     }
+  }
+}
+
+/** By which fields of items are compared. */
+function jobText(entry: YamlEntry | undefined): string {
+  return entry === undefined || isNull(entry.node) ? "" : nodeText(entry.node);
+}
+
+function nodeText(node: YamlNode): string {
+  switch (node.kind) {
+    case "scalar":
+      return JSON.stringify(node.text);
+    case "list":
+      return `[${node.items.map(nodeText).join()}]`;
+    case "map":
+      return `{${[...node.entries.values()].map((entry) => `${JSON.stringify(entry.key)}:${nodeText(entry.node)}`).join()}}`;
   }
 }
 

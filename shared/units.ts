@@ -108,9 +108,13 @@ export function readPriority(value: unknown): number {
 
 /** As Python would quote it, cut when long. */
 export function shown(value: unknown): string {
-  const text =
-    typeof value === "string" ? `'${value}'` : ((JSON.stringify(value) as string | undefined) ?? String(value));
+  const text = typeof value === "string" ? `'${value}'` : (jsonOf(value) ?? String(value));
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+/** JSON knows no large whole numbers, which YAML does. */
+function jsonOf(value: unknown): string | undefined {
+  return JSON.stringify(value, (_, part: unknown) => (typeof part === "bigint" ? String(part) : part));
 }
 
 /** `4` or `4+`. */
