@@ -81,7 +81,6 @@ function submittedAt(state: State, line: Line): number {
 }
 
 /** A class without lines. */
-export /** A class that is in no line yet; also for questions about a job that does not wait. */
 export function newClass(name: string, shape: Shape): WaitingClass {
   const empty = { lines: [], slots: [], since: [], at: new Map(), options: [], optionsOf: -1 };
   return { name, shape, priority: priorityOf(shape), ...empty };
