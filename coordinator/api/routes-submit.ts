@@ -16,8 +16,7 @@ import { readTask } from "../../shared/task-file.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
 import { neverFits } from "../core/explain.ts";
-import { fullOfWaiting } from "../core/quota-views.ts";
-import type { State } from "../core/state.ts";
+import { countWaiting, fullOfWaiting } from "../core/quota-views.ts";
 import { startCall } from "./call.ts";
 import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
@@ -62,14 +61,6 @@ async function requireDisk(context: ApiContext): Promise<void> {
       );
     }
   }
-}
-
-function countWaiting(state: State, uid: number): number {
-  let count = 0;
-  for (const job of state.jobs.values()) {
-    count += job.uid === uid && job.record.phase === "waiting" ? 1 : 0;
-  }
-  return count;
 }
 
 const waitingHint = "Wait until some have run, or cancel some with `sky cancel`.";

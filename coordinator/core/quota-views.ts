@@ -6,38 +6,85 @@
 import type { Uid } from "../../shared/ids.ts";
 import type { Quota, QuotaSubject } from "../../shared/scheduling.ts";
 import { type QuotaLimits, type QuotaRow, type QuotaUse, quotaUsersMax } from "../../shared/scheduling-api.ts";
+import type { Holding } from "./indexes.ts";
 import type { State } from "./state.ts";
-import { type Holder, holdersOf } from "./usage.ts";
 
 /** One user with something in the cluster. */
-export interface UserUse {
+interface UserUse {
   uid: Uid;
   user: string;
   groups: readonly string[];
   use: QuotaUse;
 }
 
-export function nothingUsed(): QuotaUse {
+function nothingUsed(): QuotaUse {
   return { accelerators: {}, cpus: 0, memory_gb: 0, running: 0, waiting: 0 };
 }
 
-/** The kind of a device, as its node reports it; else as its job asked for it. */
-function kindOf(state: State, holder: Holder, device: number): string | null {
-  const accelerators = state.nodes.get(holder.node)?.inventory?.accelerators;
-  const asked = state.jobs.get(`${holder.uid}/${holder.jobId}`)?.record.shape.accelerators?.kind;
-  return accelerators?.find((one) => one.index === device)?.kind ?? asked ?? null;
-}
-
-function addHolder(state: State, use: QuotaUse, holder: Holder): void {
-  const { grant } = holder;
-  use.cpus += grant.cpus;
-  use.memory_gb += grant.memoryGb;
-  for (const device of grant.devices) {
-    const kind = kindOf(state, holder, device);
-    if (kind !== null) {
-      use.accelerators[kind] = (use.accelerators[kind] ?? 0) + grant.share;
+/** Kinds as the nodes spell them, by their names in lower case. */
+function spelledKinds(state: State): Map<string, string> {
+  const found = new Map<string, string>();
+  for (const node of state.nodes.values()) {
+    for (const { kind } of node.inventory?.accelerators ?? []) {
+      found.set(kind.toLowerCase(), kind);
     }
   }
+  return found;
+}
+
+function useOf(holding: Holding | undefined, kinds: Map<string, string>): QuotaUse {
+  if (holding === undefined) {
+    return nothingUsed();
+  }
+  const accelerators: Record<string, number> = {};
+  for (const [kind, amount] of holding.devices) {
+    accelerators[kinds.get(kind) ?? kind] = amount / 1e6;
+  }
+  const { cpus, memoryGb, running } = holding;
+  return { accelerators, cpus: cpus / 1e6, memory_gb: memoryGb / 1e6, running, waiting: 0 };
+}
+
+/** How many jobs of this user wait, without those that are held after a restore. */
+export function countWaiting(state: State, uid: Uid): number {
+  let count = 0;
+  for (const { at, lines } of state.waiting.values()) {
+    const place = at.get(uid);
+    count += place === undefined ? 0 : (lines[place]?.ids.length ?? 0);
+  }
+  return count;
+}
+
+/** Names of users who have something here; those of their last submissions count. */
+function namesOf(state: State): Map<Uid, string> {
+  const names = new Map<Uid, string>();
+  for (const { uid, user } of state.accounts.values()) {
+    names.set(uid, user);
+  }
+  for (const { lines } of state.waiting.values()) {
+    for (const { uid, ids } of lines) {
+      const user = state.jobs.get(`${uid}/${ids[0] ?? 0}`)?.record.user;
+      if (user !== undefined) {
+        names.set(uid, user);
+      }
+    }
+  }
+  for (const uid of names.keys()) {
+    names.set(uid, state.people.get(uid)?.user ?? names.get(uid) ?? "");
+  }
+  return names;
+}
+
+/** Everybody who holds or waits for something: what the plan compares with the limits. */
+function usesByUser(state: State): Map<Uid, UserUse> {
+  const kinds = spelledKinds(state);
+  const found = new Map<Uid, UserUse>();
+  for (const [uid, user] of namesOf(state)) {
+    const use = { ...useOf(state.indexes.holdings.get(uid), kinds), waiting: countWaiting(state, uid) };
+    if (use.running + use.waiting > 0) {
+      found.set(uid, { uid, user, groups: state.people.get(uid)?.groups ?? [], use });
+    }
+  }
+  return found;
 }
 
 /** Sums of fractions, without what adding them has left behind. */
@@ -45,37 +92,6 @@ function tidied(use: QuotaUse): QuotaUse {
   const tidy = (value: number): number => Math.round(value * 1000) / 1000;
   const accelerators = Object.fromEntries(Object.entries(use.accelerators).map(([kind, count]) => [kind, tidy(count)]));
   return { ...use, accelerators, cpus: tidy(use.cpus), memory_gb: tidy(use.memory_gb) };
-}
-
-/** Everybody who holds or waits for something. */
-export function usesByUser(state: State): Map<Uid, UserUse> {
-  const found = new Map<Uid, UserUse>();
-  const of = (uid: Uid, user: string): QuotaUse => {
-    const known = found.get(uid);
-    if (known !== undefined) {
-      return known.use;
-    }
-    const entry = { uid, user, groups: state.people.get(uid)?.groups ?? [], use: nothingUsed() };
-    found.set(uid, entry);
-    return entry.use;
-  };
-  for (const { uid, record } of state.jobs.values()) {
-    if (record.phase !== "ended") {
-      of(uid, record.user)[record.phase === "waiting" ? "waiting" : "running"] += 1;
-    }
-  }
-  for (const holder of holdersOf(state)) {
-    const job = state.jobs.get(`${holder.uid}/${holder.jobId}`);
-    const report = state.nodes.get(holder.node)?.attempts.get(holder.attempt);
-    const user = job?.record.user ?? report?.user ?? state.people.get(holder.uid)?.user;
-    if (user !== undefined) {
-      addHolder(state, of(holder.uid, user), holder);
-    }
-  }
-  for (const entry of found.values()) {
-    entry.use = tidied(entry.use);
-  }
-  return found;
 }
 
 function sumOf(uses: readonly QuotaUse[]): QuotaUse {
@@ -98,7 +114,7 @@ function limitsOf(quota: Quota): QuotaLimits {
 }
 
 /** A user is bound by a quota of their own or else by `each`, and by those of their groups. */
-export function binds(state: State, subject: QuotaSubject, who: Pick<UserUse, "user" | "groups">): boolean {
+function binds(state: State, subject: QuotaSubject, who: Pick<UserUse, "user" | "groups">): boolean {
   if (subject === "each") {
     return !state.quotas.has(`user:${who.user}`);
   }
@@ -172,11 +188,7 @@ export function fullOfWaiting(
     if (limit === undefined || !binds(state, subject, who)) {
       continue;
     }
-    const uids = counted(state, subject, who.uid);
-    let waiting = 0;
-    for (const { uid, record } of state.jobs.values()) {
-      waiting += record.phase === "waiting" && uids.has(uid) ? 1 : 0;
-    }
+    const waiting = [...counted(state, subject, who.uid)].reduce((sum, uid) => sum + countWaiting(state, uid), 0);
     if (waiting >= limit) {
       return { subject, limit, waiting };
     }
