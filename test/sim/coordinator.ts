@@ -49,6 +49,7 @@ export class SimCoordinator {
 
   start(): void {
     this.store.epoch += 1;
+    this.#truth.coordinatorStarts();
     this.state = initialState(this.#config, {
       stateId: this.store.stateId,
       epoch: this.store.epoch,
@@ -106,6 +107,7 @@ export class SimCoordinator {
         const { uid, id, record } = effect;
         const attempt = record.attempt as NonNullable<typeof record.attempt>;
         checkPlanned(this.#truth, this.state, record);
+        this.#truth.granted(attempt.id, record);
         this.#truth.attempts.set(attempt.id, { taskRef: record.taskRef, setupRef: attempt.setupRef });
         this.#truth.note(
           `C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`,
@@ -115,6 +117,7 @@ export class SimCoordinator {
       case "commitEnd":
         this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
         checkEnded(this.#truth, this.state, effect.record);
+        this.#truth.endDecided(effect.record);
         return this.#write({ ...effect, event: { type: "endCommitted", uid: effect.uid, id: effect.id } });
       case "commitRequeue": {
         const { uid, id, record } = effect;
@@ -215,6 +218,10 @@ export class SimCoordinator {
   }
 
   #apply(write: Write): void {
+    const key = jobKey(write.record.uid, write.id);
+    if (write.event?.type === "startCommitted") {
+      this.store.takenAt.set(key, this.#truth.wallClock());
+    }
     this.store.write(write.id, write.record);
     if (write.record.phase === "ended" && write.record.attempt !== null) {
       this.#truth.endDurable(write.record.attempt.id);

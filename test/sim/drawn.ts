@@ -4,7 +4,8 @@
  */
 import type { Inventory } from "../../shared/agent-wire.ts";
 import type { Uid } from "../../shared/ids.ts";
-import type { JobRecord } from "../../shared/job.ts";
+import type { JobRecord, Shape } from "../../shared/job.ts";
+import { defaultScheduling, type SchedulingConfig } from "../../shared/scheduling.ts";
 import type { Chance } from "./clock.ts";
 
 export const users: Uid[] = [1001, 1002, 1003];
@@ -21,6 +22,22 @@ export function inventory(chance: Chance): Inventory {
     source: "sim",
     mixedAllowed: false,
   };
+}
+
+/** How urgent a job is, how long it may take, and whether it gives way. */
+function urgencyOf(chance: Chance): Partial<Shape> {
+  return {
+    ...(chance.happens(0.4) ? { priority: chance.pick([-10, 5, 10, 1000]) } : {}),
+    ...(chance.happens(0.3) ? { timeLimitSeconds: chance.between(1, 60) } : {}),
+    ...(chance.happens(0.3) ? { preemptible: true, recovers: true } : {}),
+  };
+}
+
+/** What admins have configured about order and limits. */
+export function schedulingOf(chance: Chance): SchedulingConfig {
+  const preemption = chance.happens(0.5);
+  const seconds = { warningSeconds: chance.pick([0, 5]), preemptionWarningSeconds: chance.pick([0, 2, 10]) };
+  return { ...defaultScheduling, preemption, ...seconds };
 }
 
 export function recordOf(
@@ -46,6 +63,7 @@ export function recordOf(
       cpus: 0.5,
       memoryGb: chance.pick([0, 4]),
       ...(chance.happens(0.5) ? { recovers: true } : {}),
+      ...urgencyOf(chance),
     },
     resourcesText: "",
     hasSetup: kind === "launch" && task.hasSetup,

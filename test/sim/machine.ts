@@ -19,6 +19,7 @@ interface Folder {
   runExit: number | null;
   /** When its runner ends it, in ms since boot; null: it has no lease, or none yet. */
   leaseUntil: number | null;
+  warned: boolean;
   fault: string | null;
 }
 
@@ -93,6 +94,10 @@ export class Machine {
         return this.#stop(uid, message.attempt);
       case "lease":
         return this.#extend(message.attempt, message.untilUptimeMs);
+      case "warn":
+        return this.#warn(message.attempt, true);
+      case "unwarn":
+        return this.#warn(message.attempt, false);
       case "forget":
         this.folders.delete(message.attempt);
         return undefined;
@@ -158,6 +163,7 @@ export class Machine {
       setupExit: null,
       runExit: null,
       leaseUntil: null,
+      warned: false,
       fault: null,
     };
     this.folders.set(id, folder);
@@ -199,6 +205,18 @@ export class Machine {
     }
     this.#change(folder, folder.wanted.hasRun ? "setupDone" : "exited");
     this.#run(folder);
+  }
+
+  /** A new skylet may be told again what the one before was; only what is running or over is ever warned. */
+  #warn(id: AttemptId, warned: boolean): void {
+    const folder = this.folders.get(id);
+    if (folder !== undefined && folder.state !== "running" && folder.state !== "exited") {
+      this.#truth.violated(`${id} was warned while it was in ${folder.state}`);
+    }
+    if (folder !== undefined && folder.warned !== warned) {
+      folder.warned = warned;
+      this.#truth.note(`${this.name} ${id} ${warned ? "is warned" : "is not warned any more"}`);
+    }
   }
 
   #extend(id: AttemptId, until: number): void {

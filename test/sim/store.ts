@@ -15,6 +15,8 @@ export class DurableStore {
   records = new Map<string, Job>();
   setups = new Map<Uid, SetupState>();
   admins = new Map<NodeName, NodeAdmin>();
+  /** When each job was taken for its present attempt, by the coordinator's wall clock. */
+  takenAt = new Map<string, number>();
 
   constructor(stateId: string) {
     this.stateId = stateId;
@@ -30,7 +32,8 @@ export class DurableStore {
   write(id: JobId, record: JobRecord): void {
     this.records.set(`${record.uid}/${id}`, { id, record: jobRecordSchema.parse(record) });
     // A rollback must find every job that uses nothing new.
-    const isNew = record.shape.recovers === true || record.restoredFrom !== undefined;
+    const { recovers, priority, timeLimitSeconds } = record.shape;
+    const isNew = [recovers, priority, timeLimitSeconds, record.restoredFrom].some((one) => one !== undefined);
     if (!isNew) {
       before.jobRecordSchema.parse(record);
     }
@@ -43,10 +46,12 @@ export class DurableStore {
     copy.records = new Map(this.records);
     copy.setups = new Map(this.setups);
     copy.admins = new Map(this.admins);
+    copy.takenAt = new Map(this.takenAt);
     return copy;
   }
 
-  unfinished(): Job[] {
-    return [...this.records.values()].filter((job) => job.record.phase !== "ended");
+  unfinished(): (Job & { takenAt: number | null })[] {
+    const left = [...this.records].filter(([, job]) => job.record.phase !== "ended");
+    return left.map(([key, job]) => ({ ...job, takenAt: this.takenAt.get(key) ?? null }));
   }
 }

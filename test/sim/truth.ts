@@ -29,11 +29,15 @@ export class Truth {
   readonly disturbed = new Set<string>();
   readonly rolledBack = new Set<string>();
   readonly recoverable = new Set<string>();
+  /** Time limits of attempts: in ms, and when they were granted. */
+  readonly #limits = new Map<AttemptId, { ms: number; from: number }>();
+  #coordinatorSince = 0;
   /** Nodes that were away for long. */
   readonly absent = new Set<string>();
   readonly machines: { living(): AttemptId[] }[] = [];
   readonly log: string[] = [];
   #skewMs = 0;
+  #isSkewed = false;
   readonly clock: Clock;
   readonly chance: Chance;
   /** No more faults: everything must come to its end. */
@@ -52,6 +56,7 @@ export class Truth {
   /** Somebody may set the wall clock back or forth. */
   disturbClock(): void {
     if (!this.calm && this.chance.happens(0.02)) {
+      this.#isSkewed = true;
       this.#skewMs = this.chance.between(-600_000, 3_600_000);
     }
   }
@@ -62,6 +67,33 @@ export class Truth {
 
   violated(text: string): never {
     throw new Error(`violated: ${text}`);
+  }
+
+  coordinatorStarts(): void {
+    this.#coordinatorSince = this.clock.now;
+  }
+
+  /** A start was decided. */
+  granted(attempt: AttemptId, { shape, taskRef }: JobRecord): void {
+    if (shape.timeLimitSeconds !== undefined && !this.rolledBack.has(taskRef)) {
+      this.#limits.set(attempt, { ms: shape.timeLimitSeconds * 1000, from: this.clock.now });
+    }
+  }
+
+  /** An end was decided. One for a time limit must not come early, whatever the wall clock has done meanwhile. */
+  endDecided({ attempt, reason, taskRef }: JobRecord): void {
+    const limit = this.#limits.get(attempt?.id ?? "");
+    if (reason?.startsWith("its time limit of ") !== true || this.rolledBack.has(taskRef)) {
+      return;
+    }
+    if (limit === undefined) {
+      this.violated(`${attempt?.id} has no time limit but ended because "${reason}"`);
+    }
+    // Over a restart only the wall clock tells.
+    const isMisled = this.#isSkewed && this.#coordinatorSince > limit.from;
+    if (!isMisled && this.clock.now - limit.from < limit.ms - 1) {
+      this.violated(`${attempt?.id} ended ${this.clock.now - limit.from} ms after its grant because "${reason}"`);
+    }
   }
 
   /** User code of a rank begins. */
@@ -96,10 +128,24 @@ export class Truth {
 
   /** User code of this attempt lives on a node that has been connected since then: its end must not be long ago. */
   livesOn(attempt: AttemptId, connectedSince: number): void {
-    const end = this.#ends.get(attempt);
     const task = this.attempts.get(attempt)?.taskRef ?? "";
+    this.#livesInTime(attempt, task, connectedSince);
+    const end = this.#ends.get(attempt);
     if (end !== undefined && !this.rolledBack.has(task) && this.clock.now - Math.max(end, connectedSince) > stopMsMax) {
       this.violated(`user code of ${attempt} lives although its end has long been on disk`);
+    }
+  }
+
+  #livesInTime(attempt: AttemptId, task: string, connectedSince: number): void {
+    const limit = this.#limits.get(attempt);
+    if (limit === undefined || this.rolledBack.has(task)) {
+      return;
+    }
+    // A clock that was set back may give the whole limit anew at each start of the coordinator.
+    const from = this.#isSkewed ? Math.max(limit.from, this.#coordinatorSince) : limit.from;
+    const overdueMs = this.clock.now - Math.max(from + limit.ms, connectedSince, this.#coordinatorSince);
+    if (overdueMs > stopMsMax) {
+      this.violated(`user code of ${attempt} lives ${overdueMs} ms after its time limit`);
     }
   }
 
@@ -132,6 +178,7 @@ export class Truth {
     const end = record.end;
     return (
       end === planned ||
+      (end === "FAILED" && record.reason?.startsWith("its time limit of ") === true) ||
       (end === "FAILED" && runFails && !record.attempt?.ranks.every((rank) => rank.setup)) ||
       (end === "CANCELLED" && this.cancelled.has(task)) ||
       (end === "FAILED_DRIVER" && (this.disturbed.has(task) || this.#wasLost(record)))

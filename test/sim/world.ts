@@ -10,7 +10,7 @@ import { actAsAdmin, resume } from "./admins.ts";
 import { SimAgent } from "./agent.ts";
 import { Chance, Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
-import { inventory, recordOf, users } from "./drawn.ts";
+import { inventory, recordOf, schedulingOf, users } from "./drawn.ts";
 import { Link } from "./network.ts";
 import { DurableStore } from "./store.ts";
 import { Truth } from "./truth.ts";
@@ -36,7 +36,8 @@ export class World {
     this.#real = new DurableStore(this.#chance.word(16));
     const names = ["n1", "n2", "n3"].slice(0, this.#chance.between(1, 3));
     const times = { graceSeconds: 2, leaseSeconds: 5, lostNodeSeconds: this.#chance.pick([0, 10, 40]) };
-    const config = { nodes: names.map((name) => ({ name, address: null })), ...times };
+    const scheduling = schedulingOf(this.#chance);
+    const config = { nodes: names.map((name) => ({ name, address: null })), scheduling, ...times };
     const linkOf = (node: string): Link | undefined => this.links.find((link) => link.agent.name === node);
     this.coordinator = new SimCoordinator(this.truth, config, this.#real, {
       send: (node, message) => linkOf(node)?.toAgent(message),
