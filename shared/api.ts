@@ -104,6 +104,23 @@ export const logsResultSchema = z.int();
 /** Result of `cancel`: ids that were not finished and are now being cancelled. */
 export const cancelResultSchema = z.array(z.int());
 
+/** One accelerator of a node, as users see it. */
+export const deviceRowSchema = z.object({
+  index: z.number(),
+  kind: z.string(),
+  /** As its maker's tool calls it; null: not known. */
+  name: z.string().nullable(),
+  memory_mb: z.number().nullable(),
+  /** The part of it that is granted, 0 to 1. */
+  granted: z.number(),
+  /** Per cent, as its tool last said; null: not known. */
+  utilization: z.number().nullable(),
+  memory_used_mb: z.number().nullable(),
+  /** Why it gets no jobs; null: it is well. */
+  fault: z.string().nullable(),
+});
+export type DeviceRow = z.infer<typeof deviceRowSchema>;
+
 /** One node in `GET /onprem/nodes` (any user may see it). `devices_free` counts devices that nobody holds any part of. */
 export const nodeRowSchema = z.object({
   name: z.string(),
@@ -134,6 +151,8 @@ export const nodeRowSchema = z.object({
     .default(null),
   /** Times for which admins have set it aside: those that are on or begin within a day, earliest first. */
   windows: z.array(windowRowSchema).default([]),
+  /** Each accelerator, by index; empty also from a coordinator that does not know the key. */
+  devices: z.array(deviceRowSchema).default([]),
 });
 export type NodeRow = z.infer<typeof nodeRowSchema>;
 export const nodesResultSchema = z.object({

@@ -92,8 +92,10 @@ export const explainResultSchema = z.object({
   position_over_all: z.int().nullable(),
   waiting_over_all: z.int(),
   constraints: z.array(constraintSchema),
-  /** When it starts at the latest, as far as time limits tell; null: not known. */
+  /** When it can start, by the time limits of what runs; null: not known. */
   earliest_start: z.number().nullable(),
+  /** Room is kept for it from then on, so it starts then at the latest as things stand. */
+  is_reserved: z.boolean(),
   /** Where it is, where it would start, or where room is reserved for it. */
   places: z.array(placeSchema),
   /** When its time limit ends it; null: it has none, or waits. */

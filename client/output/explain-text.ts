@@ -106,8 +106,11 @@ function startLine(result: ExplainResult, now: number): string | null {
   if (result.earliest_start === null) {
     return "not known when: what it waits for has no known end";
   }
-  const where = result.places.length === 0 ? "" : `, on ${result.places.map((place) => place.node).join(", ")}`;
-  return `${whenText(result.earliest_start, now)}, at the latest as far as is known${where}`;
+  const where = result.places.length === 0 ? "" : ` on ${result.places.map((place) => place.node).join(", ")}`;
+  const when = whenText(result.earliest_start, now);
+  return result.is_reserved
+    ? `${when}, or sooner: room is kept for it${where}`
+    : `perhaps ${when}${where}: then what runs there must be over`;
 }
 
 function factsOf(result: ExplainResult, options: ExplainOptions, colors: Colors): string[] {

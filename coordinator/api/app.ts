@@ -17,6 +17,7 @@ import { errorForUser } from "./requests.ts";
 import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
+import { explainRoutes } from "./routes-explain.ts";
 import { inspectRoutes } from "./routes-inspect.ts";
 import { heldRoutes } from "./routes-held.ts";
 import { healthRoutes } from "./routes-health.ts";
@@ -54,6 +55,7 @@ const routes: Route[] = [
   ...logRoutes,
   ...clusterRoutes,
   ...onpremRoutes,
+  ...explainRoutes,
   ...usageRoutes,
   ...adminRoutes,
   ...inspectRoutes,

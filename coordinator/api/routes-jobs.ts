@@ -26,7 +26,8 @@ async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): P
   const finished = body.skip_finished ? [] : await live.queue.finished(uid, limit);
   // From here on nothing waits, so no job can move between the lists.
   const { state } = live.loop;
-  const rows = queueRows(state, body.all_users ? null : uid, Date.now());
+  const viewer = { uid, isAdmin: isAdmin(account, context.config.admin_group) };
+  const rows = queueRows(state, body.all_users ? null : uid, viewer, Date.now());
   const listed = new Set(finished.map((job) => job.id));
   // A job whose end is being written is in neither list.
   const ending = [...state.jobs.values()].filter(

@@ -15,13 +15,18 @@ import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
-import { neverFits } from "../core/explain.ts";
+import { explainDryrun } from "../core/explain-result.ts";
+import { neverFits } from "../core/never-fits.ts";
 import { countWaiting, fullOfWaiting } from "../core/quota-views.ts";
 import { startCall } from "./call.ts";
 import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
+import { isAdmin } from "./identity.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
 import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
+
+/** Of a record that is never stored. */
+const noTask = "0".repeat(16);
 
 const validateBodySchema = z.object({ dag: z.string() });
 
@@ -128,13 +133,16 @@ function newRecord(
   };
 }
 
-/** Queues the job; returns its id when it is durable, or null when there is nothing to run. */
+/** What became of a submission: the job's id, null when there is nothing to run; `explain` of a dry run. */
+type Submitted = Pick<SubmitResult, "job_id" | "explain">;
+
+/** Queues the job; answers when it is durable. */
 async function submitTask(
   context: ApiContext,
   account: Account,
   submission: Submission,
   requestId: RequestId,
-): Promise<number | null> {
+): Promise<Submitted> {
   const task = await context.turns.run(account.uid, () => taskOf(submission.taskText));
   const takesSetup = submission.kind === "launch" && !submission.noSetup;
   const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
@@ -144,20 +152,25 @@ async function submitTask(
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
   }
-  if (submission.dryrun || (payload.setup === null && payload.run === null)) {
-    return null;
+  if (payload.setup === null && payload.run === null) {
+    return { job_id: null };
   }
   requireRoom(context, live, account);
+  if (submission.dryrun) {
+    const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef: noTask });
+    const viewer = { uid: account.uid, isAdmin: isAdmin(account, context.config.admin_group) };
+    const reader = { viewer, cluster: submission.clusterName, now: Date.now() };
+    return { job_id: null, explain: explainDryrun(live.loop.state, record, reader) };
+  }
   await requireDisk(context);
   const taskRef = await live.store.putPayload(account.uid, payload);
   const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef });
-  const id = await live.queue.add(record);
   // The same request may have queued it before; what it has become since then counts, not this new record.
-  const stored = await live.queue.read(account.uid, id);
+  const { id, stored } = await live.queue.submit(record);
   if (stored !== null) {
     await announce(context, account, id, stored);
   }
-  return id;
+  return { job_id: id };
 }
 
 /** Tells the present loop, which ignores a job that it knows or that has begun. A loop that starts later reads it itself. */
@@ -198,9 +211,9 @@ function submit(call: RouteCall<unknown>, submission: Submission): RouteReply {
     call,
     { name: submission.kind, cluster: submission.clusterName, readOnly: false },
     async (running): Promise<SubmitResult> => {
-      const jobId = await submitTask(context, account, submission, running.id);
-      running.print(linesOf(submission, submission.clusterName, jobId));
-      return { job_id: jobId, handle: handleOf(submission.clusterName, context.config.nodes.length) };
+      const submitted = await submitTask(context, account, submission, running.id);
+      running.print(linesOf(submission, submission.clusterName, submitted.job_id));
+      return { ...submitted, handle: handleOf(submission.clusterName, context.config.nodes.length) };
     },
   );
 }

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { type JobWords, type NodeWords, Scenario, shapeOf } from "../../test/sim/scenario.ts";
-import { explain, neverFits } from "./explain.ts";
+import { explain } from "./explain.ts";
+import { neverFits } from "./never-fits.ts";
 import { jobsToCancel, nodeRows, queueRows, unknownAttempts } from "./views.ts";
 
 function reason(scenario: Scenario, id: number, uid = 1001): string | null {
@@ -95,6 +96,8 @@ test("what can never fit is said with what there is, also while nodes are unreac
   expect(neverFits(scenario.state, shapeOf({ nodes: 3 }))).toContain("on each of 3 nodes");
 });
 
+const me = { uid: 1001, isAdmin: false };
+
 test("rows of the queue have positions per user, and a cancel without ids means the latest running job", () => {
   const scenario = new Scenario({ n1: { accelerators: "V100:1" } }).up();
   const running = scenario.submit({ accelerators: "V100:1" });
@@ -102,13 +105,13 @@ test("rows of the queue have positions per user, and a cancel without ids means 
   scenario.submit({ accelerators: "V100:1", uid: 1002 });
   scenario.submit({ accelerators: "V100:1" });
   scenario.submit({ accelerators: "V100:1" });
-  const rows = queueRows(scenario.state, 1001, scenario.now).map((row) => [row.job_id, row.status, row.position]);
+  const rows = queueRows(scenario.state, 1001, me, scenario.now).map((row) => [row.job_id, row.status, row.position]);
   expect(rows).toEqual([
     [3, "PENDING", 2],
     [2, "PENDING", 1],
     [1, "RUNNING", null],
   ]);
-  expect(queueRows(scenario.state, null, scenario.now)).toHaveLength(4);
+  expect(queueRows(scenario.state, null, me, scenario.now)).toHaveLength(4);
   expect(jobsToCancel(scenario.state, 1001, { ids: null, all: false })).toEqual([1]);
   expect(jobsToCancel(scenario.state, 1001, { ids: [3, 9], all: false })).toEqual([3]);
   expect(jobsToCancel(scenario.state, 1001, { ids: null, all: true })).toEqual([1, 2, 3]);

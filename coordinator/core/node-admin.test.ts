@@ -2,7 +2,8 @@
 import { expect, test } from "vitest";
 import { Scenario } from "../../test/sim/scenario.ts";
 import { adminNodeRows, unknownRows } from "./admin-views.ts";
-import { explain, neverFits } from "./explain.ts";
+import { explain } from "./explain.ts";
+import { neverFits } from "./never-fits.ts";
 import { keysOf, layOver } from "./node-keys.ts";
 import { openNode } from "../../shared/node-admin.ts";
 import { shapeOf } from "../../test/sim/scenario.ts";
@@ -155,7 +156,7 @@ test("a node is DRAINING while anything of users is there and DRAINED afterwards
 test("clocks that are apart are warned of from two seconds on", () => {
   const scenario = new Scenario(one).up();
   const vitals = (skewMs: number) => {
-    const rest = { uptimeSeconds: 9, load1: 0.5, memoryAvailableGb: 1, diskFreeGb: 5, skylets: 0 };
+    const rest = { uptimeSeconds: 9, load1: 0.5, memoryAvailableGb: 1, diskFreeGb: 5, skylets: 0, devices: [] };
     scenario.dispatch({
       type: "vitalsReceived",
       node: "n1",

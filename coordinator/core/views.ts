@@ -2,16 +2,20 @@
  * What the API shows of the state: rows of the queue and of the nodes, and which jobs a cancel means. Views are computed
  * when asked for and change nothing. Times go out as SkyPilot has them: seconds since 1970.
  */
-import type { NodeRow, QueueRow } from "../../shared/api.ts";
+import type { DeviceRow, NodeRow, QueueRow } from "../../shared/api.ts";
 import type { JobId, Uid } from "../../shared/ids.ts";
 import { type Job, statusOf } from "../../shared/job.ts";
 import { nodeLabel } from "./desired.ts";
-import { factsOf, reasonOf } from "./explain.ts";
+import { reasonOf } from "./explain.ts";
+import { warningsOfJob } from "./explain-started.ts";
+import { type Facts, factsOf } from "./facts.ts";
 import { emptyUse, freeOf, type NodeUse } from "./fit.ts";
 import { warningsOf } from "./node-texts.ts";
 import { classOf, compareJobs } from "./order.ts";
+import { placesOverAll } from "./positions.ts";
 import { type ActiveJob, jobKey, type NodeState, type State } from "./state.ts";
 import { holdersOf, usesOf } from "./usage.ts";
+import type { Viewer } from "./viewer.ts";
 import { windowsShownOf } from "./window-views.ts";
 import { windowsByNode } from "./windows.ts";
 
@@ -39,32 +43,43 @@ export function queueRowOf(job: Job, reason: string | null, position: number | n
   };
 }
 
+/** Places over all are looked for among so many turns; further back only the place among one's own is shown. */
+const placesMax = 5_000;
+
 /**
- * Rows of the unfinished jobs of one user (null: of all), newest first within a user. Jobs that have ended belong to the
- * queue's history, also while a node still cleans up after them.
+ * Rows of the unfinished jobs of one user (null: of all), newest first within a user, as `viewer` may see them. Jobs that
+ * have ended belong to the queue's history, also while a node still cleans up after them.
  */
-export function queueRows(state: State, uid: Uid | null, now: number): QueueRow[] {
-  const facts = factsOf(state, now);
+export function queueRows(state: State, uid: Uid | null, viewer: Viewer, now: number): QueueRow[] {
+  const jobs = jobsOf(state, uid).sort(compareWithin);
+  const waiting = jobs.filter((job) => job.record.phase === "waiting");
+  const places = placesOverAll(state, new Set(waiting.map((job) => jobKey(job.uid, job.id))), now, placesMax);
+  const facts = waiting.length === 0 ? null : factsOf(state, viewer, now);
   const positions = new Map<Uid, number>();
   const reasons = new Map<string, string | null>();
   const rows: QueueRow[] = [];
-  for (const job of jobsOf(state, uid).sort(compareWithin)) {
+  for (const job of jobs) {
+    const own = jobKey(job.uid, job.id);
     const waits = job.record.phase === "waiting";
     const position = waits ? (positions.get(job.uid) ?? 0) + 1 : null;
     if (position !== null) {
       positions.set(job.uid, position);
     }
     // Equal demands of one user wait for the same reason, unless one is held.
-    const key =
-      waits && job.record.restoredFrom === undefined && job.record.givenUp === undefined
-        ? `${job.uid} ${classOf(job.record.shape)}`
-        : jobKey(job.uid, job.id);
+    const { restoredFrom, givenUp, shape } = job.record;
+    const isPlain = waits && restoredFrom === undefined && givenUp === undefined && !job.readAtStart;
+    const key = isPlain ? `${job.uid} ${classOf(shape)}` : own;
     const known = reasons.get(key);
-    const reason = known === undefined ? reasonOf(state, job, facts) : known;
+    const reason = known === undefined ? reasonFor(state, facts, viewer, job, now) : known;
     reasons.set(key, reason);
-    rows.push(queueRowOf({ id: job.id, record: job.record }, reason, position));
+    const place = places.get(own) ?? null;
+    rows.push({ ...queueRowOf({ id: job.id, record: job.record }, reason, position), position_over_all: place });
   }
   return rows.reverse();
+}
+
+function reasonFor(state: State, facts: Facts | null, viewer: Viewer, job: ActiveJob, now: number): string | null {
+  return facts === null ? (warningsOfJob(state, viewer, job, now)[0] ?? null) : reasonOf(facts, job);
 }
 
 function compareWithin(a: ActiveJob, b: ActiveJob): number {
@@ -118,6 +133,21 @@ function adminOf(node: NodeState, busy: boolean): NodeRow["admin"] {
   return { state: shown, reason, by, since: seconds(since), deadline: seconds(deadline) };
 }
 
+/** How the node's accelerators are, by index. */
+export function deviceRows(node: NodeState, use: NodeUse): DeviceRow[] {
+  const busy = new Map((node.vitals?.devices ?? []).map((one) => [one.index, one]));
+  return (node.inventory?.accelerators ?? []).map(({ index, kind, name, memoryMb, fault }) => ({
+    index,
+    kind,
+    name: name ?? null,
+    memory_mb: memoryMb,
+    granted: Math.min(1, Math.round((use.devices.get(index) ?? 0) * 1e6) / 1e6),
+    utilization: busy.get(index)?.utilization ?? null,
+    memory_used_mb: busy.get(index)?.memoryUsedMb ?? null,
+    fault: fault ?? null,
+  }));
+}
+
 /** One node as users see it. `busy`: see adminOf; `windows`: of windowsShownOf. */
 export function nodeRowOf(
   node: NodeState,
@@ -152,6 +182,7 @@ export function nodeRowOf(
     last_report_seconds_ago: node.lastReportAt === null ? null : Math.max(0, (now - node.lastReportAt) / 1000),
     admin: adminOf(node, busy),
     windows,
+    devices: deviceRows(node, use),
   };
 }
 
