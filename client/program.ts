@@ -239,6 +239,33 @@ const registerGpus: Register = (program, context, outcome) => {
   addGpusOptions(program.command("show-gpus", { hidden: true }), context, outcome);
 };
 
+const registerUsage: Register = (program, context, outcome) => {
+  program
+    .command("usage")
+    .description("show accelerator-hours and CPU-hours: yours; for admins everybody's")
+    .argument("[clusters...]", "local clusters; none: all that are initialized")
+    .option("--last <time>", "how far back from --to: 24h, 7d, 4w (default: 7d)")
+    .option("--from <time>", "when the period begins: 2026-11-01, 2026-11-01T08:00")
+    .option("--to <time>", "when it ends (default: now)")
+    .option("--by <keys>", "sum by user, group, kind, node or job; several with commas (default: user)")
+    .option("--idle", "accelerators that are held and idle just now, and who holds them")
+    .addOption(new Option("-o, --output <format>", "how to print").choices(["table", "json", "csv"]).default("table"))
+    .addHelpText(
+      "after",
+      examples(
+        "sky usage",
+        "sky usage lab --last 30d --by kind",
+        "sky usage lab --from 2026-11-01 --to 2026-12-01 --by user,kind -o csv",
+        "sky usage lab --by group -o json",
+        "sky usage --idle",
+      ),
+    )
+    .action(async (names: string[], flags) => {
+      const { usage } = await import("./commands/usage.ts");
+      outcome.code = await usage(context, names, flags);
+    });
+};
+
 const registerUnsupported: Register = (program, context, outcome) => {
   for (const name of ["start", "stop", "autostop"] as const) {
     const command = program
@@ -316,6 +343,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerCancel,
     registerClusters,
     registerGpus,
+    registerUsage,
     registerUnsupported,
     registerAdmin,
     registerPlumbing,
