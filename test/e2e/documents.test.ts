@@ -32,6 +32,7 @@ const playbooks = "test/hosts/ansible.test.ts";
 const moving = "test/hosts/moving.test.ts";
 const packaging = "test/e2e/package.test.ts";
 const doctoring = "test/hosts/doctor.test.ts";
+const limiting = "test/e2e/admin-scheduling.test.ts";
 
 /** Commands that other tests and scripts type: the file, and the words by which it does. Without blanks before a comment. */
 const elsewhere: Record<string, [file: string, words: string]> = {
@@ -58,6 +59,16 @@ const elsewhere: Record<string, [file: string, words: string]> = {
   "sky admin nodes": ["test/e2e/admin-nodes.test.ts", '["admin", "nodes"]'],
   "sky admin doctor": [doctoring, '["sky", "admin", "doctor"]'],
   "sky admin deploy lab.yml": ["test/hosts/deploy.test.ts", 'deploy("lab.yml")'],
+  // docs/admin/scheduling.md
+  "sky admin quota set user:alice H100=8 running=20": [limiting, '["admin", "quota", "set", `group:${labGroup}`'],
+  "sky admin quota set group:students gpus=4 cpus=32": [limiting, '"gpus=4", "cpus=32"'],
+  "sky admin quota set each waiting=1000": [limiting, '"set", "each", "running=0", "waiting=1"'],
+  "sky admin quota": [limiting, '["admin", "quota"]'],
+  "sky admin quota unset user:alice": [limiting, '["admin", "quota", "unset"'],
+  "sky admin maintenance n1 n2 --from 2026-12-01T08:00 --for 4h -r 'new disks'": [limiting, '"--for", "4h"'],
+  "sky admin reserve n1 --group course --from +2h --to 2026-12-01T18:00": [limiting, '"reserve", "n1", "--group"'],
+  "sky admin windows": [limiting, '["admin", "windows", "-o", "json"]'],
+  "sky admin windows remove w1": [limiting, '["admin", "windows", "remove", "w1"]'],
   // docs/admin/config.md
   "/opt/sky-onprem/current/bin/sky-coordinator --config /etc/sky-onprem/coordinator.yaml --check": [
     playbooks,
