@@ -11,7 +11,7 @@ const everyMs = 30_000;
 const bytesPerGb = 1024 ** 3;
 
 /** `folder` is where the agent's ledger lies; `skylets` how many are connected. */
-export async function readVitals(folder: string, skylets: number, devices?: Vitals["devices"]): Promise<Vitals> {
+export async function readVitals(folder: string, skylets: number, devices: Vitals["devices"]): Promise<Vitals> {
   const disk = await statfs(folder).catch(() => null);
   return {
     type: "vitals",
@@ -21,14 +21,14 @@ export async function readVitals(folder: string, skylets: number, devices?: Vita
     memoryAvailableGb: freemem() / bytesPerGb,
     diskFreeGb: disk === null ? null : (disk.bavail * disk.bsize) / bytesPerGb,
     skylets,
-    ...(devices === undefined ? {} : { devices }),
+    devices,
   };
 }
 
 export interface VitalsParts {
   folder: string;
   skylets(): number;
-  /** How busy the accelerators are; undefined: nobody looks. */
+  /** How busy the accelerators are. */
   devices(): Promise<Vitals["devices"]>;
   /** The coordinator is connected and knows vitals. */
   wanted(): boolean;

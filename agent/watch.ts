@@ -106,7 +106,7 @@ export class Watch {
   /** How busy each device is just now, as far as its tool says so. */
   async use(): Promise<Vitals["devices"]> {
     if (this.#config.accelerators !== undefined) {
-      return undefined;
+      return [];
     }
     return await readUse(this.#machine, this.#devices);
   }

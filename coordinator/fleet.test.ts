@@ -352,6 +352,7 @@ it("speaks the protocol that the session was opened with, and cuts off what is n
     memoryAvailableGb: 1,
     diskFreeGb: 1,
     skylets: 0,
+    devices: [],
   };
   const open = async (subsystem: string, frames: object[]): Promise<{ said: () => string; closed: () => boolean }> => {
     const client = await bareClient("n1", keys.n1.private);

@@ -3,7 +3,7 @@
  * seconds since 1970. Used by coordinator/api (server) and client/sdk.
  */
 import * as z from "zod";
-import { nodeRowSchema } from "./api.ts";
+import { deviceRowSchema, nodeRowSchema } from "./api.ts";
 import { attemptIdSchema, nodeNameSchema } from "./ids.ts";
 import { adminReasonMax } from "./node-admin.ts";
 
@@ -44,6 +44,14 @@ const jobThereSchema = z.object({
 });
 export type JobThere = z.infer<typeof jobThereSchema>;
 
+/** One accelerator as admins see it: also what it is called and where it is. */
+const adminDeviceRowSchema = deviceRowSchema.extend({
+  uuid: z.string().nullable(),
+  pci: z.string().nullable(),
+  /** How jobs are told to name it where its index does not do. */
+  visible: z.string().nullable(),
+});
+
 /** One node as admins see it. */
 export const adminNodeRowSchema = nodeRowSchema.extend({
   /** Of the last connection; null before the first since the coordinator's start. */
@@ -60,6 +68,12 @@ export const adminNodeRowSchema = nodeRowSchema.extend({
   skylets: z.int().nullable(),
   /** `changing`: it has made a new key and has not connected with it yet; `new`: the config still has the one before. */
   key: z.enum(["configured", "changing", "new"]),
+  /** Of the accelerators, the system and the CPUs; null: not known, as of a version that does not say it. */
+  driver: z.string().nullable().default(null),
+  os: z.string().nullable().default(null),
+  cpu_model: z.string().nullable().default(null),
+  disks: z.array(z.object({ mount: z.string(), size_gb: z.number() })).default([]),
+  devices: z.array(adminDeviceRowSchema).default([]),
   jobs: z.array(jobThereSchema),
   unknown: z.array(jobThereSchema),
 });

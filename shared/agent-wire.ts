@@ -312,7 +312,7 @@ const vitalsSchema = z.strictObject({
   diskFreeGb: vitalSchema.nullable(),
   /** Users' skylets that are connected. */
   skylets: z.int().min(0).max(1e6),
-  /** How busy each accelerator is just now, where its tool says so; `utilization` in per cent. */
+  /** How busy accelerators are just now, those of which their tools say it; `utilization` in per cent. */
   devices: z
     .array(
       z.strictObject({
@@ -321,8 +321,7 @@ const vitalsSchema = z.strictObject({
         memoryUsedMb: z.number().min(0).max(1e9).nullable(),
       }),
     )
-    .max(1024)
-    .optional(),
+    .max(1024),
 });
 export type Vitals = z.infer<typeof vitalsSchema>;
 

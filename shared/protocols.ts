@@ -5,9 +5,11 @@
  * peer's sake. Called by agent/link.ts and coordinator/fleet-session.ts, for what they send and for what they receive.
  */
 import {
+  type Accelerator,
   agentProtocol,
   type Desired,
   type FromAgent,
+  type Inventory,
   type Report,
   type ToAgent,
   type WantedAttempt,
@@ -79,13 +81,32 @@ function withoutNewFields(wanted: WantedAttempt): WantedAttempt {
   return isSame ? wanted : { ...rest, grant: oldGrant };
 }
 
-/** Grants of jobs that a newer coordinator started before it was rolled back. */
+/**
+ * Protocol 1 knows neither faults nor devices that an index does not name: it would grant the one and misname the other,
+ * so it is not told of them. What else is known of a device is left out.
+ */
+function oldInventory(inventory: Inventory): Inventory {
+  const { driver, os, cpuModel, disks, ...rest } = inventory;
+  const isNew = (one: Accelerator): boolean =>
+    [one.name, one.vendor, one.uuid, one.pci, one.visible, one.fault].some((field) => field !== undefined);
+  if ([driver, os, cpuModel, disks].every((field) => field === undefined) && !inventory.accelerators.some(isNew)) {
+    return inventory;
+  }
+  const accelerators = inventory.accelerators
+    .filter((one) => one.fault === undefined && one.visible === undefined)
+    .map(({ index, kind, memoryMb }) => ({ index, kind, memoryMb }));
+  return { ...rest, accelerators };
+}
+
+/** Also grants of jobs that a newer coordinator started before it was rolled back. */
 function oldReport(report: Report): Report {
+  const inventory = oldInventory(report.inventory);
   const attempts = report.attempts.map((one) => {
     const { exclusive, ...grant } = one.grant;
     return exclusive === undefined ? one : { ...one, grant };
   });
-  return attempts.every((one, at) => one === report.attempts[at]) ? report : { ...report, attempts };
+  const isSame = inventory === report.inventory && attempts.every((one, at) => one === report.attempts[at]);
+  return isSame ? report : { ...report, inventory, attempts };
 }
 
 /** As `toAgentIn`, for what an agent sends. */

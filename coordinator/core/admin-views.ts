@@ -9,7 +9,7 @@ import { emptyUse, type NodeUse } from "./fit.ts";
 import { jobsOn } from "./node-admin.ts";
 import type { NodeState, State } from "./state.ts";
 import { holdersOf, usesOf } from "./usage.ts";
-import { nodeRowOf } from "./views.ts";
+import { deviceRows, nodeRowOf } from "./views.ts";
 import { windowsShownOf } from "./window-views.ts";
 import { windowsByNode } from "./windows.ts";
 
@@ -29,6 +29,14 @@ function unknownThere(node: NodeState): JobThere[] {
     return report === undefined
       ? []
       : [{ user: report.user, job_id: report.jobId, name: report.jobName, status: null, attempt: id }];
+  });
+}
+
+function adminDeviceRows(node: NodeState, use: NodeUse): AdminNodeRow["devices"] {
+  const known = new Map((node.inventory?.accelerators ?? []).map((one) => [one.index, one]));
+  return deviceRows(node, use).map((row) => {
+    const { uuid = null, pci = null, visible = null } = known.get(row.index) ?? {};
+    return { ...row, uuid, pci, visible };
   });
 }
 
@@ -56,6 +64,11 @@ function rowOf(
     clock_skew_seconds: vitals === null ? null : vitals.skewMs / 1000,
     skylets: vitals?.skylets ?? null,
     key: keyText(node),
+    driver: inventory?.driver ?? null,
+    os: inventory?.os ?? null,
+    cpu_model: inventory?.cpuModel ?? null,
+    disks: (inventory?.disks ?? []).map(({ mount, sizeGb }) => ({ mount, size_gb: sizeGb })),
+    devices: adminDeviceRows(node, there.use),
     jobs: jobsThere(state, node.name),
     unknown: unknownThere(node),
   };

@@ -8,6 +8,8 @@ import type { NodeState } from "./state.ts";
 const skewMaxMs = 2_000;
 /** Free space for the agent's ledger, in GiB, below which the admin is warned. */
 const diskFreeMinGb = 1;
+/** Accelerators that one warning names. */
+const faultyNamed = 8;
 
 /** `1d 2h`, `1h 30m`, `5m 10s`, `7s`: the two largest parts. */
 export function span(ms: number): string {
@@ -55,9 +57,25 @@ export function unavailableText(node: NodeState, now: number): string | null {
   return adminText(node, now) ?? silenceText(node, now);
 }
 
-/** What the node warns of, and what its vitals say. */
+/** One text for each fault, with the accelerators that have it: `H100 2 (0000:3a:00.0) gets no jobs: …`. */
+function faultTexts(node: NodeState): string[] {
+  const byFault = new Map<string, string[]>();
+  for (const { index, kind, pci, fault } of node.inventory?.accelerators ?? []) {
+    if (fault !== undefined) {
+      const name = `${kind} ${index}${pci === undefined ? "" : ` (${pci})`}`;
+      byFault.set(fault, [...(byFault.get(fault) ?? []), name]);
+    }
+  }
+  return [...byFault].map(([fault, names]) => {
+    const more = names.length > faultyNamed ? ` and ${names.length - faultyNamed} more` : "";
+    return `${names.slice(0, faultyNamed).join(", ")}${more} ${names.length === 1 ? "gets" : "get"} no jobs: ${fault}`;
+  });
+}
+
+/** What the node warns of, what is wrong with its accelerators, and what its vitals say. */
 export function warningsOf(node: NodeState): string[] {
   const warnings = node.refusal === null ? [...node.warnings] : [node.refusal, ...node.warnings];
+  warnings.push(...faultTexts(node));
   const { vitals } = node;
   if (vitals !== null && Math.abs(vitals.skewMs) >= skewMaxMs) {
     const seconds = Math.round(Math.abs(vitals.skewMs) / 100) / 10;

@@ -7,6 +7,7 @@ import { agentProtocol, type AttemptReport, type Hello, type Report, type Vitals
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import { wantedJob } from "./desired.ts";
+import { noteFaults, noteUse } from "./device-facts.ts";
 import { countRest, recountKinds, releaseRank, resumeHeld } from "./accounting.ts";
 import { adopt, endTwin, waitingTwin } from "./adopt.ts";
 import { type Context, dropIfReleased, planAgain, settleRecovered } from "./jobs.ts";
@@ -128,6 +129,7 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
   node.heard = true;
   node.reported = true;
   node.refusal = null;
+  const inventoryBefore = node.inventory;
   if (hasOtherInventory) {
     node.inventory = report.inventory;
   }
@@ -157,6 +159,9 @@ export function onNodeReported(context: Context, name: NodeName, report: Report)
       node.stale ||= wantedJob(state, name, one.attempt)?.warned === true;
     }
   }
+  if (hasOtherInventory) {
+    noteFaults(context, node, inventoryBefore);
+  }
   forgetUnknown(context, node, before);
   for (const [id, since] of node.wantedSince) {
     const job = report.seq >= since && !node.attempts.has(id) ? wantedJob(state, name, id) : null;
@@ -171,6 +176,7 @@ export function onVitalsReceived(context: Context, name: NodeName, vitals: Vital
   if (node !== undefined && node.connected) {
     const { type: _, clockMs, ...rest } = vitals;
     node.vitals = { ...rest, at: context.now, skewMs: clockMs - context.now };
+    noteUse(context, node);
   }
 }
 
