@@ -26,6 +26,13 @@ const typed: [command: string, code: number][] = [
   ["sky queue my-cluster", 0],
   ["sky logs my-cluster 1", 0],
   ["sky cancel my-cluster 2", 0],
+  // docs/requests.md
+  ["sky exec my-cluster --gpus V100:0.5 -- 'echo I share device $CUDA_VISIBLE_DEVICES'", 0],
+  ["sky exec my-cluster --gpus 16GB+:2 -- 'echo I have devices $CUDA_VISIBLE_DEVICES'", 0],
+  ["sky exec my-cluster --label node=n3 --cpus 2 -- 'echo I am on a node without accelerators'", 0],
+  ["sky exec my-cluster --num-nodes 2 --exclusive -- 'echo rank $SKYPILOT_NODE_RANK has a node of its own'", 0],
+  ["sky launch -c my-cluster examples/choice.yaml", 0],
+  ["sky exec my-cluster --time 10m --priority -5 -- 'echo I may wait, and take ten minutes at most'", 0],
 ];
 
 const playbooks = "test/hosts/ansible.test.ts";

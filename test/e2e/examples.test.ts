@@ -28,6 +28,7 @@ const expected: Record<string, RegExp[]> = {
     /^rank 1: the environment is right$/,
   ],
   "multi_node.yaml": [/^I am rank 0 of 2; rank 0 is at 127\.0\.0\./, /^I am rank 1 of 2; rank 0 is at 127\.0\.0\./],
+  "choice.yaml": [/^device: \d$/],
   "gpu.yaml": [/^devices: \d,\d$/, /^devices per node: 2$/],
 };
 
