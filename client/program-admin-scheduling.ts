@@ -102,7 +102,7 @@ const registerReserve: Register = (group, context, outcome) => {
     .addHelpText(
       "after",
       examples(
-        "sky admin reserve n1 n2 --group course --from 2026-12-01T08:00 --to 2026-12-01T18:00",
+        "sky admin reserve n1 n2 --group course --from 2026-12-01T08:00 --for 10h",
         "sky admin reserve n3 --user alice --user bob --for 2d -r 'the deadline'",
       ),
     )

@@ -148,7 +148,7 @@ describe("windows", () => {
     await cluster.report("one", () => undefined);
     const later = await add({ kind: "maintenance", nodes: ["one"], from: inHours(1), for_seconds: hour });
     expect(later.notes).toEqual(["Running there now: root's job 1; may go on into it (--end-jobs ends them)."]);
-    expect(cluster.queue.records.get("0/1")?.phase).toBe("running");
+    expect(cluster.queue.records.get("0/1")?.end).toBeNull();
     const now = await add({
       kind: "maintenance",
       nodes: ["one"],
