@@ -157,10 +157,10 @@ test("a disk that cannot be written to is said once, and lines are written when 
   appendFileSync(folder(), "");
   const stop = startUsageHistory(pending.store, stateDir, () => false, log, 10);
   try {
-    await until(() => said.length > 0, 5_000);
+    await until(() => said.length > 0, "a word about the disk");
     expect(said.join("")).toContain("it stays in Redis");
     rmSync(folder());
-    await until(() => existsSync(join(folder(), "2026-11.jsonl")), 5_000);
+    await until(() => existsSync(join(folder(), "2026-11.jsonl")), "the line in the history");
     expect(said).toHaveLength(1);
   } finally {
     stop();

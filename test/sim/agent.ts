@@ -19,7 +19,7 @@ export class SimAgent {
   state: AgentState | null = null;
   life = 0;
   readonly #truth: Truth;
-  readonly #inventory: Inventory;
+  readonly inventory: Inventory;
   readonly #send: (message: FromAgent) => void;
   #writes: LedgerEntry[] = [];
   #renewalAt: number | null = null;
@@ -29,7 +29,7 @@ export class SimAgent {
   constructor(truth: Truth, name: string, inventory: Inventory, send: (message: FromAgent) => void) {
     this.#truth = truth;
     this.name = name;
-    this.#inventory = inventory;
+    this.inventory = inventory;
     this.#send = send;
     this.machine = new Machine(truth, name);
   }
@@ -39,7 +39,7 @@ export class SimAgent {
     this.state = initialAgentState({
       node: this.name,
       bootId: this.machine.bootId,
-      inventory: this.#inventory,
+      inventory: this.inventory,
       warnings: [],
       identity: this.identity,
       entries: [...this.entries.values()],

@@ -10,6 +10,7 @@ import { type CoreConfig, type CoreEffect, type CoreEvent, jobKey, type State } 
 import { type ToAgent, toAgentSchema } from "../../shared/agent-wire.ts";
 import type { JobId, NodeName } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
+import type { UsageLine } from "../../shared/scheduling.ts";
 import { checkEnded, checkPlanned } from "./admins.ts";
 import type { DurableStore } from "./store.ts";
 import type { Truth } from "./truth.ts";
@@ -17,6 +18,8 @@ import type { Truth } from "./truth.ts";
 interface Write {
   id: JobId;
   record: JobRecord;
+  /** On disk before the record is. */
+  usage?: UsageLine[];
   event: CoreEvent | null;
 }
 
@@ -33,6 +36,8 @@ export class SimCoordinator {
   #wakes = 0;
   /** What admins have said of nodes and is not on disk yet, in order. */
   #saves: (CoreEffect & { type: "saveNodeAdmin" })[] = [];
+  /** Lines of usage that are not on disk yet, in order. */
+  #counts: UsageLine[][] = [];
 
   constructor(
     truth: Truth,
@@ -59,6 +64,7 @@ export class SimCoordinator {
       uptime: this.#truth.clock.now,
       now: this.#truth.wallClock(),
       admins: new Map(this.store.admins),
+      people: [...this.store.people.values()],
     });
     this.#truth.note(`coordinator starts with epoch ${this.store.epoch} on ${this.store.stateId}`);
     this.dispatch({ type: "ticked" });
@@ -72,9 +78,16 @@ export class SimCoordinator {
     for (const [write] of this.#writes.values()) {
       if (write !== undefined && this.#truth.chance.happens(0.5)) {
         this.#apply(write);
+      } else if (this.#truth.chance.happens(0.5)) {
+        this.store.count(write?.usage ?? []);
       }
     }
     this.#writes.clear();
+    for (const lines of this.#counts.splice(0)) {
+      if (this.#truth.chance.happens(0.5)) {
+        this.store.count(lines);
+      }
+    }
     while (this.#saves.length > 0 && this.#truth.chance.happens(0.5)) {
       this.#applySave();
     }
@@ -108,6 +121,7 @@ export class SimCoordinator {
         const attempt = record.attempt as NonNullable<typeof record.attempt>;
         checkPlanned(this.#truth, this.state, record);
         this.#truth.granted(attempt.id, record);
+        this.#truth.usage.granted(attempt.id, this.#truth.clock.now);
         this.#truth.attempts.set(attempt.id, { taskRef: record.taskRef, setupRef: attempt.setupRef });
         this.#truth.note(
           `C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`,
@@ -118,12 +132,20 @@ export class SimCoordinator {
         this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
         checkEnded(this.#truth, this.state, effect.record);
         this.#truth.endDecided(effect.record);
+        this.#truth.usage.endDecided(effect.record, this.#truth.clock.now);
         return this.#write({ ...effect, event: { type: "endCommitted", uid: effect.uid, id: effect.id } });
       case "commitRequeue": {
-        const { uid, id, record } = effect;
+        const { uid, id, record, usage } = effect;
+        this.#truth.usage.endDecided(record, this.#truth.clock.now);
         this.#truth.note(`C gives up ${record.attempt?.id} of ${uid}/${id}`);
-        return this.#write({ id, record, event: { type: "requeueCommitted", uid, id } });
+        return this.#write({ id, record, usage: usage ?? [], event: { type: "requeueCommitted", uid, id } });
       }
+      case "recordUsage":
+        this.#counts.push(effect.lines);
+        return this.#later(() => this.store.count(this.#counts.shift() ?? []));
+      case "savePerson":
+        this.store.people.set(effect.person.uid, effect.person);
+        return undefined;
       case "commitUpdate":
         return this.#write({ ...effect, event: null });
       case "tellNode":
@@ -218,6 +240,7 @@ export class SimCoordinator {
   }
 
   #apply(write: Write): void {
+    this.store.count(write.usage ?? []);
     const key = jobKey(write.record.uid, write.id);
     if (write.event?.type === "startCommitted") {
       this.store.takenAt.set(key, this.#truth.wallClock());

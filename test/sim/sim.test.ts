@@ -9,21 +9,35 @@ const first = Number(process.env["SKY_SIM_FIRST"] ?? 1);
 const seeds = Number(process.env["SKY_SIM_SEEDS"] ?? 200);
 const linesShown = Number(process.env["SKY_SIM_LINES"] ?? 150);
 
+/** Plays one history; a violation is thrown with the seed and the history's end. */
+function played<T>(seed: number, isCounted: boolean, ask: (world: World) => T): T {
+  const world = new World(seed, isCounted);
+  try {
+    world.run();
+    return ask(world);
+  } catch (error) {
+    const log = world.truth.log.slice(-linesShown).join("\n");
+    throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}\n${log}`, {
+      cause: error,
+    });
+  }
+}
+
 test(`${seeds} histories from seed ${first}: every job ends as planned, once, and nothing is left`, {
   timeout: 3_600_000,
 }, () => {
   let ended = 0;
   for (let seed = first; seed < first + seeds; seed += 1) {
-    const world = new World(seed);
-    try {
-      world.run();
-    } catch (error) {
-      const log = world.truth.log.slice(-linesShown).join("\n");
-      throw new Error(`seed ${seed}: ${error instanceof Error ? error.message : String(error)}\n${log}`, {
-        cause: error,
-      });
-    }
-    ended += world.truth.begun.size;
+    ended += played(seed, false, (world) => world.truth.begun.size);
   }
   expect(ended).toBeGreaterThan(seeds);
+});
+
+test("what was held is counted, once, through kills and restarts", { timeout: 3_600_000 }, () => {
+  const counted = Math.ceil(seeds / 3);
+  let lines = 0;
+  for (let seed = first; seed < first + counted; seed += 1) {
+    lines += played(seed, true, (world) => world.checkUsage());
+  }
+  expect(lines).toBeGreaterThan(counted);
 });

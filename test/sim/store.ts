@@ -6,6 +6,7 @@ import type { SetupState } from "../../coordinator/core/state.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { type Job, type JobRecord, jobRecordSchema } from "../../shared/job.ts";
+import { type Person, type UsageLine, usageLineSchema, usageName } from "../../shared/scheduling.ts";
 import * as before from "../wire/protocol-1/job.ts";
 
 export class DurableStore {
@@ -17,6 +18,8 @@ export class DurableStore {
   admins = new Map<NodeName, NodeAdmin>();
   /** When each job was taken for its present attempt, by the coordinator's wall clock. */
   takenAt = new Map<string, number>();
+  usage = new Map<string, UsageLine>();
+  people = new Map<Uid, Person>();
 
   constructor(stateId: string) {
     this.stateId = stateId;
@@ -47,7 +50,15 @@ export class DurableStore {
     copy.setups = new Map(this.setups);
     copy.admins = new Map(this.admins);
     copy.takenAt = new Map(this.takenAt);
+    copy.usage = new Map(this.usage);
+    copy.people = new Map(this.people);
     return copy;
+  }
+
+  count(lines: readonly UsageLine[]): void {
+    for (const line of lines) {
+      this.usage.set(usageName(line), usageLineSchema.parse(line));
+    }
   }
 
   unfinished(): (Job & { takenAt: number | null })[] {

@@ -6,6 +6,7 @@
 import type { AttemptId } from "../../shared/ids.ts";
 import type { EndStatus, JobRecord } from "../../shared/job.ts";
 import type { Chance, Clock } from "./clock.ts";
+import { UsageTruth } from "./usage-truth.ts";
 
 /** What a job will do, by its taskRef. Milliseconds of virtual time. */
 export interface JobPlan {
@@ -22,6 +23,9 @@ export class Truth {
   readonly plans = new Map<string, JobPlan>();
   readonly attempts = new Map<AttemptId, { taskRef: string; setupRef: string | null }>();
   readonly begun = new Map<string, number>();
+  readonly usage = new UsageTruth();
+  /** Nobody sets the wall clock. */
+  isClockRight = false;
   /** When an end of the attempt was first on disk. */
   readonly #ends = new Map<AttemptId, number>();
   /** By taskRef. */
@@ -55,7 +59,7 @@ export class Truth {
 
   /** Somebody may set the wall clock back or forth. */
   disturbClock(): void {
-    if (!this.calm && this.chance.happens(0.02)) {
+    if (!this.calm && !this.isClockRight && this.chance.happens(0.02)) {
       this.#isSkewed = true;
       this.#skewMs = this.chance.between(-600_000, 3_600_000);
     }
@@ -121,6 +125,7 @@ export class Truth {
   }
 
   endDurable(attempt: AttemptId): void {
+    this.usage.endDurable(attempt);
     if (!this.#ends.has(attempt)) {
       this.#ends.set(attempt, this.clock.now);
     }

@@ -29,10 +29,12 @@ export class World {
   #real: DurableStore;
   #jobs = 0;
 
-  constructor(seed: number) {
+  /** `isCounted`: usage is compared at the end; nobody sets a clock, and no state is lost or rolled back. */
+  constructor(seed: number, isCounted = false) {
     this.#clock = new Clock();
     this.#chance = new Chance(seed);
     this.truth = new Truth(this.#clock, this.#chance);
+    this.truth.isClockRight = isCounted;
     this.#real = new DurableStore(this.#chance.word(16));
     const names = ["n1", "n2", "n3"].slice(0, this.#chance.between(1, 3));
     const times = { graceSeconds: 2, leaseSeconds: 5, lostNodeSeconds: this.#chance.pick([0, 10, 40]) };
@@ -203,6 +205,8 @@ export class World {
       link.agent.killSkylet(chance.pick(users));
     } else if (kind <= 90) {
       this.#restartAgent(link, () => link.agent.reboot());
+    } else if (this.truth.isClockRight) {
+      link.cut();
     } else if (kind <= 94) {
       this.#backup ??= this.#real.copy();
     } else if (kind <= 97 && this.#backup !== null) {
@@ -350,6 +354,21 @@ export class World {
       ),
     );
     return [...jobs, ...attempts].join(", ");
+  }
+
+  /** How much was counted, in lines. */
+  checkUsage(): number {
+    const lines = [...this.#real.usage.values()];
+    const agents = this.links.map((link) => [link.agent.name, link.agent.inventory] as const);
+    const violations = this.truth.usage.violations(lines, new Map(agents));
+    const left = [...(this.coordinator.state?.accounts.keys() ?? [])];
+    if (left.length > 0) {
+      this.truth.violated(`still counted although nothing is held: ${left.join(", ")}`);
+    }
+    if (violations.length > 0) {
+      this.truth.violated(violations.slice(0, 5).join("; "));
+    }
+    return lines.length;
   }
 
   #checkEnds(): void {
