@@ -3,7 +3,7 @@
  */
 import type { NodesResult } from "../../shared/api.ts";
 import { showFailure } from "../output/failure.ts";
-import { gpusText } from "../output/gpus-text.ts";
+import { gpusText, onlyKind } from "../output/gpus-text.ts";
 import { callsTo, chosenClusters, listLocal } from "./clusters.ts";
 import type { Context } from "./context.ts";
 
@@ -34,7 +34,7 @@ export async function gpus(context: Context, kind: string | null, flags: GpusFla
     const calls = callsTo(context, cluster);
     try {
       const result = { ...(await calls.nodes()), cluster: cluster.name };
-      found[cluster.name] = result;
+      found[cluster.name] = onlyKind(result, wanted);
       if (flags.output !== "json") {
         const isFirst = Object.keys(found).length === 1;
         screen.print(

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { nodesResultSchema, queueResultSchema } from "../../shared/api.ts";
 import { jobRow } from "../../test/help/stand-in-head.ts";
 import { commandLineOf } from "./command-line.ts";
-import { gpusText, requestable } from "./gpus-text.ts";
+import { gpusText, onlyKind, requestable } from "./gpus-text.ts";
 import { usefulCommands } from "./launch-text.ts";
 import { queueText } from "./queue-text.ts";
 import { resourcesText, statusText } from "./status-text.ts";
@@ -210,6 +210,101 @@ it("gpus list", () => {
   expect(gpusText(result, "v100", screen, none)).not.toContain("n3  ");
   expect(gpusText(result, "H100", screen, none)).toContain("No H100 on this cluster.");
   expect(requestable(6)).toBe("1, 2, 4, 6");
+});
+
+it("gpus list with what is known of each device, in 80 columns", () => {
+  const device = {
+    kind: "A100-80GB",
+    name: "NVIDIA A100-SXM4-80GB",
+    memory_mb: 81_920,
+    memory_used_mb: null,
+    fault: null,
+  };
+  const node = {
+    label: "",
+    address: null,
+    cpus: 128,
+    cpus_free: 60,
+    memory_gb: 1007.4,
+    memory_gb_free: 1,
+    state: "UP",
+  };
+  const result = nodesResultSchema.parse({
+    cluster: "lab",
+    unknown_attempts: 0,
+    nodes: [
+      {
+        ...node,
+        name: "gpu-node-0001",
+        accelerators: { "A100-80GB": 3, "A100-MIG-1g.10gb": 1 },
+        accelerators_free: { "A100-80GB": 1, "A100-MIG-1g.10gb": 0 },
+        warnings: ["A100-80GB 2 (0000:47:00.0) gets no jobs: fallen off the bus (nvidia-smi: Unknown Error)"],
+        last_report_seconds_ago: 1,
+        devices: [
+          { ...device, index: 0, granted: 0, utilization: 0 },
+          { ...device, index: 1, granted: 0.75, utilization: 97 },
+          {
+            ...device,
+            index: 2,
+            granted: 0,
+            utilization: null,
+            fault: "fallen off the bus (nvidia-smi: Unknown Error)",
+          },
+          {
+            ...device,
+            index: 3,
+            kind: "A100-MIG-1g.10gb",
+            name: "MIG",
+            memory_mb: 10_240,
+            granted: 1,
+            utilization: null,
+          },
+        ],
+      },
+      { ...node, name: "n2", accelerators: {}, accelerators_free: {}, warnings: [], last_report_seconds_ago: 1 },
+    ],
+  });
+  const screen = { limit: 80, now: 1_000_300 };
+  const text = gpusText(result, null, screen, none);
+  expect(text).toMatchInlineSnapshot(`
+    "Cluster lab
+    GPU               REQUESTABLE_QTY_PER_NODE  UTILIZATION                    BUSY
+    A100-80GB         1, 2, 3                   1 of 3 free (+0.25, 1 faulty)  49%
+    A100-MIG-1g.10gb  1                         0 of 1 free                    -
+
+    NODE        vCPU  Memory (GB)  GPU            GPU UTILIZATION  NODE STATUS  BUSY
+    gpu-node-…  128   1007.4       A100-80GB      1 of 3 free      UP           49%
+    gpu-node-…  128   1007.4       A100-MIG-1g.…  0 of 1 free      UP           -
+    n2          128   1007.4       -              -                UP           -
+
+    Warnings:
+      gpu-node-0001: A100-80GB 2 (0000:47:00.0) gets no jobs: fallen off the bus
+      (nvidia-smi: Unknown Error)"
+  `);
+  expect(gpusText(result, "nvidia a100-sxm4-80gb", screen, none)).toBe(gpusText(result, "a100-80gb", screen, none));
+  expect(gpusText(result, "a100-80GB", screen, none)).toMatchInlineSnapshot(`
+    "Cluster lab
+    GPU        REQUESTABLE_QTY_PER_NODE  UTILIZATION                    BUSY
+    A100-80GB  1, 2, 3                   1 of 3 free (+0.25, 1 faulty)  49%
+
+    NODE           vCPU  Memory (GB)  GPU        GPU UTILIZATION  NODE STATUS  BUSY
+    gpu-node-0001  128   1007.4       A100-80GB  1 of 3 free      UP           49%
+
+    NODE           INDEX  NAME                   MEMORY  GRANTED  BUSY  STATE
+    gpu-node-0001  0      NVIDIA A100-SXM4-80GB  80 GiB  -        0%    ok
+    gpu-node-0001  1      NVIDIA A100-SXM4-80GB  80 GiB  0.75     97%   ok
+    gpu-node-0001  2      NVIDIA A100-SXM4-80GB  80 GiB  -        -     FAULTY
+
+    Warnings:
+      gpu-node-0001: A100-80GB 2 (0000:47:00.0) gets no jobs: fallen off the bus
+      (nvidia-smi: Unknown Error)"
+  `);
+  for (const line of [text, gpusText(result, "A100-80GB", screen, none)].flatMap((one) => one.split("\n"))) {
+    expect(line.length).toBeLessThanOrEqual(80);
+  }
+  const only = onlyKind(result, "a100-mig-1G.10GB");
+  expect(only.nodes.map((one) => one.devices.map((each) => each.index))).toEqual([[3]]);
+  expect(onlyKind(result, null).nodes).toHaveLength(2);
 });
 
 it("useful commands", () => {
