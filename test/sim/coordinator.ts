@@ -121,7 +121,6 @@ export class SimCoordinator {
         const attempt = record.attempt as NonNullable<typeof record.attempt>;
         checkPlanned(this.#truth, this.state, record);
         this.#truth.granted(attempt.id, record);
-        this.#truth.usage.granted(attempt.id, this.#truth.clock.now);
         this.#truth.attempts.set(attempt.id, { taskRef: record.taskRef, setupRef: attempt.setupRef });
         this.#truth.note(
           `C start ${uid}/${id} as ${attempt.id} on ${attempt.ranks.map((rank) => rank.grant.node).join()}`,
@@ -132,11 +131,10 @@ export class SimCoordinator {
         this.#truth.note(`C end ${effect.uid}/${effect.id} ${effect.record.end} ${effect.record.reason}`);
         checkEnded(this.#truth, this.state, effect.record);
         this.#truth.endDecided(effect.record);
-        this.#truth.usage.endDecided(effect.record, this.#truth.clock.now);
         return this.#write({ ...effect, event: { type: "endCommitted", uid: effect.uid, id: effect.id } });
       case "commitRequeue": {
         const { uid, id, record, usage } = effect;
-        this.#truth.usage.endDecided(record, this.#truth.clock.now);
+        this.#truth.endDecided(record);
         this.#truth.note(`C gives up ${record.attempt?.id} of ${uid}/${id}`);
         return this.#write({ id, record, usage: usage ?? [], event: { type: "requeueCommitted", uid, id } });
       }

@@ -79,13 +79,16 @@ export class Truth {
 
   /** A start was decided. */
   granted(attempt: AttemptId, { shape, taskRef }: JobRecord): void {
+    this.usage.granted(attempt, this.clock.now);
     if (shape.timeLimitSeconds !== undefined && !this.rolledBack.has(taskRef)) {
       this.#limits.set(attempt, { ms: shape.timeLimitSeconds * 1000, from: this.clock.now });
     }
   }
 
   /** An end was decided. One for a time limit must not come early, whatever the wall clock has done meanwhile. */
-  endDecided({ attempt, reason, taskRef }: JobRecord): void {
+  endDecided(record: JobRecord): void {
+    this.usage.endDecided(record, this.clock.now);
+    const { attempt, reason, taskRef } = record;
     const limit = this.#limits.get(attempt?.id ?? "");
     if (reason?.startsWith("its time limit of ") !== true || this.rolledBack.has(taskRef)) {
       return;
