@@ -12,6 +12,8 @@ import { windowNote } from "./windows-text.ts";
 
 /** Jobs that one line names; the rest is counted. */
 const jobsNamed = 6;
+/** Disks that are named; the rest is counted. */
+const disksNamed = 6;
 
 /**
  * `DRAINING`, `DRAINED`, `REMOVED`, `MAINTENANCE` and `RESERVED` are an admin's word; without one it is how the node is.
@@ -139,6 +141,20 @@ const keyTexts: Record<AdminNodeRow["key"], string> = {
   new: "made by the node since; the config still has the one before",
 };
 
+/** The largest first. */
+function disksText(row: AdminNodeRow): string {
+  const largest = row.disks.toSorted((a, b) => b.size_gb - a.size_gb);
+  const more = largest.length > disksNamed ? ` and ${largest.length - disksNamed} more` : "";
+  return (
+    plain(
+      largest
+        .slice(0, disksNamed)
+        .map((disk) => `${disk.mount} ${gigabytes(disk.size_gb)}`)
+        .join(", "),
+    ) + more
+  );
+}
+
 function factsOf(row: AdminNodeRow, version: string, now: number): [string, string][] {
   const admin = adminText(row, now);
   const accelerators = Object.entries(row.accelerators).map(
@@ -157,15 +173,40 @@ function factsOf(row: AdminNodeRow, version: string, now: number): [string, stri
       "Accelerators",
       accelerators.length === 0
         ? `none ${row.source === "config" ? "(declared by the config)" : "found"}`
-        : `${accelerators.join(", ")} (found by: ${row.source ?? "?"})`,
+        : `${accelerators.join(", ")} (found by: ${row.source ?? "?"}${row.driver === null ? "" : `; driver ${row.driver}`})`,
     ],
     ["CPUs", `${row.cpus_free} of ${row.cpus} not granted; load ${row.load1?.toFixed(2) ?? "?"}`],
+    ...(row.cpu_model === null ? [] : [["CPU model", plain(row.cpu_model)] satisfies [string, string]]),
     ["Memory", `${memory}; ${gigabytes(row.memory_available_gb)} available`],
     ["Disk", `${gigabytes(row.disk_free_gb)} free where the agent keeps its ledger`],
+    ...(row.disks.length === 0 ? [] : [["Disks", disksText(row)] satisfies [string, string]]),
+    ...(row.os === null ? [] : [["System", plain(row.os)] satisfies [string, string]]),
     ["Clock", skew === null ? "?" : `${Math.abs(skew).toFixed(1)} s ${skew >= 0 ? "ahead of" : "behind"} the head's`],
     ["Up for", row.uptime_seconds === null ? "?" : duration(0, row.uptime_seconds, 0)],
     ["Skylets", String(row.skylets ?? "?")],
   ];
+}
+
+const deviceColumns: Column[] = [
+  { title: "INDEX" },
+  { title: "KIND", min: 8, cutOrder: 2 },
+  { title: "NAME", min: 10, cutOrder: 1 },
+  { title: "PCI" },
+  { title: "GRANTED" },
+  { title: "BUSY" },
+  { title: "STATE", color: (text, colors) => (text === "ok" ? colors.green(text) : colors.red(text)) },
+];
+
+function deviceRows(row: AdminNodeRow): string[][] {
+  return row.devices.map(({ index, kind, name, pci, granted, utilization, fault }) => [
+    String(index),
+    kind,
+    name ?? "-",
+    pci ?? "-",
+    granted === 0 ? "-" : String(Math.round(granted * 100) / 100),
+    utilization === null ? "-" : `${Math.round(utilization)}%`,
+    fault === null ? "ok" : "FAULTY",
+  ]);
 }
 
 const jobColumns: Column[] = [
@@ -195,6 +236,7 @@ export function adminNodeText(
   return [
     colors.bold(colors.cyan(`Node ${row.name} (${row.label}) of cluster ${result.cluster}`)),
     ...lines,
+    ...(row.devices.length === 0 ? [] : ["", formatTable(deviceColumns, deviceRows(row), limit, colors)]),
     "",
     jobs.length === 0 ? "No jobs." : formatTable(jobColumns, jobs, limit, colors),
     ...(warnings.length === 0 ? [] : ["", "Warnings:", ...warnings]),

@@ -4,44 +4,9 @@
  */
 import type { Finding } from "../../shared/doctor.ts";
 import { type Check, isOlder, some, speaker, versionOf } from "../check.ts";
+import { acceleratorVendors, pciAccelerators, type PciDevice } from "../../system/pci.ts";
 import { ProbeFault, type Probes } from "../probes.ts";
 import { nvidiaDrivers, nvidiaToolkit } from "./known-holes.ts";
-
-const vendors: Record<string, { name: string; drivers: string[] }> = {
-  "0x10de": { name: "NVIDIA", drivers: ["nvidia"] },
-  "0x1002": { name: "AMD", drivers: ["amdgpu"] },
-  "0x1da3": { name: "Habana", drivers: ["habanalabs"] },
-};
-/** VGA, 3D, other display controllers, processing accelerators. */
-const classPattern = /^0x(0300|0302|0380|1200)/;
-
-export interface PciDevice {
-  address: string;
-  vendor: string;
-  driver: string | null;
-}
-
-async function pciAccelerators(probes: Probes): Promise<PciDevice[]> {
-  const root = "/sys/bus/pci/devices";
-  const devices: PciDevice[] = [];
-  for (const address of (await probes.list(root)) ?? []) {
-    const kind = ((await probes.file(`${root}/${address}/class`)) ?? "").trim();
-    const vendor = ((await probes.file(`${root}/${address}/vendor`)) ?? "").trim();
-    // AMD's and Intel's graphics inside a CPU or on a board are no accelerators; AMD's big ones are not VGA.
-    if (
-      classPattern.test(kind) &&
-      vendors[vendor] !== undefined &&
-      !(vendor === "0x1002" && kind.startsWith("0x0300"))
-    ) {
-      devices.push({
-        address,
-        vendor,
-        driver: (await probes.link(`${root}/${address}/driver`))?.split("/").at(-1) ?? null,
-      });
-    }
-  }
-  return devices;
-}
 
 const query = ["--query-gpu=pci.bus_id,driver_version,persistence_mode", "--format=csv,noheader,nounits"] as const;
 
@@ -150,7 +115,7 @@ function judgeNvidia(devices: readonly PciDevice[], smi: Smi | null): Finding[] 
 function judgeDrivers(devices: readonly PciDevice[]): Finding[] {
   const say = speaker("accelerators");
   return devices.flatMap(({ address, vendor, driver }) => {
-    const expected = vendors[vendor];
+    const expected = acceleratorVendors[vendor];
     if (expected === undefined || (driver !== null && expected.drivers.includes(driver))) {
       return [];
     }
