@@ -185,6 +185,8 @@ export const jobRecordSchema = z.strictObject({
    * it stands here the job is never started; an admin's release takes it away.
    */
   restoredFrom: z.iso.datetime().max(40).optional(),
+  /** How many of its attempts were stopped for jobs of higher priority. */
+  preemptions: z.int().min(1).max(1e9).optional(),
   /**
    * Attempts that were given up because a machine was lost, oldest first: they are named as ended to whoever comes back with
    * one, and the next attempt waits until nothing of them can run any more.

@@ -29,8 +29,8 @@ export function settleLimits(context: Context): void {
   state.limitsAt = Number.POSITIVE_INFINITY;
   for (const key of [...state.attempts.values()]) {
     const job = state.jobs.get(key);
-    if (job !== undefined && job.endsAt !== null && isUnderWay(job)) {
-      settle(context, job, job.endsAt);
+    if (job !== undefined && isUnderWay(job)) {
+      settle(context, job);
     }
   }
 }
@@ -40,8 +40,18 @@ function isUnderWay(job: ActiveJob): boolean {
   return job.commit === "clean" && phase !== "waiting" && phase !== "ended";
 }
 
-function settle(context: Context, job: ActiveJob, endsAt: number): void {
+function settle(context: Context, job: ActiveJob): void {
   const { state } = context;
+  const { endsAt, preempted } = job;
+  if (preempted !== null && state.uptime >= preempted.at) {
+    // The plan says whether there is still a reason; see settle-preemption.ts.
+    state.planDue = true;
+  } else if (endsAt === null) {
+    noteLimit(state, job);
+  }
+  if (endsAt === null) {
+    return;
+  }
   if (!job.warned && state.uptime >= warningAt(state, endsAt)) {
     job.warned = true;
     markStale(state, job);

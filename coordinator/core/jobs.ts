@@ -141,6 +141,8 @@ function usageOf(context: Context, job: ActiveJob): { usage?: UsageLine[] } {
 export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason: string | null): void {
   if (job.record.phase === "waiting") {
     dequeue(context.state, job);
+    // Room may have been kept, or others warned, for it.
+    context.state.planDue = true;
   }
   const endedAt = context.now;
   job.record = {
@@ -160,7 +162,7 @@ export function endJob(context: Context, job: ActiveJob, end: EndStatus, reason:
  * What ran on a node that is lost, drained or removed comes to its end, or is started elsewhere if it may be. Call it for
  * jobs that are `clean` and have begun, with a reason for their users.
  */
-export function giveUp(context: Context, job: ActiveJob, reason: string): void {
+export function giveUp(context: Context, job: ActiveJob, reason: string, why: "lost" | "preempted" = "lost"): void {
   const { state, effects } = context;
   const attempt = job.record.attempt;
   const lease = attempt?.lease;
@@ -168,20 +170,30 @@ export function giveUp(context: Context, job: ActiveJob, reason: string): void {
     endJob(context, job, "FAILED_DRIVER", reason);
     return;
   }
-  if (attempt.number >= attemptsMax) {
-    const text = `${reason} It had been started ${attempt.number} times and is not started again: does it bring its machines down?`;
+  const preemptions = (job.record.preemptions ?? 0) + (why === "preempted" ? 1 : 0);
+  if (why === "lost" && attempt.number - preemptions >= attemptsMax) {
+    const text = `${reason} It had been started ${attempt.number - preemptions} times and is not started again: does it bring its machines down?`;
     endJob(context, job, "FAILED_DRIVER", text);
     return;
   }
   const nodes = attempt.ranks.map((rank) => rank.grant.node);
-  const givenUp = [...(job.record.givenUp ?? []), { attempt: attempt.id, lease, nodes }];
-  job.record = { ...job.record, phase: "waiting", startedAt: null, givenUp };
+  // What is known to be gone from every node needs to be named no more.
+  const before = (job.record.givenUp ?? []).filter((one) => state.former.has(one.attempt));
+  const givenUp = [...before, { attempt: attempt.id, lease, nodes }];
+  job.record = {
+    ...job.record,
+    phase: "waiting",
+    startedAt: null,
+    givenUp,
+    ...(preemptions > 0 ? { preemptions } : {}),
+  };
   job.commit = "recovering";
   forgetMoments(job);
   enqueue(state, job);
   effects.push({ type: "commitRequeue", uid: job.uid, id: job.id, record: job.record, ...usageOf(context, job) });
   const fields = { uid: job.uid, job: job.id, attempt: attempt.id, reason };
-  effects.push({ type: "log", level: "warn", text: "An attempt is given up; its job is started again.", fields });
+  const level = why === "lost" ? "warn" : "info";
+  effects.push({ type: "log", level, text: "An attempt is given up; its job is started again.", fields });
   announce(context, job);
 }
 

@@ -33,10 +33,11 @@ export function warningAt(state: State, endsAt: number): number {
 
 /** The next moment of this job in uptime; infinite: none. */
 function nextOf(state: State, job: ActiveJob): number {
+  const stopAt = job.preempted?.at ?? Number.POSITIVE_INFINITY;
   if (job.endsAt === null) {
-    return Number.POSITIVE_INFINITY;
+    return stopAt;
   }
-  return job.warned ? job.endsAt : warningAt(state, job.endsAt);
+  return Math.min(stopAt, job.warned ? job.endsAt : warningAt(state, job.endsAt));
 }
 
 /** This job has begun, or something about its moments has changed. */

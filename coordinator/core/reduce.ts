@@ -31,6 +31,7 @@ import {
 import { nextLostUptime, onRenewAsked, onRequeueCommitted, settleLost } from "./recovery.ts";
 import { onPersonSeen, onQuotaChanged, onWindowChanged } from "./people.ts";
 import { plan } from "./schedule.ts";
+import { settlePreemption } from "./settle-preemption.ts";
 import { settleWindows } from "./settle-windows.ts";
 import type { CoreEffect, CoreEvent, State } from "./state.ts";
 import { nextEdge } from "./windows.ts";
@@ -47,7 +48,7 @@ export function reduce(state: State, event: CoreEvent, now: number, uptime: numb
   settleWindows(context);
   settleLost(context);
   settleLimits(context);
-  startWhatFits(context);
+  planAndStart(context);
   tellStaleNodes(context);
   cutRemoved(context);
   const uptimeOf = (time: number | null): number | null => (time === null ? null : uptime + (time - now));
@@ -122,11 +123,18 @@ function applyScheduling(context: Context, event: SchedulingEvent): void {
   }
 }
 
+function planAndStart(context: Context): void {
+  if (context.state.planDue) {
+    startWhatFits(context);
+    if (settlePreemption(context)) {
+      // Room is kept by when it becomes free, and that is another time now.
+      startWhatFits(context);
+    }
+  }
+}
+
 function startWhatFits(context: Context): void {
   const { state } = context;
-  if (!state.planDue) {
-    return;
-  }
   state.planDue = false;
   const decided = plan(state, context.now);
   state.reservations = decided.reservations;

@@ -20,7 +20,26 @@ export function violationsOf(state: State): string[] {
     ...heldViolations(state),
     ...roomViolations(state),
     ...holdingViolations(state),
+    ...preemptionViolations(state),
   ];
+}
+
+/** Who gives way may do so, for somebody who waits and is more urgent, and whoever does is warned. */
+function preemptionViolations(state: State): string[] {
+  const found: string[] = [];
+  for (const [key, { record, preempted, warned }] of state.jobs) {
+    if (preempted === null || record.phase === "ended") {
+      continue;
+    }
+    const by = state.jobs.get(preempted.by)?.record;
+    if (by?.phase !== "waiting" || (by.shape.priority ?? 0) <= (record.shape.priority ?? 0)) {
+      found.push(`${key} gives way to ${preempted.by}, which does not wait or is not more urgent`);
+    }
+    if (record.shape.preemptible !== true || record.phase === "waiting" || !warned) {
+      found.push(`${key} is ${record.phase} and gives way although it may not or was not warned`);
+    }
+  }
+  return found;
 }
 
 function grantViolations(state: State): string[] {

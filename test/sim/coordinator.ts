@@ -136,6 +136,7 @@ export class SimCoordinator {
         const { uid, id, record, usage } = effect;
         this.#truth.endDecided(record);
         this.#truth.note(`C gives up ${record.attempt?.id} of ${uid}/${id}`);
+        this.#truth.gaveWay += record.shape.preemptible === true && (record.preemptions ?? 0) > 0 ? 1 : 0;
         return this.#write({ id, record, usage: usage ?? [], event: { type: "requeueCommitted", uid, id } });
       }
       case "recordUsage":

@@ -36,6 +36,9 @@ export class Truth {
   /** Time limits of attempts: in ms, and when they were granted. */
   readonly #limits = new Map<AttemptId, { ms: number; from: number }>();
   #coordinatorSince = 0;
+  /** How often a job was stopped for another, and how many ended at their limits. */
+  gaveWay = 0;
+  overdue = 0;
   /** Nodes that were away for long. */
   readonly absent = new Set<string>();
   readonly machines: { living(): AttemptId[] }[] = [];
@@ -96,6 +99,7 @@ export class Truth {
     if (limit === undefined) {
       this.violated(`${attempt?.id} has no time limit but ended because "${reason}"`);
     }
+    this.overdue += 1;
     // Over a restart only the wall clock tells.
     const isMisled = this.#isSkewed && this.#coordinatorSince > limit.from;
     if (!isMisled && this.clock.now - limit.from < limit.ms - 1) {
