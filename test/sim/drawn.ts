@@ -29,14 +29,14 @@ function urgencyOf(chance: Chance): Partial<Shape> {
   return {
     ...(chance.happens(0.4) ? { priority: chance.pick([-10, 5, 10, 1000]) } : {}),
     ...(chance.happens(0.3) ? { timeLimitSeconds: chance.between(1, 60) } : {}),
-    ...(chance.happens(0.3) ? { preemptible: true, recovers: true } : {}),
+    ...(chance.happens(0.4) ? { preemptible: true, recovers: true } : {}),
   };
 }
 
 /** What admins have configured about order and limits. */
 export function schedulingOf(chance: Chance): SchedulingConfig {
-  const preemption = chance.happens(0.5);
-  const seconds = { warningSeconds: chance.pick([0, 5]), preemptionWarningSeconds: chance.pick([0, 2, 10]) };
+  const preemption = chance.happens(0.7);
+  const seconds = { warningSeconds: chance.pick([0, 5]), preemptionWarningSeconds: chance.pick([0, 1, 5]) };
   return { ...defaultScheduling, preemption, ...seconds };
 }
 
@@ -60,7 +60,7 @@ export function recordOf(
     shape: {
       nodes: task.nodes,
       accelerators: chance.happens(0.5) ? { kind: chance.pick(["V100", "H100"]), count } : null,
-      cpus: 0.5,
+      cpus: chance.pick([0.5, 0.5, 2]),
       memoryGb: chance.pick([0, 4]),
       ...(chance.happens(0.5) ? { recovers: true } : {}),
       ...urgencyOf(chance),
