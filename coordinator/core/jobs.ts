@@ -223,6 +223,8 @@ export function onEndCommitted(context: Context, uid: Uid, id: JobId): void {
   }
   if (job.record.attempt !== null) {
     chargeEnded(context, job.record.attempt.id);
+    // It no longer counts under a quota, whatever its machines still hold.
+    state.planDue ||= state.quotas.size > 0;
   }
   dropIfReleased(state, job);
   announce(context, job);
