@@ -3,7 +3,8 @@
  * order in which they need each other. After a start nothing is assumed: the ledger says what was promised, and the
  * skylets that come back say what is there. Called by agent/main.ts, and by tests with a config of their own.
  */
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
 import type { Logger } from "pino";
 import type { FromAgent, Inventory } from "../shared/agent-wire.ts";
 import { SkyError } from "../shared/errors.ts";
@@ -105,7 +106,10 @@ async function readMachine(
   entries: readonly LedgerEntry[],
   log: Logger,
 ): Promise<Found & { watch: Watch }> {
-  const watch = await Watch.open(config, new RealMachine(config.tool_folders), bootId, log);
+  const logs = join(config.state_dir, "tool-logs");
+  await mkdir(logs, { recursive: true, mode: 0o700 });
+  const machine = new RealMachine(config.tool_folders, logs);
+  const watch = await Watch.open(config, machine, bootId, log);
   const found = await readInventory(config, installed.hardware ?? null);
   if (config.accelerators !== undefined) {
     return { ...found, watch };

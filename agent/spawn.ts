@@ -38,11 +38,19 @@ export class ToolFault extends Error {
   }
 }
 
-/** Runs a tool with an argument list and gives its exit code and output. Throws ToolFault when it is missing or takes longer than `limitMs`. */
-export function runTool(file: string, argv: string[], limitMs: number): Promise<ToolResult> {
+/**
+ * Runs a tool with an argument list and gives its exit code and output. `env` is laid over the fixed environment. Throws
+ * ToolFault when it is missing or takes longer than `limitMs`.
+ */
+export function runTool(
+  file: string,
+  argv: string[],
+  limitMs: number,
+  env: Record<string, string> = {},
+): Promise<ToolResult> {
   return new Promise((resolve, reject) => {
     const options = {
-      env: fixedEnv,
+      env: { ...fixedEnv, ...env },
       cwd: "/",
       timeout: limitMs,
       killSignal: "SIGKILL" as const,

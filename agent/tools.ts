@@ -38,19 +38,22 @@ async function unsafePart(path: string, owners: readonly number[]): Promise<stri
   }
 }
 
-/** This machine. `folders`: where tools are looked for, the first match counts. */
+/** This machine. `folders`: where tools are looked for, the first match counts; `logs`: where they may leave their own. */
 export class RealMachine implements Machine {
   readonly #folders: readonly string[];
+  readonly #env: Record<string, string>;
   readonly #owners: number[];
 
-  constructor(folders: readonly string[]) {
+  constructor(folders: readonly string[], logs: string) {
     this.#folders = folders;
+    // hl-smi does nothing where it cannot write its log.
+    this.#env = { HABANA_LOGS: logs };
     this.#owners = [...new Set([0, process.getuid?.() ?? 0])];
   }
 
   async tool(name: string, argv: readonly string[]): Promise<ToolResult | null> {
     const path = await this.#find(name);
-    return path === null ? null : await runTool(path, [...argv], toolLimitMs);
+    return path === null ? null : await runTool(path, [...argv], toolLimitMs, this.#env);
   }
 
   /** Both the place and what a link there leads to must be safe. */

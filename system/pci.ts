@@ -36,7 +36,7 @@ const devicesMax = 4_096;
 const classPattern = /^0x(0300|0302|0380|1200)/;
 
 /** A device of a maker of accelerators that has a tool. AMD's graphics inside a CPU are VGA, its big ones are not. */
-export function hasTool(device: { vendor: string; kind: string }): boolean {
+function hasTool(device: { vendor: string; kind: string }): boolean {
   const isListed = classPattern.test(device.kind) && acceleratorVendors[device.vendor] !== undefined;
   return isListed && !(device.vendor === "0x1002" && device.kind.startsWith("0x0300"));
 }

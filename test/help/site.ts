@@ -18,8 +18,8 @@ export interface Site {
 export interface SiteOptions {
   /** Default 1. */
   users?: number;
-  /** Default: three nodes, `V100:4,V100:4,-`. */
-  accelerators?: string;
+  /** Default: three nodes, `V100:4,V100:4,-`; null: one node that looks what it has. */
+  accelerators?: string | null;
   coordinatorConfig?: Record<string, unknown>;
   agentConfig?: Record<string, unknown>;
   /** Lines for sshd's config. */
@@ -34,6 +34,7 @@ export interface SiteOptions {
 export const clusterName = "lab";
 
 export async function startSite(options: SiteOptions = {}): Promise<Site> {
+  const { accelerators = "V100:4,V100:4,-" } = options;
   const undo: (() => Promise<void>)[] = [];
   const stop = async (): Promise<void> => {
     for (const step of undo.reverse()) {
@@ -50,7 +51,8 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
     const sshd = await startSshd(options.sshdLines);
     undo.push(sshd.stop);
     const cluster = await startCluster([
-      ...["--name", options.clusterName ?? clusterName, `--accelerators=${options.accelerators ?? "V100:4,V100:4,-"}`],
+      ...["--name", options.clusterName ?? clusterName],
+      ...(accelerators === null ? ["--nodes", "1"] : [`--accelerators=${accelerators}`]),
       ...["--coordinator-config", JSON.stringify({ grace_seconds: 2, ...options.coordinatorConfig })],
       ...["--agent-config", JSON.stringify({ cpus: 4, memory_gb: 16, ...options.agentConfig })],
     ]);
