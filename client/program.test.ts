@@ -391,10 +391,11 @@ describe("lists", () => {
     expect(out).toMatchInlineSnapshot(`
       "Job queue of current user on cluster lab
       ID  NAME   SUBMITTED    STARTED  DURATION  RESOURCES   STATUS   LOG
-      1   train  16 mins ago  -        -         1x[V100:4]  PENDING  …ky_logs/1-train
+      1   train  16 mins ago  1st      -         1x[V100:4]  PENDING  …ky_logs/1-train
 
       Reasons:
         Job 1 (PENDING, 1 in line): Needs 4 V100; 1 is free.
+      When it starts, and what would make it start: sky explain lab 1
       "
     `);
     expect(head.calls[0]?.body).toEqual({ cluster_name: "lab", skip_finished: true, all_users: false });
