@@ -150,5 +150,6 @@ function charge(context: Context, account: Account, ranks: readonly HeldRank[], 
   const use = decayedUse(known, now, halfLifeHours) + added;
   const person = { uid, user: known?.user ?? user, groups: known?.groups ?? [], use, useAt: now };
   state.people.set(uid, person);
+  state.indexes.shares.stale.add(uid);
   context.effects.push({ type: "savePerson", person });
 }

@@ -19,6 +19,21 @@ export class Heap<T> {
     return this.#items[0];
   }
 
+  push(item: T): void {
+    const items = this.#items;
+    let at = items.push(item) - 1;
+    while (at > 0) {
+      const parent = (at - 1) >> 1;
+      const above = items[parent] as T;
+      if (this.#compare(item, above) >= 0) {
+        break;
+      }
+      items[at] = above;
+      at = parent;
+    }
+    items[at] = item;
+  }
+
   /** The first has become greater: it is put in its new place. */
   sinkFirst(): void {
     this.#sink(0);

@@ -22,7 +22,8 @@ export function countedOf(
   from: number,
 ): Counted {
   const config = schedulingOf(state);
-  const counted: Counted = { uid, cpus: 0, memoryGb: 0, devices: new Map(), rate: 0, from };
+  const groups = state.people.get(uid)?.groups ?? [];
+  const counted: Counted = { uid, groups, cpus: 0, memoryGb: 0, devices: new Map(), rate: 0, from };
   for (const { grant, kind } of ranks) {
     counted.cpus += millionths(grant.cpus);
     counted.memoryGb += millionths(grant.memoryGb);
@@ -76,6 +77,35 @@ export function countAttempt(state: State, id: AttemptId, account: Account, from
   counted.set(id, own);
   addCounted(holding, own, 1);
   addRate(holding, own, 1, from, schedulingOf(state).fairShare.halfLifeHours);
+  addToGroups(state, own, 1);
+  state.indexes.shares.stale.add(account.uid);
+}
+
+/** Sums of groups that nobody holds anything in are dropped. */
+function addToGroups(state: State, counted: Counted, sign: 1 | -1): void {
+  const { groups } = state.indexes;
+  for (const name of counted.groups) {
+    const sum = groups.get(name) ?? emptyHolding();
+    addCounted(sum, counted, sign);
+    if (sum.running === 0) {
+      groups.delete(name);
+    } else {
+      groups.set(name, sum);
+    }
+  }
+}
+
+/** The user is in other groups than before, or has another weight. */
+export function recountPerson(state: State, uid: Uid): void {
+  const groups = state.people.get(uid)?.groups ?? [];
+  state.indexes.shares.stale.add(uid);
+  for (const counted of state.indexes.counted.values()) {
+    if (counted.uid === uid) {
+      addToGroups(state, counted, -1);
+      counted.groups = groups;
+      addToGroups(state, counted, 1);
+    }
+  }
 }
 
 /** Nothing of the attempt counts any more. */
@@ -89,6 +119,8 @@ export function uncountAttempt(state: State, id: AttemptId, now: number): void {
   counted.delete(id);
   addCounted(holding, own, -1);
   addRate(holding, own, -1, now, schedulingOf(state).fairShare.halfLifeHours);
+  addToGroups(state, own, -1);
+  state.indexes.shares.stale.add(own.uid);
   if (holding.running === 0) {
     holdings.delete(own.uid);
   }

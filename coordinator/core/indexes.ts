@@ -14,6 +14,9 @@ export interface Line {
   uid: Uid;
   slot: number;
   ids: JobId[];
+  own: WaitingClass;
+  /** Its place among the lines of its user. */
+  spot: number;
 }
 
 /** Waiting jobs with equal demands, limits and priority. `lines`, `slots` and `since` (submission of the first) run in parallel. */
@@ -105,11 +108,22 @@ export interface Holding {
 /** What one attempt adds to its user's holding. */
 export interface Counted {
   uid: Uid;
+  /** Its user's groups when it was counted. */
+  groups: readonly string[];
   cpus: number;
   memoryGb: number;
   devices: Map<string, number>;
   rate: number;
   from: number;
+}
+
+/** What the order compares between users, by slot; as of a whole step of time, so that it need not be made anew each time. */
+export interface ShareKeys {
+  exact: number[];
+  /** Of which step of time they are. */
+  step: number;
+  /** Users whose use, holding or weight has changed. */
+  stale: Set<Uid>;
 }
 
 /** Earliest moments of a class on each node, as far as its version is the same. */
@@ -124,7 +138,8 @@ export interface Indexes {
   slots: Map<Uid, number>;
   uids: Uid[];
   /** Lines of each slot. */
-  lines: number[];
+  lines: Line[][];
+  shares: ShareKeys;
   rooms: Room[];
   pools: Map<string, Pool>;
   poolsVersion: number;
@@ -138,6 +153,8 @@ export interface Indexes {
   /** When nodes were last looked at, ms since 1970. */
   refreshedAt: number;
   holdings: Map<Uid, Holding>;
+  /** Of the members of a group together. */
+  groups: Map<string, Holding>;
   counted: Map<AttemptId, Counted>;
   moments: Map<string, Moments>;
 }
@@ -147,6 +164,7 @@ export function emptyIndexes(): Indexes {
     slots: new Map(),
     uids: [],
     lines: [],
+    shares: { exact: [], step: -1, stale: new Set() },
     rooms: [],
     pools: new Map(),
     poolsVersion: 0,
@@ -156,6 +174,7 @@ export function emptyIndexes(): Indexes {
     windows: [],
     refreshedAt: 0,
     holdings: new Map(),
+    groups: new Map(),
     counted: new Map(),
     moments: new Map(),
   };

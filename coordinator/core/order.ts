@@ -72,7 +72,8 @@ function slotOf(state: State, uid: number): number {
     return known;
   }
   slots.set(uid, uids.length);
-  lines.push(0);
+  lines.push([]);
+  state.indexes.shares.stale.add(uid);
   return uids.push(uid) - 1;
 }
 
@@ -97,11 +98,13 @@ export function enqueue(state: State, job: ActiveJob): void {
   let at = own.at.get(job.uid);
   if (at === undefined) {
     const slot = slotOf(state, job.uid);
-    at = own.lines.push({ uid: job.uid, slot, ids: [] }) - 1;
+    const others = state.indexes.lines[slot] ?? [];
+    const fresh: Line = { uid: job.uid, slot, ids: [], own, spot: others.length };
+    others.push(fresh);
+    at = own.lines.push(fresh) - 1;
     own.slots.push(slot);
     own.since.push(0);
     own.at.set(job.uid, at);
-    state.indexes.lines[slot] = (state.indexes.lines[slot] ?? 0) + 1;
   }
   const line = own.lines[at] as Line;
   const place = placeOf(line.ids, job.id);
@@ -148,7 +151,12 @@ function dropLine(state: State, own: WaitingClass, at: number): void {
   own.lines.pop();
   own.slots.pop();
   own.since.pop();
-  state.indexes.lines[line.slot] = (state.indexes.lines[line.slot] ?? 1) - 1;
+  const others = state.indexes.lines[line.slot] ?? [];
+  const lastOfUser = others.pop();
+  if (lastOfUser !== undefined && lastOfUser !== line) {
+    others[line.spot] = lastOfUser;
+    lastOfUser.spot = line.spot;
+  }
   if (own.lines.length === 0) {
     state.waiting.delete(own.name);
     state.blocked.delete(own.name);

@@ -3,6 +3,7 @@
  * written and looked at by the next plan. It must never decide what starts. Called by reduce.ts only.
  */
 import { groupNameSchema, type NodeWindow, type Quota, type QuotaSubject } from "../../shared/scheduling.ts";
+import { recountPerson } from "./holdings.ts";
 import { type Context, planAgain } from "./jobs.ts";
 import type { CoreEvent } from "./state.ts";
 
@@ -21,6 +22,7 @@ export function onPersonSeen(context: Context, seen: Extract<CoreEvent, { type: 
   const { use, useAt } = known ?? { use: 0, useAt: context.now };
   const person = { uid: seen.uid, user: seen.user, groups, use, useAt };
   people.set(seen.uid, person);
+  recountPerson(context.state, seen.uid);
   context.effects.push({ type: "savePerson", person });
   planAgain(context.state);
 }

@@ -58,34 +58,59 @@ export function wantedOf(uid: Uid, shape: Shape, demand: Demand): Counted {
     );
   }
   const all = { cpus: shape.nodes * millionths(cpus), memoryGb: shape.nodes * millionths(memoryGb) };
-  return { uid, ...all, devices, rate: 0, from: 0 };
+  return { uid, groups: [], ...all, devices, rate: 0, from: 0 };
+}
+
+/** Amounts in millionths; null: it stays within the limit. */
+function overOf(
+  subject: QuotaSubject,
+  what: "cpus" | "memoryGb" | "accelerators",
+  kind: string | null,
+  limit: number,
+  amounts: { has: number; wants: number },
+): Hindrance | null {
+  const { has, wants } = amounts;
+  return has + wants > millionths(limit) ? { subject, what, kind, limit, held: has / 1e6, wanted: wants / 1e6 } : null;
 }
 
 function hindranceOf(subject: QuotaSubject, quota: Quota, held: Holding, wanted: Counted): Hindrance | null {
-  const found = (what: Hindrance["what"], kind: string | null, limit: number, has: number, wants: number) =>
-    has + wants > millionths(limit) ? { subject, what, kind, limit, held: has / 1e6, wanted: wants / 1e6 } : null;
   const { running, cpus, memoryGb, accelerators } = quota;
   if (running !== undefined && held.running + 1 > running) {
     return { subject, what: "running", kind: null, limit: running, held: held.running, wanted: 1 };
   }
-  let first =
-    (cpus === undefined ? null : found("cpus", null, cpus, held.cpus, wanted.cpus)) ??
-    (memoryGb === undefined ? null : found("memoryGb", null, memoryGb, held.memoryGb, wanted.memoryGb));
-  for (const [kind, limit] of Object.entries(accelerators ?? {})) {
-    const wants =
-      kind === "*" ? [...wanted.devices.values()].reduce((a, b) => a + b, 0) : wanted.devices.get(kind.toLowerCase());
-    const has = kind === "*" ? held.allDevices : (held.devices.get(kind.toLowerCase()) ?? 0);
-    if (wants !== undefined && wants > 0) {
-      first ??= found("accelerators", kind, limit, has, wants);
-    }
-  }
-  return first;
+  const byCpus =
+    cpus === undefined ? null : overOf(subject, "cpus", null, cpus, { has: held.cpus, wants: wanted.cpus });
+  const amounts = { has: held.memoryGb, wants: wanted.memoryGb };
+  const found = byCpus ?? (memoryGb === undefined ? null : overOf(subject, "memoryGb", null, memoryGb, amounts));
+  return found ?? (accelerators === undefined ? null : kindsOver(subject, accelerators, held, wanted));
 }
 
-/** The sums of one plan. */
+function kindsOver(
+  subject: QuotaSubject,
+  limits: NonNullable<Quota["accelerators"]>,
+  held: Holding,
+  wanted: Counted,
+): Hindrance | null {
+  let all = 0;
+  for (const amount of wanted.devices.values()) {
+    all += amount;
+  }
+  for (const kind in limits) {
+    const name = kind.toLowerCase();
+    const wants = kind === "*" ? all : (wanted.devices.get(name) ?? 0);
+    const has = kind === "*" ? held.allDevices : (held.devices.get(name) ?? 0);
+    const found = wants > 0 ? overOf(subject, "accelerators", kind, limits[kind] ?? 0, { has, wants }) : null;
+    if (found !== null) {
+      return found;
+    }
+  }
+  return null;
+}
+
+/** The sums of one plan: those of the state, and copies of those that its starts have changed. */
 export class QuotaBook {
   readonly #state: State;
-  readonly #held = new Map<QuotaSubject | Uid, Holding>();
+  readonly #changed = new Map<QuotaSubject | Uid, Holding>();
   readonly #bound = new Map<Uid, [QuotaSubject, Quota][]>();
 
   constructor(state: State) {
@@ -119,8 +144,11 @@ export class QuotaBook {
       return;
     }
     const counted = this.#countedOf(uid, ranks);
-    for (const [subject] of this.#quotasOf(uid, user)) {
-      addCounted(this.#heldUnder(subject, uid), counted, 1);
+    const sums = new Set(this.#quotasOf(uid, user).map(([subject]) => sumName(subject, uid)));
+    for (const name of sums) {
+      const held = this.#changed.get(name) ?? copyOf(this.#sumOf(name));
+      addCounted(held, counted, 1);
+      this.#changed.set(name, held);
     }
   }
 
@@ -137,44 +165,24 @@ export class QuotaBook {
     return known;
   }
 
-  /** A group's members count together, everybody else alone. */
   #heldUnder(subject: QuotaSubject, uid: Uid): Holding {
-    const isGroup = subject.startsWith("group:");
-    const known = this.#held.get(isGroup ? subject : uid);
-    if (known !== undefined) {
-      return known;
-    }
-    const { holdings } = this.#state.indexes;
-    const held = isGroup ? this.#sumOf(subject.slice("group:".length)) : copyOf(holdings.get(uid));
-    this.#held.set(isGroup ? subject : uid, held);
-    return held;
+    const name = sumName(subject, uid);
+    return this.#changed.get(name) ?? this.#sumOf(name);
   }
 
-  #sumOf(group: string): Holding {
-    const sum = emptyHolding();
-    for (const [uid, holding] of this.#state.indexes.holdings) {
-      if (this.#state.people.get(uid)?.groups.includes(group) === true) {
-        addHolding(sum, holding);
-      }
-    }
-    return sum;
+  #sumOf(name: QuotaSubject | Uid): Holding {
+    const { holdings, groups } = this.#state.indexes;
+    return (typeof name === "number" ? holdings.get(name) : groups.get(name.slice("group:".length))) ?? nothing;
   }
 }
 
-function addHolding(sum: Holding, other: Holding): void {
-  sum.running += other.running;
-  sum.cpus += other.cpus;
-  sum.memoryGb += other.memoryGb;
-  sum.allDevices += other.allDevices;
-  for (const [kind, amount] of other.devices) {
-    sum.devices.set(kind, (sum.devices.get(kind) ?? 0) + amount);
-  }
+const nothing: Readonly<Holding> = emptyHolding();
+
+/** A group's members count together, everybody else alone. */
+function sumName(subject: QuotaSubject, uid: Uid): QuotaSubject | Uid {
+  return subject.startsWith("group:") ? subject : uid;
 }
 
-function copyOf(holding: Holding | undefined): Holding {
-  const copy = emptyHolding();
-  if (holding !== undefined) {
-    addHolding(copy, holding);
-  }
-  return copy;
+function copyOf(holding: Readonly<Holding>): Holding {
+  return { ...holding, devices: new Map(holding.devices) };
 }

@@ -56,9 +56,12 @@ export function plan(state: State, now: number): Plan {
 /** A plan with the board and the sums that it was made on, for answers that start nothing; see facts.ts. */
 export function planOn(state: State, now: number): Pick<Making, "plan" | "board" | "quotas"> {
   refresh(state, now);
+  const board = openBoard(state, now);
+  const { hasReservations } = board;
   const making: Making = {
-    board: openBoard(state, now),
-    turns: new Turns(state, now),
+    board,
+    // Where users differ in where they may run, a class that does not fit for one may fit for another.
+    turns: new Turns(state, now, (own) => hasReservations || !state.blocked.has(own.name)),
     quotas: new QuotaBook(state),
     plan: { starts: [], blocked: [], reservations: [], wakeAt: null },
     closed: new Set(),
@@ -141,6 +144,9 @@ function keepRoom(making: Making, { own, job, key }: Turn): void {
     return;
   }
   making.tries += 1;
+  if (making.tries >= triesMax) {
+    making.turns.closeHeads();
+  }
   const { state, now } = board;
   const waitedMs = now - job.record.submittedAt;
   const patienceMs = schedulingOf(state).reserveAfterSeconds * 1000;
@@ -150,6 +156,9 @@ function keepRoom(making: Making, { own, job, key }: Turn): void {
   }
   result.reservations.push(reservation);
   making.held += reservation.isHeld ? 1 : 0;
+  if (making.held >= holdsMax) {
+    making.turns.closeHeads();
+  }
   if (!reservation.isHeld) {
     const at = state.uptime + patienceMs - waitedMs;
     result.wakeAt = Math.min(result.wakeAt ?? at, at);

@@ -4,33 +4,23 @@
  * turns. It looks at the first job of each user's line and never at all waiting jobs, and changes nothing. Called by the
  * plan and by the views that show positions.
  */
-import type { Uid } from "../../shared/ids.ts";
-import { schedulingOf } from "./fair-share.ts";
 import { Heap } from "./heap.ts";
-import { shareOf } from "./holdings.ts";
+import { compareEntries, compareTurns, type Entry, Heads, idOf } from "./heads.ts";
 import type { Line, WaitingClass } from "./indexes.ts";
+import { Shares } from "./shares.ts";
 import { type ActiveJob, type JobKey, jobKey, type State } from "./state.ts";
-
-/** What is held now counts as if it were held for so long. */
-const heldSeconds = 3_600;
-/** Keys are compared in thousandths of a weighted accelerator-second, so that sums in another order compare the same. */
-const keySteps = 1_000;
-
-/** One user's next job in a class. */
-interface Entry {
-  line: Line;
-  /** Place of the next job in the line. */
-  next: number;
-  key: number;
-  since: number;
-}
 
 interface Cursor {
   own: WaitingClass;
   first: Entry;
   /** All lines; made when more than the first is asked for. */
   entries: Heap<Entry> | null;
+  /** Lines that are done with before that. */
+  dropped: Line[];
 }
+
+/** After so many dropped lines the others are put in order. */
+const droppedMax = 16;
 
 export interface Turn {
   own: WaitingClass;
@@ -38,88 +28,79 @@ export interface Turn {
   key: JobKey;
 }
 
-function idOf(entry: Entry): number {
-  return entry.line.ids[entry.next] ?? 0;
-}
-
-function compareEntries(a: Entry, b: Entry): number {
-  if (a.line.uid === b.line.uid) {
-    return idOf(a) - idOf(b);
-  }
-  return a.key - b.key || a.since - b.since || a.line.uid - b.line.uid;
-}
-
 function compareCursors(a: Cursor, b: Cursor): number {
-  return b.own.priority - a.own.priority || compareEntries(a.first, b.first);
-}
-
-/** A user's weight: their own, else the largest of their groups', else 1. */
-export function weightOf(state: State, uid: Uid): number {
-  const { userWeights, groupWeights } = schedulingOf(state).fairShare;
-  const person = state.people.get(uid);
-  const own = person === undefined ? undefined : userWeights[person.user];
-  if (own !== undefined) {
-    return own;
-  }
-  const weights = (person?.groups ?? []).map((group) => groupWeights[group]).filter((one) => one !== undefined);
-  return weights.length === 0 ? 1 : Math.max(...weights);
-}
-
-/** What the order compares between users, in accelerator-seconds per weight; smaller comes first. */
-export function shareKeyOf(state: State, uid: Uid, now: number): number {
-  const { use, rate } = shareOf(state, uid, now);
-  return (use + rate * heldSeconds) / Math.max(weightOf(state, uid), 1e-9);
+  return compareTurns(a.first, b.first);
 }
 
 export class Turns {
   readonly #state: State;
-  /** By slot. */
-  readonly #keys: Float64Array;
-  readonly #exact: Float64Array;
+  readonly #shares: Shares;
+  /** Classes that are tried. */
   readonly #cursors: Heap<Cursor>;
+  /** Classes that are known not to fit. */
+  readonly #heads: Heads;
+  #headsWanted = true;
+  /** What `next` has said is the first of these. */
+  #isHead = false;
 
-  /** `now` in ms since 1970. */
-  constructor(state: State, now: number) {
+  /** `now` in ms since 1970. `isTried`: false for classes of which only the first jobs are of interest. */
+  constructor(state: State, now: number, isTried: (own: WaitingClass) => boolean = () => true) {
     this.#state = state;
-    const { uids, lines } = state.indexes;
-    this.#keys = new Float64Array(uids.length);
-    this.#exact = new Float64Array(uids.length);
-    for (let slot = 0; slot < uids.length; slot += 1) {
-      if ((lines[slot] ?? 0) > 0) {
-        this.#setKey(slot, shareKeyOf(state, uids[slot] ?? 0, now));
-      }
-    }
+    this.#shares = new Shares(state, now);
     const cursors: Cursor[] = [];
+    const others: WaitingClass[] = [];
     for (const own of state.waiting.values()) {
-      const first = this.#firstOf(own);
+      const first = isTried(own) ? this.#firstOf(own) : null;
       if (first !== null) {
-        cursors.push({ own, first, entries: null });
+        cursors.push({ own, first, entries: null, dropped: [] });
+      } else {
+        others.push(own);
       }
     }
     this.#cursors = new Heap(cursors, compareCursors);
+    this.#heads = new Heads(state, this.#shares, others);
   }
 
   /** The job whose turn it is; it stays so until one of the calls below. Null: there is none left. */
   next(): Turn | null {
     for (;;) {
-      const cursor = this.#cursors.first;
-      if (cursor === undefined) {
+      const entry = this.#firstEntry();
+      if (entry === null) {
         return null;
       }
-      const { line, key } = cursor.first;
-      if (key !== this.#keys[line.slot]) {
-        // The user was given something since.
-        const entries = this.#entriesOf(cursor);
-        cursor.first.key = this.#keys[line.slot] ?? 0;
-        this.#resettle(cursor, entries);
-        continue;
-      }
-      const own = jobKey(line.uid, idOf(cursor.first));
-      const job = this.#state.jobs.get(own);
+      const { line } = entry;
+      const key = jobKey(line.uid, idOf(entry));
+      const job = this.#state.jobs.get(key);
       if (job !== undefined) {
-        return { own: cursor.own, job, key: own };
+        return { own: line.own, job, key };
       }
       this.pass();
+    }
+  }
+
+  /** From here on only classes that are tried. */
+  closeHeads(): void {
+    this.#headsWanted = false;
+  }
+
+  #firstEntry(): Entry | null {
+    const head = this.#headsWanted ? this.#heads.first() : null;
+    const cursor = this.#firstCursor();
+    this.#isHead = head !== null && (cursor === null || compareTurns(head, cursor.first) < 0);
+    return this.#isHead ? head : (cursor?.first ?? null);
+  }
+
+  #firstCursor(): Cursor | null {
+    const { keys } = this.#shares;
+    for (;;) {
+      const cursor = this.#cursors.first;
+      if (cursor === undefined || cursor.first.key === keys[cursor.first.line.slot]) {
+        return cursor ?? null;
+      }
+      // The user was given something since.
+      const entries = this.#entriesOf(cursor);
+      cursor.first.key = keys[cursor.first.line.slot] ?? 0;
+      this.#resettle(cursor, entries);
     }
   }
 
@@ -128,19 +109,45 @@ export class Turns {
     const cursor = this.#cursors.first;
     if (cursor !== undefined) {
       const { slot, uid } = cursor.first.line;
-      const more = (rate * heldSeconds) / Math.max(weightOf(this.#state, uid), 1e-9);
-      this.#setKey(slot, (this.#exact[slot] ?? 0) + more);
-      this.pass();
+      const entries = this.#entriesOf(cursor);
+      this.#shares.give(slot, uid, rate);
+      this.#advance(cursor, entries, () => true);
     }
   }
 
-  /** The job is not to be tried: the next one of its user in this class is. `to`: a later place in the line. */
+  /** The job is not to be tried: the next one of its user in this class is for which `isNext` holds. */
   pass(isNext: (job: ActiveJob) => boolean = () => true): void {
     const cursor = this.#cursors.first;
-    if (cursor === undefined) {
-      return;
+    if (this.#isHead) {
+      this.#heads.passUser();
+    } else if (cursor !== undefined) {
+      this.#advance(cursor, this.#entriesOf(cursor), isNext);
     }
-    const entries = this.#entriesOf(cursor);
+  }
+
+  /** No other job of this user in this class is to be tried. */
+  passUser(): void {
+    const cursor = this.#cursors.first;
+    if (this.#isHead) {
+      this.#heads.passUser();
+    } else if (cursor !== undefined && cursor.entries === null && cursor.dropped.length < droppedMax) {
+      cursor.dropped.push(cursor.first.line);
+      this.#replaceFirst(cursor, this.#firstOf(cursor.own, cursor.dropped));
+    } else if (cursor !== undefined) {
+      this.#dropLine(cursor, this.#entriesOf(cursor));
+    }
+  }
+
+  /** No other job of this class is to be tried. */
+  passClass(): void {
+    if (this.#isHead) {
+      this.#heads.passClass();
+    } else {
+      this.#cursors.dropFirst();
+    }
+  }
+
+  #advance(cursor: Cursor, entries: Heap<Entry>, isNext: (job: ActiveJob) => boolean): void {
     const entry = cursor.first;
     entry.next = this.#placeAfter(entry, isNext);
     const id = entry.line.ids[entry.next];
@@ -152,33 +159,18 @@ export class Turns {
     this.#resettle(cursor, entries);
   }
 
-  /** No other job of this user in this class is to be tried. */
-  passUser(): void {
-    const cursor = this.#cursors.first;
-    if (cursor !== undefined) {
-      this.#dropLine(cursor, this.#entriesOf(cursor));
-    }
-  }
-
-  /** No other job of this class is to be tried. */
-  passClass(): void {
-    this.#cursors.dropFirst();
-  }
-
   #dropLine(cursor: Cursor, entries: Heap<Entry>): void {
     entries.dropFirst();
-    const first = entries.first;
-    if (first === undefined) {
+    this.#replaceFirst(cursor, entries.first ?? null);
+  }
+
+  #replaceFirst(cursor: Cursor, first: Entry | null): void {
+    if (first === null) {
       this.#cursors.dropFirst();
     } else {
       cursor.first = first;
       this.#cursors.sinkFirst();
     }
-  }
-
-  #setKey(slot: number, key: number): void {
-    this.#exact[slot] = key;
-    this.#keys[slot] = Math.round(key * keySteps) / keySteps;
   }
 
   /** The first place after this one whose job is meant; those that are not come before those that are. */
@@ -215,25 +207,33 @@ export class Turns {
     if (cursor.entries === null) {
       const { lines, since } = cursor.own;
       const { first } = cursor;
-      const all = lines.map((line, at) =>
-        line === first.line ? first : { line, next: 0, key: this.#keys[line.slot] ?? 0, since: since[at] ?? 0 },
-      );
+      const all: Entry[] = [];
+      for (const [at, line] of lines.entries()) {
+        if (line === first.line) {
+          all.push(first);
+        } else if (!cursor.dropped.includes(line)) {
+          all.push({ line, next: 0, key: this.#shares.keys[line.slot] ?? 0, since: since[at] ?? 0 });
+        }
+      }
       cursor.entries = new Heap(all, compareEntries);
     }
     return cursor.entries;
   }
 
-  #firstOf(own: WaitingClass): Entry | null {
+  #firstOf(own: WaitingClass, dropped: readonly Line[] = []): Entry | null {
     const { slots, since, lines } = own;
-    const keys = this.#keys;
+    const { keys } = this.#shares;
     let best = -1;
     let bestKey = Number.POSITIVE_INFINITY;
     for (let at = 0; at < slots.length; at += 1) {
       const key = keys[slots[at] as number] as number;
+      if (key > bestKey || (dropped.length > 0 && dropped.includes(lines[at] as Line))) {
+        continue;
+      }
       if (key < bestKey) {
         best = at;
         bestKey = key;
-      } else if (key === bestKey && this.#isEarlier(own, at, best)) {
+      } else if (best < 0 || this.#isEarlier(own, at, best)) {
         best = at;
       }
     }
