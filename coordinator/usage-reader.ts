@@ -12,7 +12,7 @@ import { monthFile, usageFiles, usageFolder, usageTexts } from "./usage-files.ts
 import { type UsageQuestion, UsageSum } from "./usage-sum.ts";
 
 /** Milliseconds for one answer, and of work between two pauses. */
-const limitMs = 25_000;
+const limitMs = 60_000;
 const sliceMs = 5;
 const placesMax = 5;
 /** Questions that wait for their turn. */

@@ -36,6 +36,7 @@ function rankOf(line: UsageLine): string {
 
 export class UsageSum {
   readonly #question: UsageQuestion;
+  readonly #byGroup: boolean;
   readonly #sums = new Map<string, Sum>();
   readonly #total: Sum = { keys: {}, accelerators: 0, cpus: 0, memoryGb: 0 };
   /** Up to when the ranks of `pinned` and of the last lines have been counted. */
@@ -46,6 +47,7 @@ export class UsageSum {
   /** `pinned`: lines that are added at last and may be in the history as well. */
   constructor(question: UsageQuestion, pinned: readonly UsageLine[]) {
     this.#question = question;
+    this.#byGroup = question.by.includes("group");
     for (const line of pinned) {
       this.#pinned.set(rankOf(line), 0);
     }
@@ -63,11 +65,12 @@ export class UsageSum {
       return;
     }
     addTo(this.#total, line, duration);
-    for (const keys of this.#keysOf(line)) {
-      const name = JSON.stringify(Object.values(keys));
-      const sum = this.#sums.get(name) ?? { keys, accelerators: 0, cpus: 0, memoryGb: 0 };
-      addTo(sum, line, duration);
-      this.#sums.set(name, sum);
+    if (this.#byGroup && line.groups.length > 0) {
+      for (const group of line.groups) {
+        this.#addTo(group, line, duration);
+      }
+    } else {
+      this.#addTo(null, line, duration);
     }
     if (this.#sums.size > rowsMax) {
       throw new SkyError(
@@ -108,24 +111,43 @@ export class UsageSum {
     return counted;
   }
 
-  /** The rows that the line belongs to: one, or one for each group of its user. */
-  #keysOf(line: UsageLine): UsageRow["keys"][] {
-    const { by } = this.#question;
-    const groups: (string | null)[] = by.includes("group") ? (line.groups.length > 0 ? line.groups : [null]) : [null];
-    return groups.map((group) => {
-      const keys: UsageRow["keys"] = {};
-      for (const key of by) {
-        if (key === "group") {
-          keys.group = group;
-        } else if (key === "job") {
-          Object.assign(keys, { user: line.user, job: line.jobId });
-        } else {
-          Object.assign(keys, { [key]: line[key] });
-        }
-      }
-      return keys;
-    });
+  #addTo(group: string | null, line: UsageLine, duration: number): void {
+    let name = "";
+    for (const key of this.#question.by) {
+      name += `${valueOf(key, group, line)}\n`;
+    }
+    let sum = this.#sums.get(name);
+    if (sum === undefined) {
+      sum = { keys: keysOf(this.#question.by, group, line), accelerators: 0, cpus: 0, memoryGb: 0 };
+      this.#sums.set(name, sum);
+    }
+    addTo(sum, line, duration);
   }
+}
+
+/** No name has a line feed in it. */
+function valueOf(key: UsageKey, group: string | null, line: UsageLine): string | null {
+  switch (key) {
+    case "group":
+      return group;
+    case "job":
+      return `${line.user} ${line.jobId}`;
+    default:
+      return line[key];
+  }
+}
+
+function keysOf(by: readonly UsageKey[], group: string | null, line: UsageLine): UsageRow["keys"] {
+  const keys: UsageRow["keys"] = {};
+  for (const key of by) {
+    if (key === "job") {
+      keys.user = line.user;
+      keys.job = line.jobId;
+    } else {
+      Object.assign(keys, { [key]: valueOf(key, group, line) });
+    }
+  }
+  return keys;
 }
 
 function addTo(sum: Sum, line: UsageLine, duration: number): void {

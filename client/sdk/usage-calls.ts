@@ -13,7 +13,7 @@ import { type Patience, read } from "./requests.ts";
 import type { Transport } from "./transport.ts";
 
 /** Reading a long history takes a while. */
-const limitMs = 60_000;
+const limitMs = 120_000;
 
 export interface UsageCalls {
   /** Times in seconds since 1970; null: the coordinator's defaults (up to now; the 7 days before). */

@@ -33,6 +33,14 @@ const typed: [command: string, code: number][] = [
   ["sky exec my-cluster --num-nodes 2 --exclusive -- 'echo rank $SKYPILOT_NODE_RANK has a node of its own'", 0],
   ["sky launch -c my-cluster examples/choice.yaml", 0],
   ["sky exec my-cluster --time 10m --priority -5 -- 'echo I may wait, and take ten minutes at most'", 0],
+  // docs/users.md and docs/admin/scheduling.md
+  ["sky usage", 0],
+  ["sky usage my-cluster --last 30d --by kind", 0],
+  ["sky usage my-cluster --from 2026-11-01 --to 2026-12-01 --by job -o csv", 0],
+  ["sky usage --idle", 0],
+  ["sky usage --last 30d --by user,kind", 0],
+  ["sky usage --by group -o json", 0],
+  ["sky usage --from 2026-11-01 --to 2026-12-01 -o csv", 0],
 ];
 
 const playbooks = "test/hosts/ansible.test.ts";
