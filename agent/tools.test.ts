@@ -3,6 +3,8 @@ import { chmodSync, chownSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { until } from "../test/help/until.ts";
+import { runTool } from "./spawn.ts";
 import { askTool, RealMachine } from "./tools.ts";
 
 let dir = "";
@@ -52,6 +54,28 @@ describe("a vendor's tool", () => {
     chownSync(join(dir, "elsewhere"), 65_534, 65_534);
     await expect(machine().tool("x-smi", [])).rejects.toThrow("is not root's alone");
   });
+});
+
+it("a tool that cannot be ended holds up nobody, and is not started again beside itself", async () => {
+  tool("first", "echo well");
+  let end = (): void => undefined;
+  let starts = 0;
+  // A process that waits in the kernel for a driver does not end, not even when it is killed.
+  const inKernel: typeof runTool = async (...words) => {
+    starts += 1;
+    if (starts === 1) {
+      await new Promise<void>((resolve) => {
+        end = resolve;
+      });
+    }
+    return await runTool(...words);
+  };
+  const hanging = new RealMachine([join(dir, "first")], "/var/log/x", inKernel, 50);
+  await expect(hanging.tool("x-smi", [])).rejects.toThrow("x-smi did not end within");
+  await expect(hanging.tool("x-smi", [])).rejects.toThrow("hangs and cannot be ended");
+  expect(starts).toBe(1);
+  end();
+  await until(async () => (await hanging.tool("x-smi", []).catch(() => null))?.stdout === "well\n", "it to be gone");
 });
 
 it("files and folders that are not there are nothing", async () => {

@@ -6,12 +6,15 @@
  */
 import { lstat, open, readdir, readlink, realpath } from "node:fs/promises";
 import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "../shared/errors.ts";
 import type { SysfsReader } from "../system/pci.ts";
-import { runTool, type ToolResult } from "./spawn.ts";
+import { runTool, ToolFault, type ToolResult } from "./spawn.ts";
 
 /** nvidia-smi on eight cards without persistence mode needs some seconds. */
 const toolLimitMs = 15_000;
+/** From its kill until a tool is given up. */
+const lateMs = 1_000;
 const fileBytesMax = 64 * 1024;
 const entriesMax = 10_000;
 
@@ -44,8 +47,15 @@ export class RealMachine implements Machine {
   readonly #env: Record<string, string>;
   readonly #owners: number[];
 
-  constructor(folders: readonly string[], logs: string) {
+  readonly #run: typeof runTool;
+  readonly #limitMs: number;
+  /** Those that were given up and have not ended, by their names: a driver that hangs holds even what is killed. */
+  readonly #stuck = new Map<string, Promise<unknown>>();
+
+  constructor(folders: readonly string[], logs: string, run = runTool, limitMs = toolLimitMs) {
     this.#folders = folders;
+    this.#run = run;
+    this.#limitMs = limitMs;
     // hl-smi does nothing where it cannot write its log.
     this.#env = { HABANA_LOGS: logs };
     this.#owners = [...new Set([0, process.getuid?.() ?? 0])];
@@ -53,7 +63,22 @@ export class RealMachine implements Machine {
 
   async tool(name: string, argv: readonly string[]): Promise<ToolResult | null> {
     const path = await this.#find(name);
-    return path === null ? null : await runTool(path, [...argv], toolLimitMs, this.#env);
+    if (path === null) {
+      return null;
+    }
+    if (this.#stuck.has(name)) {
+      throw new ToolFault(`${name} hangs and cannot be ended: its driver does not answer`, false);
+    }
+    const running = this.#run(path, [...argv], this.#limitMs, this.#env);
+    const late = new AbortController();
+    const given = delay(this.#limitMs + lateMs, null, { signal: late.signal }).catch(() => null);
+    const answer = await Promise.race([running, given]).finally(() => late.abort());
+    if (answer === null) {
+      const gone = running.catch(() => undefined).finally(() => this.#stuck.delete(name));
+      this.#stuck.set(name, gone);
+      throw new ToolFault(`${name} did not end within ${this.#limitMs / 1000} seconds`, false);
+    }
+    return answer;
   }
 
   /** Both the place and what a link there leads to must be safe. */
