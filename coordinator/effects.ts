@@ -134,7 +134,7 @@ export class Effects {
       throw this.#fail(new Error(`a start of job ${uid}/${id} without an attempt`));
     }
     const { queue } = this.#owner;
-    await this.#write(`${uid}/${id}`, [() => queue.update(uid, id, record), () => queue.take(uid, id, attempt.number)]);
+    await this.#write(`${uid}/${id}`, [() => queue.start(uid, id, record, attempt.number)]);
     this.#owner.facts.started(id, record);
     this.#owner.dispatch({ type: "startCommitted", uid, id, attempt: attempt.id });
   }
@@ -152,8 +152,7 @@ export class Effects {
     const { queue } = this.#owner;
     await this.#write(`${uid}/${id}`, [
       () => this.#recordUsage(usage ?? []),
-      () => queue.update(uid, id, record),
-      () => queue.finish(uid, id, record.attempt?.number ?? 0),
+      () => queue.end(uid, id, record, record.attempt?.number ?? 0),
     ]);
     this.#owner.facts.ended(id, record);
     this.#owner.dispatch({ type: "endCommitted", uid, id });

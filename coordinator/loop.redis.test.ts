@@ -158,6 +158,9 @@ async function live(node: FakeNode, failAt = Number.POSITIVE_INFINITY): Promise<
     new Proxy(target, {
       get(_, name) {
         const method = Reflect.get(target, name) as (...args: unknown[]) => Promise<unknown>;
+        if (typeof method !== "function") {
+          return method;
+        }
         return async (...args: unknown[]) => {
           if (names.includes(String(name))) {
             writes += 1;
@@ -171,7 +174,7 @@ async function live(node: FakeNode, failAt = Number.POSITIVE_INFINITY): Promise<
     });
   const loop: CoreLoop = new CoreLoop({
     state,
-    queue: failing<JobQueue>(queue, ["update", "take", "finish"]),
+    queue: failing<JobQueue>(queue, ["update", "start", "end"]),
     store: failing<Store>(store, ["saveSetup", "saveEpoch", "saveNodeAdmin"]),
     log,
     tell: (_, message) => node.hear(loop, message),
@@ -252,8 +255,8 @@ test("a failure at each write of a job's life in turn", async () => {
     await until(async () => (await second.queue.finished(uid, 10)).length === 1, "the job in the finished list");
     await second.close();
   }
-  // At the least: the start's record and list, one change in between, the end's record and list.
-  expect(failures).toBeGreaterThanOrEqual(5);
+  // At the least: the start, one change in between, the end.
+  expect(failures).toBeGreaterThanOrEqual(3);
 });
 
 test("many jobs of several users, with Redis killed and everything read again", async () => {
@@ -283,9 +286,8 @@ test("a failing Redis: nothing that is not on disk is told to a node", async () 
   const taskRef = "a".repeat(64);
   await redis.kill();
   const record = waitingRecord(1001, taskRef);
-  await expect(life.loop.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record })).rejects.toBeInstanceOf(
-    StoreUnavailable,
-  );
+  // Its start is what fails; who submits is not promised one.
+  await life.loop.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record });
   expect(await life.loop.failed).toBeInstanceOf(StoreUnavailable);
   expect(node.starts.size).toBe(0);
   expect(node.told.some((message) => message.type === "desired" && message.wanted.length > 0)).toBe(false);

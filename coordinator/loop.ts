@@ -1,13 +1,13 @@
 /**
- * The one loop: the only caller of the reducer. Events are handled one at a time in the order in which they come, also
- * those that an effect causes while another is handled. A write that fails, or a fault in the core, ends the loop: from
+ * The one loop: the only caller of the reducer. Events are handled one at a time in the order in which they come, those
+ * that come together are settled together: one plan, one picture for each node. A write that fails, or a fault in the core, ends the loop: from
  * then on nothing is decided, and `failed` says why, so that its owner reads everything again. It must never touch Redis
  * or the network itself. Made by coordinator/generation.ts; the API and the fleet dispatch into it.
  */
 import { messageOf } from "../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../shared/ids.ts";
 import type { ToAgent } from "../shared/agent-wire.ts";
-import { reduce } from "./core/reduce.ts";
+import { settle, take } from "./core/reduce.ts";
 import { type CoreEffect, type CoreEvent, type JobKey, jobKey, type State } from "./core/state.ts";
 import { Effects } from "./effects.ts";
 import { JobFacts } from "./job-facts.ts";
@@ -41,7 +41,6 @@ export class CoreLoop implements Loop {
   readonly #facts: JobFacts;
   readonly #listeners = new Map<JobKey, Set<() => void>>();
   readonly #inbox: { event: CoreEvent; done: (writes: Promise<void>) => void }[] = [];
-  #handling = false;
   #ended: StoreUnavailable | null = null;
   #timer: NodeJS.Timeout | null = null;
   #reportFailure: (cause: Error) => void = () => {};
@@ -74,7 +73,9 @@ export class CoreLoop implements Loop {
     }
     return new Promise((resolve) => {
       this.#inbox.push({ event, done: resolve });
-      this.#drain();
+      if (this.#inbox.length === 1) {
+        setImmediate(() => this.#drain());
+      }
     });
   }
 
@@ -100,33 +101,46 @@ export class CoreLoop implements Loop {
     this.#end(new StoreUnavailable("the coordinator is stopping"));
   }
 
+  /** All that has come by now. An event waits for its own writes and for those that follow from all of them. */
   #drain(): void {
-    if (this.#handling) {
+    const batch = this.#inbox.splice(0);
+    if (this.#ended !== null) {
+      const refused = Promise.reject(this.#ended);
+      refused.catch(() => {});
+      batch.forEach(({ done }) => done(refused));
       return;
     }
-    this.#handling = true;
-    try {
-      for (let next = this.#inbox.shift(); next !== undefined; next = this.#inbox.shift()) {
-        next.done(this.#handle(next.event));
-      }
-    } finally {
-      this.#handling = false;
+    const taken = batch.map(({ event, done }) => ({ event, done, writes: this.#take(event) }));
+    const common = this.#carryOut("settling", () => settle(this.state, this.#parts.now(), this.#parts.uptime()));
+    for (const { event, done, writes } of taken) {
+      // Who submits is promised that the job is queued, not that it has begun.
+      done(event.type === "jobSubmitted" ? writes : Promise.all([writes, common]).then(() => {}));
     }
   }
 
-  async #handle(event: CoreEvent): Promise<void> {
-    if (this.#ended !== null) {
-      throw this.#ended;
-    }
+  #take(event: CoreEvent): Promise<void> {
     if (event.type === "jobSubmitted" && !this.state.jobs.has(jobKey(event.uid, event.id))) {
       this.#facts.queued(event.id, event.record);
     }
+    return this.#carryOut(event.type, () => take(this.state, event, this.#parts.now(), this.#parts.uptime()));
+  }
+
+  #carryOut(what: string, effectsOf: () => CoreEffect[]): Promise<void> {
+    const writes = this.#decide(what, effectsOf);
+    writes.catch(() => {});
+    return writes;
+  }
+
+  async #decide(what: string, effectsOf: () => CoreEffect[]): Promise<void> {
+    if (this.#ended !== null) {
+      throw this.#ended;
+    }
     let effects: CoreEffect[];
     try {
-      effects = reduce(this.state, event, this.#parts.now(), this.#parts.uptime());
+      effects = effectsOf();
     } catch (error) {
       const cause = error instanceof Error ? error : new Error(String(error));
-      this.#parts.log.error({ event: event.type, err: cause }, "the core failed");
+      this.#parts.log.error({ event: what, err: cause }, "the core failed");
       this.#fail(cause);
       throw this.#ended ?? cause;
     }

@@ -16,6 +16,12 @@ import type { CoreEvent, SetupState, State } from "./core/state.ts";
 export interface JobQueue {
   /** Durable when it returns. The same requestId adds nothing new and returns the first job's id. Raises the set of known users first. */
   add(record: JobRecord): Promise<JobId>;
+  /** As add, with the record that is stored under the id: another than the given one when the request is known already, null when it was dropped since. */
+  submit(record: JobRecord): Promise<{ id: JobId; stored: JobRecord | null }>;
+  /** Write the record of a start and take the job, in this order; token `<id>.<attempt number>`. Idempotent. */
+  start(uid: Uid, id: JobId, record: JobRecord, attemptNumber: number): Promise<void>;
+  /** Write the record of an end and move the job to the finished list, in this order, from wherever it is. Idempotent. */
+  end(uid: Uid, id: JobId, record: JobRecord, attemptNumber: number): Promise<void>;
   /** Overwrite the record. */
   update(uid: Uid, id: JobId, record: JobRecord): Promise<void>;
   /** Bring to the front and take; token `<id>.<attempt number>`. Idempotent. */

@@ -131,6 +131,12 @@ export class QueueRecords {
     });
   }
 
+  /** The job's record as it is stored; the very one that is expected when nothing of it was changed. */
+  async stored(uid: Uid, id: JobId, expected: JobRecord): Promise<JobRecord | null> {
+    const text = await this.#link.client.hget(this.key(uid, String(id)), "data");
+    return text === JSON.stringify(expected) ? expected : this.#parse(uid, String(id), text);
+  }
+
   #parse(uid: Uid, id: string, text: unknown): JobRecord | null {
     if (typeof text !== "string") {
       return null;

@@ -27,6 +27,7 @@ import {
   queueName,
   tokenOf,
 } from "./queue-records.ts";
+import { startWaiting, writeRecord } from "./queue-scripts.ts";
 import type { RedisLink } from "./redis.ts";
 
 /** The set of uids that have ever had a job; BullMQ cannot list queues. Written before a user's first job. */
@@ -68,7 +69,11 @@ export class UserQueues implements JobQueue {
     this.#records = new QueueRecords(link, options.log);
   }
 
-  add(record: JobRecord): Promise<JobId> {
+  async add(record: JobRecord): Promise<JobId> {
+    return (await this.submit(record)).id;
+  }
+
+  submit(record: JobRecord): Promise<{ id: JobId; stored: JobRecord | null }> {
     return this.#link.run("adding a job", async () => {
       const { uid, requestId } = record;
       if (!this.#known.has(uid)) {
@@ -79,10 +84,10 @@ export class UserQueues implements JobQueue {
         const { queue } = this.#lane(uid);
         const added = await queue.add("job", record, { deduplication: { id: requestId, ttl: deduplicationMs } });
         const id = Number(added.id);
-        const stored = await this.#read(uid, id);
+        const stored = await this.#records.stored(uid, id, record);
         // Gone: it was this request's job, has ended and was dropped. Another's: the key is a leftover of a lost state.
         if (stored === null || stored.requestId === requestId) {
-          return id;
+          return { id, stored };
         }
         await queue.removeDeduplicationKey(requestId);
       }
@@ -91,16 +96,24 @@ export class UserQueues implements JobQueue {
   }
 
   update(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
-    return this.#link.run(`writing job ${id} of uid ${uid}`, async () => {
-      try {
-        await this.#job(uid, id).updateData(record);
-      } catch (error) {
-        if ((error as { code?: unknown }).code !== missingCode) {
-          throw error;
-        }
-        // It has ended and was dropped from the history. Nothing is lost, and reading everything again would not help.
-        this.#options.log.warn({ uid, id, phase: record.phase }, "a job that is not stored any more was to be written");
+    return this.#link.run(`writing job ${id} of uid ${uid}`, () => this.#update(uid, id, record));
+  }
+
+  start(uid: Uid, id: JobId, record: JobRecord, attemptNumber: number): Promise<void> {
+    return this.#link.run(`starting job ${id} of uid ${uid}`, async () => {
+      const keyOf = (type: string): string => this.#records.key(uid, type);
+      const token = tokenOf(id, attemptNumber);
+      const usual = { id: String(id), data: JSON.stringify(record), token, lockMs };
+      if (!(await startWaiting(this.#link, keyOf, usual))) {
+        await this.#takeInTurn(uid, id, attemptNumber);
       }
+    });
+  }
+
+  end(uid: Uid, id: JobId, record: JobRecord, attemptNumber: number): Promise<void> {
+    return this.#link.run(`ending job ${id} of uid ${uid}`, async () => {
+      // Sent one after the other on one connection: the server does them in this order, and flushes once for both.
+      await Promise.all([this.#update(uid, id, record), this.#finish(uid, id, attemptNumber)]);
     });
   }
 
@@ -109,24 +122,26 @@ export class UserQueues implements JobQueue {
   }
 
   finish(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
-    return this.#link.run(`finishing job ${id} of uid ${uid}`, async () => {
-      for (let round = 0; round < 3; round += 1) {
-        try {
-          await this.#job(uid, id).moveToCompleted(null, tokenOf(id, attemptNumber), false);
-          return;
-        } catch (error) {
-          if (!misplacedCodes.has((error as { code?: unknown }).code)) {
-            throw error;
-          }
+    return this.#link.run(`finishing job ${id} of uid ${uid}`, () => this.#finish(uid, id, attemptNumber));
+  }
+
+  async #finish(uid: Uid, id: JobId, attemptNumber: number): Promise<void> {
+    for (let round = 0; round < 3; round += 1) {
+      try {
+        await this.#job(uid, id).moveToCompleted(null, tokenOf(id, attemptNumber), false);
+        return;
+      } catch (error) {
+        if (!misplacedCodes.has((error as { code?: unknown }).code)) {
+          throw error;
         }
-        const state = await this.#lane(uid).queue.getJobState(String(id));
-        if (state === "completed" || (state === "unknown" && !(await this.#exists(uid, id)))) {
-          return;
-        }
-        await this.#takeInTurn(uid, id, attemptNumber);
       }
-      throw new Error("it could not be moved to the finished jobs");
-    });
+      const state = await this.#lane(uid).queue.getJobState(String(id));
+      if (state === "completed" || (state === "unknown" && !(await this.#exists(uid, id)))) {
+        return;
+      }
+      await this.#takeInTurn(uid, id, attemptNumber);
+    }
+    throw new Error("it could not be moved to the finished jobs");
   }
 
   putBack(uid: Uid, id: JobId): Promise<void> {
@@ -193,6 +208,13 @@ export class UserQueues implements JobQueue {
   #job(uid: Uid, id: JobId): BullJob<JobRecord> {
     const keep = { age: this.#options.finishedKeptSeconds, count: this.#options.finishedKeptPerUser };
     return new BullJob(this.#lane(uid).queue, "job", {} as JobRecord, { removeOnComplete: keep }, String(id));
+  }
+
+  async #update(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
+    if (!(await writeRecord(this.#link, this.#records.key(uid, String(id)), JSON.stringify(record)))) {
+      // It has ended and was dropped from the history. Nothing is lost, and reading everything again would not help.
+      this.#options.log.warn({ uid, id, phase: record.phase }, "a job that is not stored any more was to be written");
+    }
   }
 
   async #read(uid: Uid, id: JobId): Promise<JobRecord | null> {

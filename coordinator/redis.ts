@@ -103,33 +103,31 @@ class Link implements RedisLink {
     return this.#gate.run(() => this.#attempt(what, work));
   }
 
-  async #attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
+  /**
+   * BullMQ waits for a connection without any limit, also for one that is lost already, so the loss ends the work too. The
+   * limit is twice that of one command: work may be a few commands.
+   */
+  #attempt<T>(what: string, work: () => Promise<T>): Promise<T> {
     if (this.#cause !== null) {
-      throw this.#cause;
+      return Promise.reject(this.#cause);
     }
-    try {
-      // Twice the limit of one command: work may be a few commands. BullMQ waits for a connection without any limit, also
-      // for one that is lost already, so the loss ends the work too.
-      return await within(this.#unlessLost(work()), this.#limitMs * 2, "no answer in time");
-    } catch (error) {
-      if (error instanceof SkyError || error === this.#cause) {
-        throw error;
-      }
-      throw this.#fail(`${what}: ${messageOf(error)}`);
-    }
-  }
-
-  async #unlessLost<T>(work: Promise<T>): Promise<T> {
-    let end: (cause: StoreUnavailable) => void = () => {};
-    const lost = new Promise<never>((_, reject) => {
-      end = reject;
+    return new Promise<T>((resolve, reject) => {
+      const fail = (error: unknown): void => {
+        release();
+        const isFinal = error instanceof SkyError || error === this.#cause;
+        reject(isFinal ? error : this.#fail(`${what}: ${messageOf(error)}`));
+      };
+      const timer = setTimeout(() => fail(new Error("no answer in time")), this.#limitMs * 2);
+      const release = (): void => {
+        clearTimeout(timer);
+        this.#working.delete(fail);
+      };
+      this.#working.add(fail);
+      work().then((value) => {
+        release();
+        resolve(value);
+      }, fail);
     });
-    this.#working.add(end);
-    try {
-      return await Promise.race([work, lost]);
-    } finally {
-      this.#working.delete(end);
-    }
   }
 
   close(): void {

@@ -37,13 +37,25 @@ import type { CoreEffect, CoreEvent, State } from "./state.ts";
 import { nextEdge } from "./windows.ts";
 
 /**
- * `now` is in milliseconds since 1970 and may jump; `uptime` in milliseconds of a clock that never does. The effects are
- * to be carried out in order.
+ * One event and everything that follows from it. `now` is in milliseconds since 1970 and may jump; `uptime` in
+ * milliseconds of a clock that never does. The effects are to be carried out in order.
  */
 export function reduce(state: State, event: CoreEvent, now: number, uptime: number): CoreEffect[] {
+  const own = take(state, event, now, uptime);
+  return [...own, ...settle(state, now, uptime)];
+}
+
+/** The event's own part. Any number of events may be taken before `settle`, which must come before anything is awaited. */
+export function take(state: State, event: CoreEvent, now: number, uptime: number): CoreEffect[] {
   state.uptime = uptime;
   const context: Context = { state, effects: [], now };
   apply(context, event);
+  return context.effects;
+}
+
+/** What follows from all that was taken: what is due, what can start now, and what the nodes are told, once for all of it. */
+export function settle(state: State, now: number, uptime: number): CoreEffect[] {
+  const context: Context = { state, effects: [], now };
   settleNodes(context);
   settleWindows(context);
   settleLost(context);

@@ -55,8 +55,18 @@ class MemoryQueue implements JobQueue {
     this.records.set(`${record.uid}/${id}`, record);
     return id;
   }
+  async submit(record: JobRecord): Promise<{ id: JobId; stored: JobRecord | null }> {
+    const id = await this.add(record);
+    return { id, stored: await this.read(record.uid, id) };
+  }
   async update(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
     this.records.set(`${uid}/${id}`, record);
+  }
+  async start(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
+    await this.update(uid, id, record);
+  }
+  async end(uid: Uid, id: JobId, record: JobRecord): Promise<void> {
+    await this.update(uid, id, record);
   }
   async take(): Promise<void> {}
   async finish(): Promise<void> {}
