@@ -45,7 +45,8 @@ function earlierJobs(facts: Facts, job: ActiveJob, key: JobKey): { jobs: ActiveJ
     const meets = met.get(turn.own.name) ?? meet(facts, own, turn.own);
     met.set(turn.own.name, meets);
     const isAllowed = demandsOf(turn.own.shape).some((demand) => isWithinQuota(quotas, turn.job, demand));
-    if (meets && isAllowed && !isHeldBack(state, turn.job, unknown)) {
+    // What one quota holds back of a user comes in their order when it no longer does.
+    if (meets && (isAllowed || turn.job.uid === job.uid) && !isHeldBack(state, turn.job, unknown)) {
       jobs.push(turn.job);
     }
     turns.give(rateOf(turn.job.record.shape, config));

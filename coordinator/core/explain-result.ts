@@ -11,9 +11,10 @@ import { allBlockersOf, type Blockers, wallSeconds } from "./blockers.ts";
 import { shapeText } from "./demand-text.ts";
 import { sentenceOf } from "./explain.ts";
 import { endReason, nextCommands, warningsOfJob } from "./explain-started.ts";
-import { type Facts, factsOf, wouldStart } from "./facts.ts";
+import { type Facts, factsOf } from "./facts.ts";
 import { changesThatHelp, eventsThatHelp, type Forecast, forecastOf } from "./forecast.ts";
 import { durationText } from "./limits.ts";
+import { dequeue, enqueue } from "./order.ts";
 import { countWaiting, placeOfOwn, placesOverAll } from "./positions.ts";
 import { type ActiveJob, jobKey, type State } from "./state.ts";
 import type { Viewer } from "./viewer.ts";
@@ -169,17 +170,33 @@ function explainWaiting(state: State, job: ActiveJob, reader: Reader): ExplainRe
   };
 }
 
-/** What would become of a job with this record if it were sent now; nothing is queued. */
+/** Of a job that is not there; later than all of its user's. */
+const dryrunId = 2 ** 31;
+
+/**
+ * What would become of a job with this record if it were sent now. It stands in its line while the plan is made, so its
+ * turn is the one that it would have, and is taken out again before anything else looks.
+ */
 export function explainDryrun(state: State, record: JobRecord, reader: Reader): ExplainResult {
-  const facts = factsOf(state, reader.viewer, reader.now);
   const job: ActiveJob = {
-    ...{ uid: record.uid, id: 0, record, commit: "clean", startedOn: [], former: [], readAtStart: false },
+    ...{ uid: record.uid, id: dryrunId, record, commit: "clean", startedOn: [], former: [], readAtStart: false },
     ...{ grantedAt: null, endsAt: null, warned: false, preempted: null },
   };
-  const ranks = wouldStart(facts, job, jobKey(job.uid, job.id));
-  const part = ranks === null ? waitingPart(facts, job, reader) : startingPart(facts, ranks);
-  const { position, waiting } = placeOfOwn(state, job);
-  const place = ranks === null ? { position, waiting: waiting + 1 } : {};
-  const others = ranks === null ? { waiting_over_all: countWaiting(state) + 1 } : {};
-  return { ...common(record, null, reader), submitted_at: null, ...place, ...others, ...part };
+  const key = jobKey(job.uid, job.id);
+  state.jobs.set(key, job);
+  enqueue(state, job);
+  try {
+    const answer = explainWaiting(state, job, reader);
+    const place = answer.starts_now ? { position: null, position_over_all: null } : {};
+    // Nobody can cancel what was not sent.
+    return {
+      ...answer,
+      ...place,
+      ...{ job_id: null, status: null, submitted_at: null },
+      actions: answer.actions.slice(0, -1),
+    };
+  } finally {
+    dequeue(state, job);
+    state.jobs.delete(key);
+  }
 }

@@ -14,19 +14,35 @@ import {
   type State,
 } from "../../coordinator/core/state.ts";
 import { agentProtocol, type AttemptReport, type Desired, type Inventory } from "../../shared/agent-wire.ts";
-import type { Job, JobRecord, Shape } from "../../shared/job.ts";
-import { defaultScheduling, type SchedulingConfig } from "../../shared/scheduling.ts";
+import type { AcceleratorDemand, Job, JobRecord, Shape } from "../../shared/job.ts";
+import {
+  defaultScheduling,
+  type NodeWindow,
+  type Person,
+  type Quota,
+  type QuotaSubject,
+  type SchedulingConfig,
+} from "../../shared/scheduling.ts";
 
 export interface NodeWords {
   /** `V100:4`, `V100:2,H100:2` or `-`. */
   accelerators?: string;
   cpus?: number;
   memoryGb?: number;
+  labels?: Record<string, string>;
+  /** Several kinds are allowed. */
+  mixed?: boolean;
+  /** Indices of devices in quarantine. */
+  faulty?: number[];
 }
 
 export interface JobWords {
   uid?: number;
-  /** `V100:2`, `V100:0.5`; default none. */
+  user?: string;
+  labels?: Record<string, string>;
+  /** The other accelerators would do as well. */
+  any?: boolean;
+  /** `V100:2`, `V100:0.5`, by memory `16GB+:1`; default none. */
   accelerators?: string;
   nodes?: number;
   cpus?: number;
@@ -42,6 +58,10 @@ export interface JobWords {
   priority?: number;
   /** Recovers, too. */
   preemptible?: boolean;
+  /** Nobody else on its nodes. */
+  exclusive?: boolean;
+  /** Further accelerators that would do, e.g. `H100:2`; earlier ones are preferred. */
+  others?: string[];
 }
 
 function inventoryOf(words: NodeWords): Inventory {
@@ -49,21 +69,35 @@ function inventoryOf(words: NodeWords): Inventory {
   for (const part of (words.accelerators ?? "-").split(",").filter((one) => one !== "-")) {
     const [kind = "", count] = part.split(":");
     for (let left = Number(count); left > 0; left -= 1) {
-      accelerators.push({ index: accelerators.length, kind, memoryMb: null });
+      const index = accelerators.length;
+      const fault = words.faulty?.includes(index) === true ? { fault: "it fell off the bus" } : {};
+      accelerators.push({ index, kind, memoryMb: null, ...fault });
     }
   }
   const { cpus = 8, memoryGb = 64 } = words;
-  return { address: "10.0.0.1", cpus, memoryGb, accelerators, source: "test", mixedAllowed: false };
+  return { address: "10.0.0.1", cpus, memoryGb, accelerators, source: "test", mixedAllowed: words.mixed ?? false };
+}
+
+function acceleratorsOf(text: string): AcceleratorDemand {
+  const [kind = "", count] = text.split(":");
+  const memory = /^(\d+)GB(\+?)$/.exec(kind);
+  const form = memory === null ? {} : { memory: { gb: Number(memory[1]), orMore: memory[2] === "+" } };
+  return { kind: kind.replace("+", ""), count: Number(count), ...form };
 }
 
 export function shapeOf(words: JobWords): Shape {
-  const [kind = "", count] = (words.accelerators ?? "").split(":");
-  const accelerators = words.accelerators === undefined ? null : { kind, count: Number(count) };
+  const rest = { cpus: words.cpus ?? 0.5, memoryGb: words.memoryGb ?? 0 };
+  const { labels } = words;
+  const chosen = labels === undefined ? {} : { labels };
+  const others = (words.others ?? []).map((text) => ({ accelerators: acceleratorsOf(text), ...rest, ...chosen }));
   return {
     nodes: words.nodes ?? 1,
-    accelerators,
-    cpus: words.cpus ?? 0.5,
-    memoryGb: words.memoryGb ?? 0,
+    accelerators: words.accelerators === undefined ? null : acceleratorsOf(words.accelerators),
+    ...rest,
+    ...chosen,
+    ...(others.length === 0 ? {} : { others }),
+    ...(words.any === true ? { anyOrder: true as const } : {}),
+    ...(words.exclusive === true ? { exclusive: true as const } : {}),
     ...(words.priority === undefined ? {} : { priority: words.priority }),
     ...(words.preemptible === true ? { preemptible: true as const } : {}),
     ...(words.time === undefined ? {} : { timeLimitSeconds: words.time }),
@@ -95,11 +129,15 @@ export class Scenario {
       epoch?: number;
       now?: number;
       scheduling?: Partial<SchedulingConfig>;
+      people?: Person[];
+      quotas?: Record<string, Quota>;
+      windows?: NodeWindow[];
     } = {},
   ) {
     this.#inventories = new Map(Object.entries(nodes).map(([name, words]) => [name, inventoryOf(words)]));
     const scheduling = { ...defaultScheduling, ...recovered.scheduling };
-    const config = { nodes: Object.keys(nodes).map((name) => ({ name, address: null })), graceSeconds: 5, scheduling };
+    const named = Object.entries(nodes).map(([name, { labels = {} }]) => ({ name, address: null, labels }));
+    const config = { nodes: named, graceSeconds: 5, scheduling };
     const { jobs = [], setups = [], epoch = 3 } = recovered;
     this.now = recovered.now ?? this.now;
     this.state = initialState(config, {
@@ -110,6 +148,9 @@ export class Scenario {
       setups,
       uptime: this.uptime,
       now: this.now,
+      people: recovered.people ?? [],
+      quotas: new Map(Object.entries(recovered.quotas ?? {}) as [QuotaSubject, Quota][]),
+      windows: recovered.windows ?? [],
     });
   }
 
@@ -179,6 +220,37 @@ export class Scenario {
     return id;
   }
 
+  /** Milliseconds go by on both clocks, and the coordinator looks again. */
+  pass(ms: number): this {
+    this.now += ms;
+    this.uptime += ms;
+    this.dispatch({ type: "ticked" });
+    return this;
+  }
+
+  /** A job ends on all its nodes, which let go of it; everything else there goes on. */
+  finish(id: number, uid = 1001): this {
+    const nodes = (this.job(id, uid).record.attempt?.ranks ?? []).map((rank) => rank.grant.node);
+    this.dispatch({ type: "cancelRequested", uid, ids: [id] });
+    for (const node of nodes) {
+      this.report(node, this.running(node));
+    }
+    return this;
+  }
+
+  /** What this node runs of the jobs that have begun and not ended. */
+  running(node: string): AttemptReport[] {
+    return [...this.state.jobs.values()]
+      .filter(({ record }) => record.phase !== "waiting" && record.phase !== "ended")
+      .filter(({ record }) => record.attempt?.ranks.some((rank) => rank.grant.node === node) === true)
+      .map((job) => this.rank(job.id, node, { state: "running" }, job.uid));
+  }
+
+  /** The record that `submit` would make of these words. */
+  recordFor(words: JobWords): JobRecord {
+    return recordOf(words, this.now + 1);
+  }
+
   job(id: number, uid = 1001): ActiveJob {
     const job = this.state.jobs.get(jobKey(uid, id));
     if (job === undefined) {
@@ -240,7 +312,7 @@ export function recordOf(words: JobWords, submittedAt: number): JobRecord {
   return {
     format: 1,
     uid: words.uid ?? 1001,
-    user: "alice",
+    user: words.user ?? "alice",
     requestId: "00000000-0000-4000-8000-000000000000",
     kind: words.kind ?? "launch",
     name: null,
