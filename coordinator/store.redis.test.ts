@@ -17,6 +17,7 @@ import { until } from "../test/help/until.ts";
 import { StoreUnavailable } from "./parts.ts";
 import { checkServer, openFence, openLink, openPart } from "./redis.ts";
 import { openSecrets } from "./secrets.ts";
+import type { UsageLine } from "../shared/scheduling.ts";
 import { RedisStore } from "./store.ts";
 
 let redis: TestRedis;
@@ -73,6 +74,36 @@ test("what admins have said of nodes stays over a kill; a node whose entry is da
   expect([admins.get("n1"), admins.get("n2"), admins.has("n3")]).toEqual([draining, changed, false]);
   expect(admins.get("n4")).toMatchObject({ state: "draining", reason: expect.stringContaining("damaged") });
   expect(lines.join("")).toContain("a damaged entry of a node");
+});
+
+test("usage and people are kept over a kill, page by page; damaged lines of usage are named and dropped", async () => {
+  const { admin } = await openStore();
+  const line = (number: number): UsageLine => ({
+    ...{ attempt: `aaaaaaaa-${number}`, node: "n1", uid: 1001, user: "alice", groups: ["lab"], jobId: number },
+    ...{ kind: null, accelerators: 0, cpus: 1, memoryGb: 0, from: 5, to: 9 },
+  });
+  const all = Array.from({ length: 3_000 }, (_, at) => line(at + 1));
+  await admin.recordUsage(all);
+  await admin.recordUsage([]);
+  await admin.recordUsage([{ ...line(1), to: 12 }]);
+  const person = { uid: 1001, user: "alice", groups: ["lab"], use: 4.5, useAt: 7 };
+  await admin.savePeople([{ ...person, use: 1 }]);
+  await admin.savePeople([person, { ...person, uid: 1002, user: "bob" }]);
+  await raw((client) => client.hset("sky-usage", "odd", '{"attempt":1}'));
+  await redis.kill();
+  await redis.start();
+  lines.length = 0;
+  const again = (await openStore()).admin;
+  const pending = await again.pendingUsage();
+  expect(pending.size).toBe(3_001);
+  expect(lines.join("")).toContain("a damaged entry is skipped");
+  expect(await raw((client) => client.hexists("sky-usage", "odd"))).toBe(0);
+  expect((await again.people()).map((one) => [one.user, one.use])).toEqual([
+    ["alice", 4.5],
+    ["bob", 4.5],
+  ]);
+  await again.dropUsage([...pending.keys()]);
+  expect((await again.pendingUsage()).size).toBe(0);
 });
 
 test("the state id stays, the epoch rises, also over a kill", async () => {
