@@ -124,6 +124,9 @@ describe("an archive", () => {
     }
     const skylet = [join(folderOf("x64"), "lib/node"), join(folderOf("x64"), "lib/skylet.mjs"), "--version"];
     expect(await must(skylet)).toMatch(/^sky-skylet 7\.8\.9 \(/);
+    // What the agent asks for the CPU's model and the disks, with the library inside.
+    const hardware = await run([join(folderOf("x64"), "lib/node"), join(folderOf("x64"), "lib/hardware.mjs")]);
+    expect(JSON.parse(hardware.stdout)).toMatchObject({ cpuModel: expect.any(String), disks: expect.any(Array) });
   });
 
   it("gives out its playbooks by the lines of the documents, and leaves an inventory alone", async () => {

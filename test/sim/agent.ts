@@ -19,7 +19,7 @@ export class SimAgent {
   state: AgentState | null = null;
   life = 0;
   readonly #truth: Truth;
-  readonly inventory: Inventory;
+  inventory: Inventory;
   readonly #send: (message: FromAgent) => void;
   #writes: LedgerEntry[] = [];
   #renewalAt: number | null = null;
@@ -32,6 +32,38 @@ export class SimAgent {
     this.inventory = inventory;
     this.#send = send;
     this.machine = new Machine(truth, name);
+    if (inventory.accelerators.length > 0) {
+      this.#spoil();
+    }
+  }
+
+  /** Accelerators fail and are well again until the storm is over; none stays faulty. */
+  #spoil(): void {
+    const { clock, chance } = this.#truth;
+    clock.after(chance.between(5_000, 60_000), () => {
+      if (this.#truth.calm) {
+        return;
+      }
+      const device = chance.pick(this.inventory.accelerators).index;
+      this.#setFault(device, "fallen off the bus");
+      clock.after(chance.between(500, 20_000), () => this.#setFault(device, null));
+      this.#spoil();
+    });
+  }
+
+  #setFault(device: number, fault: string | null): void {
+    this.#truth.note(`${this.name} device ${device}: ${fault ?? "well"}`);
+    const accelerators = this.inventory.accelerators.map((one) => {
+      if (one.index !== device) {
+        return one;
+      }
+      const { index, kind, memoryMb } = one;
+      return fault === null ? { index, kind, memoryMb } : { index, kind, memoryMb, fault };
+    });
+    this.inventory = { ...this.inventory, accelerators };
+    if (this.state !== null) {
+      this.dispatch({ type: "inventoryChanged", inventory: this.inventory, warnings: [] });
+    }
   }
 
   start(): void {
