@@ -220,14 +220,6 @@ export class Scenario {
     return id;
   }
 
-  /** Milliseconds go by on both clocks, and the coordinator looks again. */
-  pass(ms: number): this {
-    this.now += ms;
-    this.uptime += ms;
-    this.dispatch({ type: "ticked" });
-    return this;
-  }
-
   /** A job ends on all its nodes, which let go of it; everything else there goes on. */
   finish(id: number, uid = 1001): this {
     const nodes = (this.job(id, uid).record.attempt?.ranks ?? []).map((rank) => rank.grant.node);
