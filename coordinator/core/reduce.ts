@@ -135,11 +135,14 @@ function applyScheduling(context: Context, event: SchedulingEvent): void {
   }
 }
 
+/** So often at most a plan is made again because of who is to give way; the last one stands. */
+const replansMax = 4;
+
 function planAndStart(context: Context): void {
   if (context.state.planDue) {
     startWhatFits(context);
-    if (settlePreemption(context)) {
-      // Room is kept by when it becomes free, and that is another time now.
+    // Room is kept by when it becomes free, and that is another time now; what starts then needs nobody to give way.
+    for (let round = 0; round < replansMax && settlePreemption(context); round += 1) {
       startWhatFits(context);
     }
   }

@@ -5,6 +5,7 @@
  */
 import type { State } from "../../coordinator/core/state.ts";
 import type { JobRecord } from "../../shared/job.ts";
+import { checkAllotted, checkSetAside } from "./allotments.ts";
 import type { SimCoordinator } from "./coordinator.ts";
 import type { Truth } from "./truth.ts";
 
@@ -40,17 +41,27 @@ export function resume(coordinator: SimCoordinator, node: string): void {
 
 /** A start was decided. What nodes had begun already is taken over wherever it is. */
 export function checkPlanned(truth: Truth, state: State | null, record: JobRecord): void {
+  let isAnyTakenOver = false;
   for (const { grant } of record.attempt?.ranks ?? []) {
     const node = state?.nodes.get(grant.node);
     const isTakenOver = node?.attempts.has(record.attempt?.id ?? "") === true;
+    isAnyTakenOver ||= isTakenOver;
     if (node !== undefined && node.admin.state !== "open" && !isTakenOver) {
       truth.violated(`${record.attempt?.id} was planned on ${node.name}, which is ${node.admin.state}`);
     }
+  }
+  if (state !== null && !isAnyTakenOver) {
+    checkAllotted(truth, state, record);
   }
 }
 
 /** An end was decided: one for an admin's reason is allowed if it holds. */
 export function checkEnded(truth: Truth, state: State | null, record: JobRecord): void {
+  const [, aside, id] = /^(n\d+) was set aside for .*\(window (w\d+)\)$/.exec(record.reason ?? "") ?? [];
+  if (state !== null && aside !== undefined && id !== undefined) {
+    checkSetAside(truth, state, record, aside, id);
+    truth.disturb(record.attempt?.id ?? "");
+  }
   const [, name, what] = /^(n\d+) was (drained|removed)/.exec(record.reason ?? "") ?? [];
   if (record.end !== "FAILED_DRIVER" || name === undefined) {
     return;

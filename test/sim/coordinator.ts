@@ -65,6 +65,8 @@ export class SimCoordinator {
       now: this.#truth.wallClock(),
       admins: new Map(this.store.admins),
       people: [...this.store.people.values()],
+      quotas: new Map(this.store.quotas),
+      windows: [...this.store.windows.values()],
     });
     this.#truth.note(`coordinator starts with epoch ${this.store.epoch} on ${this.store.stateId}`);
     this.dispatch({ type: "ticked" });
@@ -144,6 +146,12 @@ export class SimCoordinator {
         return this.#later(() => this.store.count(this.#counts.shift() ?? []));
       case "savePerson":
         this.store.people.set(effect.person.uid, effect.person);
+        return undefined;
+      case "saveQuota":
+        keep(this.store.quotas, effect.subject, effect.quota);
+        return undefined;
+      case "saveWindow":
+        keep(this.store.windows, effect.id, effect.window);
         return undefined;
       case "commitUpdate":
         return this.#write({ ...effect, event: null });
@@ -265,4 +273,12 @@ function tellText(message: ToAgent): string {
   }
   const wanted = message.wanted.map((one) => `${one.attempt}${one.mayRun ? "" : "(hold)"}`).join(" ");
   return `desired seq ${message.seq} wanted [${wanted}] ended [${message.ended.join(" ")}]`;
+}
+
+function keep<Key, Value>(map: Map<Key, Value>, key: Key, value: Value | null): void {
+  if (value === null) {
+    map.delete(key);
+  } else {
+    map.set(key, value);
+  }
 }

@@ -6,7 +6,15 @@ import type { SetupState } from "../../coordinator/core/state.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { type Job, type JobRecord, jobRecordSchema } from "../../shared/job.ts";
-import { type Person, type UsageLine, usageLineSchema, usageName } from "../../shared/scheduling.ts";
+import {
+  type NodeWindow,
+  type Person,
+  type Quota,
+  type QuotaSubject,
+  type UsageLine,
+  usageLineSchema,
+  usageName,
+} from "../../shared/scheduling.ts";
 import * as before from "../wire/protocol-1/job.ts";
 
 export class DurableStore {
@@ -20,6 +28,8 @@ export class DurableStore {
   takenAt = new Map<string, number>();
   usage = new Map<string, UsageLine>();
   people = new Map<Uid, Person>();
+  quotas = new Map<QuotaSubject, Quota>();
+  windows = new Map<string, NodeWindow>();
 
   constructor(stateId: string) {
     this.stateId = stateId;
@@ -52,6 +62,8 @@ export class DurableStore {
     copy.takenAt = new Map(this.takenAt);
     copy.usage = new Map(this.usage);
     copy.people = new Map(this.people);
+    copy.quotas = new Map(this.quotas);
+    copy.windows = new Map(this.windows);
     return copy;
   }
 

@@ -8,6 +8,7 @@ import type { AttemptId } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import { actAsAdmin, resume } from "./admins.ts";
 import { SimAgent } from "./agent.ts";
+import { allot, allotNothing, groupsOf } from "./allotments.ts";
 import { Chance, Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
 import { inventory, recordOf, schedulingOf, users } from "./drawn.ts";
@@ -119,7 +120,8 @@ export class World {
       return;
     }
     if (this.coordinator.store === this.#real) {
-      actAsAdmin(
+      const act = this.#chance.happens(0.5) ? allot : actAsAdmin;
+      act(
         this.truth,
         this.coordinator,
         this.links.map((link) => link.agent.name),
@@ -149,7 +151,9 @@ export class World {
     }
     const id = this.coordinator.store.add(record);
     this.truth.note(`user ${record.uid} submits ${record.uid}/${id} as ${taskRef}, ${JSON.stringify(record.shape)}`);
-    this.coordinator.dispatch({ type: "jobSubmitted", uid: record.uid, id, record });
+    const { uid, user } = record;
+    this.coordinator.dispatch({ type: "personSeen", uid, user, groups: groupsOf(uid) });
+    this.coordinator.dispatch({ type: "jobSubmitted", uid, id, record });
   }
 
   #canEverFit(record: JobRecord): boolean {
@@ -308,6 +312,7 @@ export class World {
     for (const link of this.links) {
       resume(this.coordinator, link.agent.name);
     }
+    allotNothing(this.coordinator);
     this.#tidyUp();
   }
 
