@@ -213,6 +213,14 @@ test("handed over: the old head serves no more, the new one holds back nothing",
   expect(jobs.map((job) => [job.id, job.record.restoredFrom])).toEqual([[id, undefined]]);
 });
 
+const usageOf = (attempt: string): UsageLine => ({
+  ...{ attempt, node: "n1", uid: 3001, user: "user3001", groups: ["prof"], jobId: 1, kind: "H100" },
+  ...{ accelerators: 2, cpus: 8, memoryGb: 16, from: 3_600_000, to: 7_200_000 },
+});
+const everything = { from: 0, to: 1e12, by: ["user" as const], uid: null };
+const hours = async (recent: UsageLine[] = []): Promise<number> =>
+  (await readUsage(dir, everything, recent)).total.accelerator_hours;
+
 /** A restore in a process of its own that kills itself at a step, or after so many milliseconds. */
 async function killedRestore(file: string, at: string): Promise<string> {
   const code = `
@@ -232,12 +240,15 @@ test("killed at any step, there is the old state or the new one, whole, and the 
   const old = await openState();
   await old.submit(3001);
   const file = join(dir, "old.backup");
+  await appendUsage(join(dir, "usage"), [usageOf("aaaaaaaa-1")]);
   await backup(file);
   await old.close();
   await redis.kill();
   // Another state with another key file, so that any mixture shows.
   rmSync(redis.appendOnlyDir, { recursive: true });
   rmSync(join(dir, "secrets.key"));
+  rmSync(join(dir, "usage"), { recursive: true });
+  await appendUsage(join(dir, "usage"), [usageOf("bbbbbbbb-1")]);
   await redis.start();
   const present = await openState();
   await present.submit(3001);
@@ -263,6 +274,8 @@ test("killed at any step, there is the old state or the new one, whole, and the 
     expect(jobs).toHaveLength(whole[state.stateId] ?? -1);
     const { uid, taskRef } = jobs[0]?.record ?? { uid: 0, taskRef: "" };
     expect(await state.store.getPayload(uid, taskRef)).toMatchObject({ run: "true" });
+    const history = readFileSync(join(dir, "usage/1970-01.jsonl"), "utf8");
+    expect(history, at).toContain(state.stateId === old.stateId ? "aaaaaaaa-1" : "bbbbbbbb-1");
     seen.push(`${at} ${state.stateId === old.stateId ? "new" : "old"}`);
     await state.close();
     await redis.kill();
@@ -299,14 +312,6 @@ test("what admins have allowed and what is remembered of people comes back as it
   expect(await admin.quotas()).toEqual(new Map([["group:prof", { accelerators: { H100: 4 }, running: 9 }]]));
   expect(await admin.windows()).toEqual([window]);
 });
-
-const usageOf = (attempt: string): UsageLine => ({
-  ...{ attempt, node: "n1", uid: 3001, user: "user3001", groups: ["prof"], jobId: 1, kind: "H100" },
-  ...{ accelerators: 2, cpus: 8, memoryGb: 16, from: 3_600_000, to: 7_200_000 },
-});
-const everything = { from: 0, to: 1e12, by: ["user" as const], uid: null };
-const hours = async (recent: UsageLine[] = []): Promise<number> =>
-  (await readUsage(dir, everything, recent)).total.accelerator_hours;
 
 test("the usage history comes back with the state; a present one that goes on from it stays, another is set aside", async () => {
   const state = await openState();
