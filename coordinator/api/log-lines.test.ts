@@ -59,6 +59,11 @@ describe("the end of a job", () => {
       100,
     ],
     [
+      ended("FAILED", [0, null], "its time limit of 2h was reached"),
+      ["ERROR: Job 7: its time limit of 2h was reached", "✓ Job finished (status: FAILED)."],
+      100,
+    ],
+    [
       ended("FAILED_SETUP", [0, 4]),
       [
         "ERROR: Job 7's setup failed. Failed workers: (pid=11, returncode=4). See error logs above for more details.",

@@ -62,7 +62,8 @@ function failureLines(id: JobId, record: JobRecord): string[] {
     const list = workers.length === 0 ? "none reported" : workers.join(", ");
     return [`ERROR: Job ${id}'s setup failed. Failed workers: ${list}. See error logs above for more details.`];
   }
-  if (record.end === "FAILED" && ranks.length > 0) {
+  // Without a code of its own it did not fail by itself: the reason says what ended it.
+  if (record.end === "FAILED" && ranks.some((rank) => rank.runExit !== null && rank.runExit !== 0)) {
     const codes = ranks.map((rank) => rank.runExit ?? killedCode);
     const lines = [`ERROR: Job ${id} failed with return code list: [${codes.join(", ")}]`];
     if (codes.includes(crashedCode)) {

@@ -33,6 +33,8 @@ const typed: [command: string, code: number][] = [
   ["sky exec my-cluster --num-nodes 2 --exclusive -- 'echo rank $SKYPILOT_NODE_RANK has a node of its own'", 0],
   ["sky launch -c my-cluster examples/choice.yaml", 0],
   ["sky exec my-cluster --time 10m --priority -5 -- 'echo I may wait, and take ten minutes at most'", 0],
+  // docs/limits.md
+  ["sky launch -c my-cluster examples/checkpoint.yaml", 0],
   // docs/users.md and docs/admin/scheduling.md
   ["sky usage", 0],
   ["sky usage my-cluster --last 30d --by kind", 0],

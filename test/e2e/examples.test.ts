@@ -29,6 +29,7 @@ const expected: Record<string, RegExp[]> = {
   ],
   "multi_node.yaml": [/^I am rank 0 of 2; rank 0 is at 127\.0\.0\./, /^I am rank 1 of 2; rank 0 is at 127\.0\.0\./],
   "choice.yaml": [/^device: \d$/],
+  "checkpoint.yaml": [/^begins at step 0 of 3$/, /^done with step 3 of 3$/],
   "gpu.yaml": [/^devices: \d,\d$/, /^devices per node: 2$/],
 };
 
