@@ -145,14 +145,9 @@ export class SimCoordinator {
         this.#counts.push(effect.lines);
         return this.#later(() => this.store.count(this.#counts.shift() ?? []));
       case "savePerson":
-        this.store.people.set(effect.person.uid, effect.person);
-        return undefined;
       case "saveQuota":
-        keep(this.store.quotas, effect.subject, effect.quota);
-        return undefined;
       case "saveWindow":
-        keep(this.store.windows, effect.id, effect.window);
-        return undefined;
+        return remember(this.store, effect);
       case "commitUpdate":
         return this.#write({ ...effect, event: null });
       case "tellNode":
@@ -273,6 +268,16 @@ function tellText(message: ToAgent): string {
   }
   const wanted = message.wanted.map((one) => `${one.attempt}${one.mayRun ? "" : "(hold)"}`).join(" ");
   return `desired seq ${message.seq} wanted [${wanted}] ended [${message.ended.join(" ")}]`;
+}
+
+function remember(store: DurableStore, effect: CoreEffect & { type: "savePerson" | "saveQuota" | "saveWindow" }): void {
+  if (effect.type === "savePerson") {
+    store.people.set(effect.person.uid, effect.person);
+  } else if (effect.type === "saveQuota") {
+    keep(store.quotas, effect.subject, effect.quota);
+  } else {
+    keep(store.windows, effect.id, effect.window);
+  }
 }
 
 function keep<Key, Value>(map: Map<Key, Value>, key: Key, value: Value | null): void {
