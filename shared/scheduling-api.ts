@@ -28,7 +28,7 @@ const useSchema = z.object({
 });
 export type QuotaUse = z.infer<typeof useSchema>;
 
-export const quotaRowSchema = z.object({
+const quotaRowSchema = z.object({
   /** `user:NAME`, `group:NAME` or `each`. */
   subject: z.string(),
   limits: limitsSchema,
@@ -78,7 +78,7 @@ export type OwnQuotaResult = z.infer<typeof ownQuotaResultSchema>;
 
 /** Longest span between now and the end of a window: two years. */
 export const windowAheadSecondsMax = 2 * 366 * 86_400;
-export const windowReasonMax = 200;
+const windowReasonMax = 200;
 
 const secondsSchema = z.number().min(0).max(1e11);
 /** Exactly one of `to` and `for_seconds`. */

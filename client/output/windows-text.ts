@@ -16,7 +16,7 @@ function listed(names: readonly string[]): string {
 }
 
 /** `alice, members of prof`; `-` for maintenance. */
-export function whomText(window: Pick<WindowRow, "kind" | "users" | "groups">): string {
+function whomText(window: Pick<WindowRow, "kind" | "users" | "groups">): string {
   const { users, groups } = window;
   return window.kind === "maintenance" ? "-" : listed([...users, ...groups.map((group) => `members of ${group}`)]);
 }

@@ -154,12 +154,7 @@ export class SimCoordinator {
         this.#truth.note(`C > ${effect.node} ${tellText(effect.message)}`);
         return this.#send(effect.node, toAgentSchema.parse(effect.message));
       case "saveSetup":
-        if (effect.setup === null) {
-          this.store.setups.delete(effect.uid);
-        } else {
-          this.store.setups.set(effect.uid, effect.setup);
-        }
-        return undefined;
+        return keep(this.store.setups, effect.uid, effect.setup);
       case "saveNodeAdmin":
         this.#saves.push(effect);
         return this.#later(() => {
