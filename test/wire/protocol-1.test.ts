@@ -6,7 +6,15 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { type Desired, type FromAgent, fromAgentSchema, type ToAgent, toAgentSchema } from "../../shared/agent-wire.ts";
+import {
+  type Accelerator,
+  type Desired,
+  type FromAgent,
+  fromAgentSchema,
+  type Report,
+  type ToAgent,
+  toAgentSchema,
+} from "../../shared/agent-wire.ts";
 import { fromAgentIn, offeredProtocols, protocolOf, subsystemOf, toAgentIn } from "../../shared/protocols.ts";
 import { fromSkyletSchema, skyletHelloSchema, toSkyletSchema } from "../../shared/skylet-wire.ts";
 import * as old from "./protocol-1/agent-wire.ts";
@@ -80,6 +88,30 @@ describe("a session of protocol 1", () => {
         expect(toAgentIn(2, { ...desired, wanted })).toEqual({ ...desired, wanted });
       }),
     );
+  });
+
+  it("reports only devices that may be granted by their index, and nothing of them that is new", () => {
+    const report = fromAgent["report"] as Report;
+    const accelerators: Accelerator[] = [
+      {
+        index: 0,
+        kind: "H100",
+        memoryMb: 81_559,
+        name: "NVIDIA H100 80GB HBM3",
+        vendor: "NVIDIA",
+        pci: "0000:1a:00.0",
+      },
+      { index: 1, kind: "H100", memoryMb: 81_559, fault: "fallen off the bus" },
+      { index: 2, kind: "A100-MIG-1g.10gb", memoryMb: 10_240, visible: "MIG-1" },
+      { index: 3, kind: "H100", memoryMb: null },
+    ];
+    const sent = fromAgentIn(1, { ...report, inventory: { ...report.inventory, accelerators, driver: "550.90.07" } });
+    expect(old.fromAgentSchema.parse(sent)).toMatchObject({ inventory: { mixedAllowed: false } });
+    expect((sent as Report).inventory.accelerators).toEqual([
+      { index: 0, kind: "H100", memoryMb: 81_559 },
+      { index: 3, kind: "H100", memoryMb: null },
+    ]);
+    expect(fromAgentIn(2, report)).toBe(report);
   });
 
   it("names itself in hello and welcome", () => {
