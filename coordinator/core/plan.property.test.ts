@@ -209,7 +209,8 @@ test("after a restart it is the same plan", () => {
         }
         const again = new Scenario(named, {
           people: [...scenario.state.people.values()],
-          ...{ quotas, now: scenario.now },
+          // Nothing starts before all nodes are back.
+          ...{ quotas: { each: { running: 0 } }, now: scenario.now },
           jobs: [...scenario.state.jobs.values()].map(({ id, record, grantedAt }) => ({
             id,
             record,
@@ -220,6 +221,7 @@ test("after a restart it is the same plan", () => {
         for (const name of names) {
           again.connect(name).report(name, again.running(name));
         }
+        again.dispatch({ type: "quotaChanged", subject: "each", quota: quotas.each });
         // Something becomes free in both worlds at once.
         const first = begun(scenario)[0];
         if (first !== undefined) {
