@@ -15,10 +15,11 @@ function listed(names: readonly string[]): string {
   return rest > 0 ? `${names.slice(0, namesListed).join(", ")} and ${rest} more` : names.join(", ");
 }
 
-/** `alice, members of prof`; `-` for maintenance. */
+/** `alice, members of prof`, `others` where the reader may not know them; `-` for maintenance. */
 function whomText(window: Pick<WindowRow, "kind" | "users" | "groups">): string {
   const { users, groups } = window;
-  return window.kind === "maintenance" ? "-" : listed([...users, ...groups.map((group) => `members of ${group}`)]);
+  const names = [...users, ...groups.map((group) => `members of ${group}`)];
+  return window.kind === "maintenance" ? "-" : names.length === 0 ? "others" : listed(names);
 }
 
 /** `in maintenance until 2026-12-01 12:00 (3h): new disks [w1]`, `reserved for alice from … (in 20m) to …`. */

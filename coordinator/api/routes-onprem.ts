@@ -6,6 +6,8 @@ import type { NodesResult, whoamiResultSchema } from "../../shared/api.ts";
 import { refusalOf } from "../../shared/users-policy.ts";
 import type { z } from "zod";
 import { nodeRows, unknownAttempts } from "../core/views.ts";
+import { windowSeenBy } from "../core/window-views.ts";
+import { isAdmin } from "./identity.ts";
 import { liveParts } from "./job-watch.ts";
 import { type Route, json, plainRoute } from "./route.ts";
 
@@ -15,12 +17,16 @@ export const onpremRoutes: Route[] = [
     path: "/onprem/nodes",
     identity: "account",
     summary: "The cluster's nodes with what they have and what is free.",
-    handle: async ({ context }) => {
-      const { loop } = liveParts(context.parts);
+    handle: async ({ context, account }) => {
+      const { state } = liveParts(context.parts).loop;
+      const viewer = { uid: account.uid, isAdmin: isAdmin(account, context.config.admin_group) };
+      const nodes = nodeRows(state, Date.now()).map((row) => {
+        return { ...row, windows: row.windows.map((window) => windowSeenBy(state, viewer, window)) };
+      });
       const result: NodesResult = {
         cluster: context.config.cluster,
-        unknown_attempts: unknownAttempts(loop.state),
-        nodes: nodeRows(loop.state, Date.now()),
+        unknown_attempts: unknownAttempts(state),
+        nodes,
       };
       return json(result);
     },

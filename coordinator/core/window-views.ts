@@ -5,6 +5,7 @@
 import type { NodeWindow } from "../../shared/scheduling.ts";
 import type { WindowRow } from "../../shared/scheduling-api.ts";
 import type { State } from "./state.ts";
+import { maySee, type Viewer } from "./viewer.ts";
 import { isOn, type NodeWindows } from "./windows.ts";
 
 /** Milliseconds before its begin from which a node's row names a window. */
@@ -28,4 +29,20 @@ export function windowRows(state: State, now: number): WindowRow[] {
 export function windowsShownOf(windows: NodeWindows, node: string, now: number): WindowRow[] {
   const near = (windows.get(node) ?? []).filter((window) => window.from <= now + shownBeforeMs);
   return near.map((window) => ({ ...windowRowOf(window, now), nodes: [node] }));
+}
+
+/**
+ * A row as this reader may see it: of those whom a reservation is for, only people whose jobs they may know of, and groups
+ * that they are in themselves.
+ */
+export function windowSeenBy(state: State, viewer: Viewer, row: WindowRow): WindowRow {
+  if (viewer.isAdmin) {
+    return row;
+  }
+  const own = state.people.get(viewer.uid)?.groups ?? [];
+  const known = new Set(
+    [...state.people.values()].filter((one) => maySee(state, viewer, one.uid)).map((one) => one.user),
+  );
+  const users = row.users.filter((user) => known.has(user));
+  return { ...row, by: null, users, groups: row.groups.filter((group) => own.includes(group)) };
 }

@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { Scenario } from "../../test/sim/scenario.ts";
 import type { NodeWindow } from "../../shared/scheduling.ts";
 import type { CoreEffect } from "./state.ts";
-import { mayRunIn, nextEdge, nextWindowFor, windowsByNode, windowText } from "./windows.ts";
+import { windowRowOf, windowSeenBy } from "./window-views.ts";
+import { mayRunIn, nextEdge, nextWindowFor, windowsByNode } from "./windows.ts";
 
 const minute = 60_000;
 const alice = { uid: 1001, user: "alice" };
@@ -67,14 +68,21 @@ test("the next window for somebody: the earliest that is not over and in which t
   ]);
 });
 
-test("in words", () => {
-  const reservation = { kind: "reservation", users: ["alice", "bob"], groups: ["prof"] } as const;
-  expect(windowText(windowOf({ reason: "new disks" }), 0)).toBe("will be under maintenance in 10m, for 10m: new disks");
-  expect(windowText(windowOf({ ...reservation, users: ["alice", "bob"], groups: ["prof"] }), 11 * minute)).toBe(
-    "is reserved for alice and bob and members of prof for another 9m",
-  );
-  const many = windowOf({ kind: "reservation", users: ["a", "b", "c", "d", "e", "f"] });
-  expect(windowText(many, 11 * minute)).toBe("is reserved for a, b, c, d and 2 more for another 9m");
+test("whom a reservation is for is shown as far as the reader may know it; admins see all", () => {
+  const { state } = new Scenario({ n1: {} });
+  state.people.set(1001, { uid: 1001, user: "alice", groups: ["prof"], use: 0, useAt: 0 });
+  state.people.set(1002, { uid: 1002, user: "bob", groups: ["users"], use: 0, useAt: 0 });
+  const window = windowOf({ kind: "reservation", users: ["alice", "bob"], groups: ["prof", "users"] });
+  const seen = (uid: number, isAdmin: boolean): string[][] => {
+    const { users, groups } = windowSeenBy(state, { uid, isAdmin }, windowRowOf(window, 0));
+    return [users, groups];
+  };
+  expect(seen(1001, false)).toEqual([["alice"], ["prof"]]);
+  expect(seen(1003, false)).toEqual([[], []]);
+  expect(seen(1003, true)).toEqual([
+    ["alice", "bob"],
+    ["prof", "users"],
+  ]);
 });
 
 test("at its begin what may not run there ends with the window's name and reason; who may goes on", () => {

@@ -1,11 +1,10 @@
 /**
- * Times for which admins have set nodes aside: which window keeps whose jobs off which node, since when, and in which
- * words that is said. Derived from the state and the time in ms since 1970; it changes nothing. Pure; called by the plan,
- * the explanations, the views and settle-windows.ts.
+ * Times for which admins have set nodes aside: which window keeps whose jobs off which node, and from when to when. It is
+ * derived from the state and the time in ms since 1970, and changes nothing. Pure; called by the plan, the explanations,
+ * the views and settle-windows.ts.
  */
 import type { NodeName, Uid } from "../../shared/ids.ts";
 import type { NodeWindow } from "../../shared/scheduling.ts";
-import { span } from "./node-texts.ts";
 import type { State } from "./state.ts";
 
 /** Whose jobs are meant; a job's record is one. */
@@ -72,21 +71,4 @@ export function nextEdge(state: State, now: number): number | null {
     }
   }
   return next;
-}
-
-/** `alice, bob and members of prof-ada`. */
-function whomText({ users, groups }: NodeWindow): string {
-  const names = [...users, ...groups.map((group) => `members of ${group}`)];
-  const shown = names.slice(0, 4);
-  const rest = names.length - shown.length;
-  return rest > 0 ? `${shown.join(", ")} and ${rest} more` : shown.join(" and ");
-}
-
-/** After a node's name: `is under maintenance for another 2h: new disks`, `will be reserved for alice in 20m, for 4h`. */
-export function windowText(window: NodeWindow, now: number): string {
-  const what = window.kind === "maintenance" ? "under maintenance" : `reserved for ${whomText(window)}`;
-  const when = isOn(window, now)
-    ? `is ${what} for another ${span(window.to - now)}`
-    : `will be ${what} in ${span(window.from - now)}, for ${span(window.to - window.from)}`;
-  return `${when}${window.reason === null ? "" : `: ${window.reason}`}`;
 }

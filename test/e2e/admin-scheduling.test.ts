@@ -178,7 +178,9 @@ test("a reservation keeps others off, lets its group run, is shown on the node, 
   expect(await reasonOf(bob, waits)).toMatch(/reserved/);
   const list = plain(await skyOk(bob, ["gpus", "list"]));
   expect(list).toMatch(/n1 .*RESERVED/);
-  expect(list.replace(/\s+/g, " ")).toContain(`n1: reserved for members of ${labGroup} until`);
+  expect(list.replace(/\s+/g, " ")).toContain("n1: reserved for others until");
+  const members = plain(await skyOk(alice, ["gpus", "list"]));
+  expect(members.replace(/\s+/g, " ")).toContain(`n1: reserved for members of ${labGroup} until`);
   await restartCoordinator();
   expect(await windows()).toMatchObject([
     { id: "w1", kind: "reservation", groups: [labGroup], by: admin.name, reason: "the course", on: true },
