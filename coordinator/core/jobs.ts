@@ -12,7 +12,7 @@ import { limitOf, noteLimit } from "./limits.ts";
 import { dequeue, enqueue } from "./order.ts";
 import type { UsageLine } from "../../shared/scheduling.ts";
 import { type ActiveJob, type CoreEffect, jobKey, type State } from "./state.ts";
-import { enterAttempt, leaveNodes, touch } from "./usage.ts";
+import { enterAttempt, forgetOnNodes, leaveNodes, touch } from "./usage.ts";
 
 /** What every transition is handed: the state it changes, the effects it adds to, and the time in ms since 1970. */
 export interface Context {
@@ -242,6 +242,10 @@ export function dropIfReleased(state: State, job: ActiveJob): void {
     if (attempt !== null) {
       state.attempts.delete(attempt.id);
       leaveNodes(state, attempt);
+    }
+    // A machine that is away may still hold them; they count again by its report.
+    for (const former of job.former) {
+      forgetOnNodes(state, former);
     }
   }
 }

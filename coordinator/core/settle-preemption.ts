@@ -8,18 +8,14 @@ import { announce, type Context, giveUp, markStale } from "./jobs.ts";
 import { noteLimit, warningAt } from "./limits.ts";
 import { choosePreemptions } from "./preempt.ts";
 import type { ActiveJob, JobKey } from "./state.ts";
-import { touch } from "./usage.ts";
-
-/** Its room becomes free at another time than the plan has believed. */
-function touchNodes(context: Context, job: ActiveJob): void {
-  for (const { grant } of job.record.attempt?.ranks ?? []) {
-    touch(context.state, grant.node);
-  }
-}
+import { touchNodes } from "./usage.ts";
 
 /** What makes room goes by the plan just made. True when it changes that plan: who is to be stopped, or no more. */
 export function settlePreemption(context: Context): boolean {
   const { state } = context;
+  if (!schedulingOf(state).preemption) {
+    return false;
+  }
   const chosen = choosePreemptions(state, state.reservations, context.now);
   let isOther = false;
   for (const key of [...state.attempts.values()]) {
@@ -51,10 +47,7 @@ function stopFor(context: Context, job: ActiveJob, by: JobKey): boolean {
   }
   if (before === null) {
     job.warned = true;
-    noteLimit(state, job);
-    markStale(state, job);
-    touchNodes(context, job);
-    announce(context, job);
+    noteOtherEnd(context, job);
   }
   return before === null;
 }
@@ -64,8 +57,16 @@ function letRun(context: Context, job: ActiveJob): void {
   const { state } = context;
   job.preempted = null;
   job.warned = job.endsAt !== null && state.uptime >= warningAt(state, job.endsAt);
+  noteOtherEnd(context, job);
+}
+
+/** Its nodes hear of it, and the plan that its room becomes free at another time. */
+function noteOtherEnd(context: Context, job: ActiveJob): void {
+  const { state } = context;
   noteLimit(state, job);
   markStale(state, job);
-  touchNodes(context, job);
+  if (job.record.attempt !== null) {
+    touchNodes(state, job.record.attempt);
+  }
   announce(context, job);
 }

@@ -35,11 +35,24 @@ export function enterAttempt(state: State, key: JobKey, attempt: AttemptRecord):
 
 /** After the attempt was taken out of `attempts` or `former`: its nodes forget it when it is in neither. */
 export function leaveNodes(state: State, attempt: AttemptRecord): void {
-  const isLeft = state.attempts.has(attempt.id) || state.former.has(attempt.id);
+  if (state.attempts.has(attempt.id) || state.former.has(attempt.id)) {
+    touchNodes(state, attempt);
+  } else {
+    forgetOnNodes(state, attempt);
+  }
+}
+
+/** Nothing that the state knows is left of the attempt; what a node still reports of it counts by that. */
+export function forgetOnNodes(state: State, attempt: AttemptRecord): void {
   for (const { grant } of attempt.ranks) {
-    if (!isLeft) {
-      state.nodes.get(grant.node)?.held.delete(attempt.id);
-    }
+    state.nodes.get(grant.node)?.held.delete(attempt.id);
+  }
+  touchNodes(state, attempt);
+}
+
+/** What is in use on the attempt's nodes, or when it becomes free, may have changed. */
+export function touchNodes(state: State, attempt: AttemptRecord): void {
+  for (const { grant } of attempt.ranks) {
     touch(state, grant.node);
   }
 }
