@@ -286,8 +286,9 @@ test("a failing Redis: nothing that is not on disk is told to a node", async () 
   const taskRef = "a".repeat(64);
   await redis.kill();
   const record = waitingRecord(1001, taskRef);
-  // Its start is what fails; who submits is not promised one.
-  await life.loop.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record });
+  await expect(life.loop.dispatch({ type: "jobSubmitted", uid: 1001, id: 1, record })).rejects.toBeInstanceOf(
+    StoreUnavailable,
+  );
   expect(await life.loop.failed).toBeInstanceOf(StoreUnavailable);
   expect(node.starts.size).toBe(0);
   expect(node.told.some((message) => message.type === "desired" && message.wanted.length > 0)).toBe(false);

@@ -110,11 +110,10 @@ export class CoreLoop implements Loop {
       batch.forEach(({ done }) => done(refused));
       return;
     }
-    const taken = batch.map(({ event, done }) => ({ event, done, writes: this.#take(event) }));
+    const taken = batch.map(({ event, done }) => ({ done, writes: this.#take(event) }));
     const common = this.#carryOut("settling", () => settle(this.state, this.#parts.now(), this.#parts.uptime()));
-    for (const { event, done, writes } of taken) {
-      // Who submits is promised that the job is queued, not that it has begun.
-      done(event.type === "jobSubmitted" ? writes : Promise.all([writes, common]).then(() => {}));
+    for (const { done, writes } of taken) {
+      done(Promise.all([writes, common]).then(() => {}));
     }
   }
 

@@ -347,6 +347,11 @@ async function reportFrom(
   index: number,
   change: (attempt: AttemptReport) => void,
 ): Promise<void> {
+  // What was written meanwhile becomes a new picture a turn or two later.
+  const isSettled = (): boolean => [...cluster.loop.state.jobs.values()].every((job) => job.commit === "clean");
+  for (let turn = 0; turn < 100 && (turn < 3 || !isSettled()); turn += 1) {
+    await new Promise((resolve) => setImmediate(resolve));
+  }
   const pictures = cluster.fleet.told.filter((one) => one.node === node).map((one) => one.message);
   const last = pictures.filter((message) => message.type === "desired").at(-1);
   const report = emptyReport(index);
