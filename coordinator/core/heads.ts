@@ -40,6 +40,38 @@ function lineOf(own: WaitingClass, uid: number): Line | undefined {
   return at === undefined ? undefined : own.lines[at];
 }
 
+/** The line of the class whose turn is first; null: all are dropped. */
+export function firstOfClass(
+  own: WaitingClass,
+  shares: Shares,
+  isDropped: ((line: Line) => boolean) | null,
+): Entry | null {
+  const { slots, since, lines } = own;
+  const { keys } = shares;
+  let best = -1;
+  let bestKey = Number.POSITIVE_INFINITY;
+  for (let at = 0; at < slots.length; at += 1) {
+    const key = keys[slots[at] as number] as number;
+    if (key > bestKey || (isDropped !== null && isDropped(lines[at] as Line))) {
+      continue;
+    }
+    if (key < bestKey || best < 0 || isEarlier(own, at, best)) {
+      best = at;
+      bestKey = key;
+    }
+  }
+  const line = lines[best];
+  return line === undefined ? null : { line, next: 0, key: bestKey, since: since[best] ?? 0 };
+}
+
+function isEarlier({ since, lines }: WaitingClass, a: number, b: number): boolean {
+  const [first, second] = [since[a] ?? 0, since[b] ?? 0];
+  return first < second || (first === second && (lines[a]?.uid ?? 0) < (lines[b]?.uid ?? 0));
+}
+
+/** A level of no more classes is looked at class by class, a larger one user by user. */
+const fewClasses = 24;
+
 export class Heads {
   readonly #state: State;
   readonly #shares: Shares;
@@ -106,16 +138,42 @@ export class Heads {
 
   /** The user's next line takes the place of the one that is done with. */
   #putBack({ line, key }: Entry): void {
+    if (this.#isSmall) {
+      const other = this.#open.has(line.own)
+        ? firstOfClass(line.own, this.#shares, (one) => this.#dropped.has(one))
+        : null;
+      this.#insert(other);
+      return;
+    }
     if (key !== this.#shares.keys[line.slot]) {
       // Given something meanwhile: the user comes again behind others.
       this.#users?.push(line.slot);
       return;
     }
-    const next = this.#firstOf(line.slot);
-    if (next !== null) {
-      this.#first.push(next);
+    this.#insert(this.#firstOf(line.slot));
+  }
+
+  #insert(entry: Entry | null): void {
+    if (entry !== null) {
+      this.#first.push(entry);
       this.#first.sort((a, b) => compareEntries(b, a));
     }
+  }
+
+  get #isSmall(): boolean {
+    return (this.#levels.at(-1)?.length ?? 0) <= fewClasses;
+  }
+
+  /** Brings on all classes of a small level. */
+  #takeClasses(): void {
+    for (const own of this.#levels.at(-1) ?? []) {
+      const entry = firstOfClass(own, this.#shares, null);
+      if (entry !== null) {
+        this.#first.push(entry);
+      }
+    }
+    this.#first.sort((a, b) => compareEntries(b, a));
+    this.#users = new Heap<number>([], () => 0);
   }
 
   /** The user's lowest number among the classes of this level that are still meant. */
@@ -150,6 +208,10 @@ export class Heads {
   #takeUsers(): boolean {
     const { keys } = this.#shares;
     while (this.#levels.length > 0 && this.#first.length === 0) {
+      if (this.#users === null && this.#isSmall) {
+        this.#takeClasses();
+        continue;
+      }
       this.#users ??= this.#usersOf(this.#levels.at(-1) ?? []);
       const slot = this.#users.first;
       if (slot === undefined) {

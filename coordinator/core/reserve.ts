@@ -174,42 +174,57 @@ function compareCandidates(a: Candidate, b: Candidate): number {
   return a.missing - b.missing || a.room.index - b.room.index;
 }
 
-/** Every node that could serve the demand one day, with its first moment. Few are kept when few are needed. */
+/** Brings what is remembered of this node up to date. */
+function remember(moments: Moments, room: Room, demand: Demand, exclusive: boolean): void {
+  const { index } = room;
+  if (moments.versions[index] !== room.version) {
+    const time = earliestOn(room, demand, exclusive);
+    moments.times[index] = time;
+    moments.missing[index] = time === never ? missingOn(room, demand, exclusive) : 0;
+    moments.versions[index] = room.version;
+  }
+}
+
+/** The first uptime at which a rank fits on this node, all that is known considered. `moment`: by what runs there alone. */
+function firstOn(board: Board, room: Room, job: ActiveJob, demand: Demand, moment: number): number {
+  const { uptime } = board.state;
+  if (board.holds.has(room.index)) {
+    return earliestBeside(board, room, job, demand);
+  }
+  const soonest = moment === Number.NEGATIVE_INFINITY ? uptime : Math.max(moment, uptime + soonMs);
+  const windows = room.pool?.windows.length ?? 0;
+  return soonest === never || windows === 0 ? soonest : openFrom(board, room.pool as Pool, job, soonest);
+}
+
+/** The nodes that could serve the demand first, with their first moments: as many as the job has ranks. */
 function candidatesOf(board: Board, own: WaitingClass, job: ActiveJob, option: Option): Candidate[] {
   const { demand } = option;
   const { shape } = own;
   const moments = momentsFor(board, own, option);
   const exclusive = shape.exclusive === true;
-  const { uptime } = board.state;
-  let found: Candidate[] = [];
+  const { rooms } = board.indexes;
+  const found: Candidate[] = [];
+  let best: Candidate | null = null;
   for (const pool of option.pools) {
     for (const index of pool.rooms) {
-      const room = board.indexes.rooms[index] as Room;
-      if (!hasLabels(room.node.labels, demand.labels)) {
+      const room = rooms[index] as Room;
+      if (demand.labels !== undefined && !hasLabels(room.node.labels, demand.labels)) {
         continue;
       }
-      if (moments.versions[index] !== room.version) {
-        const time = earliestOn(room, demand, exclusive);
-        moments.times[index] = time;
-        moments.missing[index] = time === never ? missingOn(room, demand, exclusive) : 0;
-        moments.versions[index] = room.version;
+      remember(moments, room, demand, exclusive);
+      const time = firstOn(board, room, job, demand, moments.times[index] as number);
+      if (shape.nodes === 1 && best !== null && time > best.time) {
+        continue;
       }
-      const raw = moments.times[index] as number;
-      const soonest = raw === Number.NEGATIVE_INFINITY ? uptime : Math.max(raw, uptime + soonMs);
-      const time = board.holds.has(index)
-        ? earliestBeside(board, room, job, demand)
-        : soonest === never || pool.windows.length === 0
-          ? soonest
-          : openFrom(board, pool, job, soonest);
-      const candidate = { room, time, missing: moments.missing[index] as number };
-      if (shape.nodes > 1 || found[0] === undefined) {
+      const candidate: Candidate = { room, time, missing: moments.missing[index] as number };
+      if (shape.nodes > 1) {
         found.push(candidate);
-      } else if (compareCandidates(candidate, found[0]) < 0) {
-        found = [candidate];
+      } else if (best === null || compareCandidates(candidate, best) < 0) {
+        best = candidate;
       }
     }
   }
-  return found.sort(compareCandidates).slice(0, shape.nodes);
+  return best === null ? found.sort(compareCandidates).slice(0, shape.nodes) : [best];
 }
 
 /** The nodes and the moment that are best for this demand; null: too few nodes could ever serve it. */

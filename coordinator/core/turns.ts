@@ -5,7 +5,7 @@
  * plan and by the views that show positions.
  */
 import { Heap } from "./heap.ts";
-import { compareEntries, compareTurns, type Entry, Heads, idOf } from "./heads.ts";
+import { compareEntries, compareTurns, type Entry, firstOfClass, Heads, idOf } from "./heads.ts";
 import type { Line, WaitingClass } from "./indexes.ts";
 import { Shares } from "./shares.ts";
 import { type ActiveJob, type JobKey, jobKey, type State } from "./state.ts";
@@ -50,7 +50,7 @@ export class Turns {
     const cursors: Cursor[] = [];
     const others: WaitingClass[] = [];
     for (const own of state.waiting.values()) {
-      const first = isTried(own) ? this.#firstOf(own) : null;
+      const first = isTried(own) ? firstOfClass(own, this.#shares, null) : null;
       if (first !== null) {
         cursors.push({ own, first, entries: null, dropped: [] });
       } else {
@@ -132,7 +132,10 @@ export class Turns {
       this.#heads.passUser();
     } else if (cursor !== undefined && cursor.entries === null && cursor.dropped.length < droppedMax) {
       cursor.dropped.push(cursor.first.line);
-      this.#replaceFirst(cursor, this.#firstOf(cursor.own, cursor.dropped));
+      this.#replaceFirst(
+        cursor,
+        firstOfClass(cursor.own, this.#shares, (line) => cursor.dropped.includes(line)),
+      );
     } else if (cursor !== undefined) {
       this.#dropLine(cursor, this.#entriesOf(cursor));
     }
@@ -218,31 +221,5 @@ export class Turns {
       cursor.entries = new Heap(all, compareEntries);
     }
     return cursor.entries;
-  }
-
-  #firstOf(own: WaitingClass, dropped: readonly Line[] = []): Entry | null {
-    const { slots, since, lines } = own;
-    const { keys } = this.#shares;
-    let best = -1;
-    let bestKey = Number.POSITIVE_INFINITY;
-    for (let at = 0; at < slots.length; at += 1) {
-      const key = keys[slots[at] as number] as number;
-      if (key > bestKey || (dropped.length > 0 && dropped.includes(lines[at] as Line))) {
-        continue;
-      }
-      if (key < bestKey) {
-        best = at;
-        bestKey = key;
-      } else if (best < 0 || this.#isEarlier(own, at, best)) {
-        best = at;
-      }
-    }
-    const line = lines[best];
-    return line === undefined ? null : { line, next: 0, key: bestKey, since: since[best] ?? 0 };
-  }
-
-  #isEarlier({ since, lines }: WaitingClass, a: number, b: number): boolean {
-    const [first, second] = [since[a] ?? 0, since[b] ?? 0];
-    return first < second || (first === second && (lines[a]?.uid ?? 0) < (lines[b]?.uid ?? 0));
   }
 }
