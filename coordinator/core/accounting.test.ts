@@ -3,7 +3,8 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { initialState } from "./initial.ts";
 import { heldLines } from "./counted.ts";
-import { accruedUse, chargePerSecond, decayedUse, useOf } from "./fair-share.ts";
+import { accruedUse, chargePerSecond, decayedUse } from "./fair-share.ts";
+import { shareOf } from "./holdings.ts";
 import type { CoreEffect } from "./state.ts";
 import { defaultScheduling, type Person, type UsageLine } from "../../shared/scheduling.ts";
 import { Scenario } from "../../test/sim/scenario.ts";
@@ -132,21 +133,21 @@ test("what a node claims and no record speaks of is nobody's", () => {
   other.report("n1", [claim]);
   pass(other, 1000);
   other.report("n1", []);
-  expect([linesOf(other), other.state.people.size, useOf(other.state, uid, other.now)]).toEqual([[], 0, 0]);
+  expect([linesOf(other), other.state.people.size, shareOf(other.state, uid, other.now).use]).toEqual([[], 0, 0]);
 });
 
 test("a clock that is set back or far ahead never makes a use negative or endless", () => {
   const scenario = new Scenario({ n1: { accelerators: "V100:4" } }).up();
   const id = scenario.submit({ accelerators: "V100:1" });
   scenario.now -= 500_000;
-  expect([heldLines(scenario.state, scenario.now), useOf(scenario.state, uid, scenario.now)]).toEqual([[], 0]);
+  expect([heldLines(scenario.state, scenario.now), shareOf(scenario.state, uid, scenario.now).use]).toEqual([[], 0]);
   scenario.dispatch({ type: "cancelRequested", uid, ids: [id] });
   scenario.report("n1", []);
   expect([linesOf(scenario), scenario.state.people.size]).toEqual([[], 0]);
   scenario.submit({ accelerators: "V100:1" });
   scenario.now += 50 * 365 * 86_400_000;
   const { halfLifeHours } = defaultScheduling.fairShare;
-  expect(useOf(scenario.state, uid, scenario.now)).toBeLessThan((halfLifeHours * 3600) / Math.LN2 + 1);
+  expect(shareOf(scenario.state, uid, scenario.now).use).toBeLessThan((halfLifeHours * 3600) / Math.LN2 + 1);
 });
 
 test("a node that is not configured any more holds nothing after the end", () => {
@@ -192,5 +193,5 @@ test("charged at once or in pieces, a use is the same; half of it is forgotten a
 
 test("a state without people begins with nobody charged", () => {
   const start = { stateId: "a".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [], uptime: 0, now: 0 };
-  expect(useOf(initialState({ nodes: [], graceSeconds: 1 }, start), uid, 5)).toBe(0);
+  expect(shareOf(initialState({ nodes: [], graceSeconds: 1 }, start), uid, 5).use).toBe(0);
 });

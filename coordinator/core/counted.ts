@@ -1,8 +1,8 @@
 /**
  * What is counted just now, read from the accounts that accounting.ts keeps: which ranks, up to when, and as lines like
- * those of the usage history. It changes nothing. Pure; called by accounting.ts, fair-share.ts and the API's answers.
+ * those of the usage history. It changes nothing. Pure; called by accounting.ts and the API's answers.
  */
-import type { AttemptId, NodeName, Uid } from "../../shared/ids.ts";
+import type { AttemptId, NodeName } from "../../shared/ids.ts";
 import type { JobRecord, RankGrant } from "../../shared/job.ts";
 import type { UsageLine } from "../../shared/scheduling.ts";
 import type { Account, HeldRank, State } from "./state.ts";
@@ -56,16 +56,4 @@ export function heldLines(state: State, now: number): UsageLine[] {
     }
   }
   return lines;
-}
-
-/** Every rank that is counted, with the time up to which its user has been charged and that up to which it counts. */
-export function* heldRanks(
-  state: State,
-  now: number,
-): Generator<{ uid: Uid; grant: RankGrant; chargedTo: number; until: number }> {
-  for (const account of state.accounts.values()) {
-    for (const [node, { grant, chargedTo }] of account.ranks) {
-      yield { uid: account.uid, grant, chargedTo, until: heldUntil(state, account, node, now) };
-    }
-  }
 }

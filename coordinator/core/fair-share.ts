@@ -4,10 +4,8 @@
  * a running job counts at every moment as if it ended now. It must never order anything itself. Pure; called by the order
  * of jobs, the accounting and the views.
  */
-import type { Uid } from "../../shared/ids.ts";
 import type { RankGrant } from "../../shared/job.ts";
 import { defaultScheduling, type Person, type SchedulingConfig } from "../../shared/scheduling.ts";
-import { heldRanks } from "./counted.ts";
 import type { State } from "./state.ts";
 
 const msPerHour = 3_600_000;
@@ -49,28 +47,4 @@ export function chargePerSecond(grant: RankGrant, config: SchedulingConfig): num
   const { cpusPerAccelerator } = config.fairShare;
   const byCpus = cpusPerAccelerator > 0 ? grant.cpus / cpusPerAccelerator : 0;
   return Math.max(grant.devices.length * grant.share, byCpus);
-}
-
-/** One pass over all that is held: each user's use at `now` with what runs, and what is charged to them a second. */
-export function usesOfUsers(state: State, now: number): Map<Uid, { use: number; rate: number }> {
-  const config = schedulingOf(state);
-  const { halfLifeHours } = config.fairShare;
-  const uses = new Map<Uid, { use: number; rate: number }>();
-  for (const person of state.people.values()) {
-    uses.set(person.uid, { use: decayedUse(person, now, halfLifeHours), rate: 0 });
-  }
-  for (const { uid, grant, chargedTo, until } of heldRanks(state, now)) {
-    const entry = uses.get(uid) ?? { use: 0, rate: 0 };
-    const rate = chargePerSecond(grant, config);
-    const use = accruedUse(rate, chargedTo, until, halfLifeHours);
-    entry.use += decayedUse({ use, useAt: until }, now, halfLifeHours);
-    entry.rate += rate;
-    uses.set(uid, entry);
-  }
-  return uses;
-}
-
-/** A user's use in accelerator-seconds at `now`, with what they hold. */
-export function useOf(state: State, uid: Uid, now: number): number {
-  return usesOfUsers(state, now).get(uid)?.use ?? 0;
 }
