@@ -56,6 +56,8 @@ function raiseEpoch(context: Context, seen: number): void {
     node.welcomed = false;
     node.heard = false;
     node.reported = false;
+    // What it was told in the epoch before does not count in this one.
+    node.stale = true;
     node.desiredSeq = 0;
     node.wantedSince.clear();
     touch(state, node.name);

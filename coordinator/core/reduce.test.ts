@@ -264,3 +264,19 @@ test("a setup that fails leaves the user's last one as it was, and a slower earl
   scenario.report("n1", [scenario.rank(slow, "n1", done), scenario.rank(late, "n1", done)]);
   expect(scenario.state.setups.get(1001)).toMatchObject({ taskRef: "l".repeat(16), jobId: late });
 });
+
+test("an epoch that is raised later tells nodes that were connected already what has ended, too", () => {
+  const scenario = new Scenario({ n1: {}, n2: {} }).up();
+  scenario.submit({ nodes: 1 });
+  scenario.report("n1", [scenario.rank(1, "n1", { state: "running", pid: 7 })]);
+  scenario.dispatch({ type: "cancelRequested", uid: 1001, ids: [1] });
+  const late = scenario.rank(1, "n1", { state: "running", pid: 7 });
+  scenario.report("n1", [late]);
+  // Another machine knows a later epoch: all are greeted anew, and begin to count at none.
+  scenario.dispatch({ type: "nodeDisconnected", node: "n2" });
+  scenario.connect("n2", { epoch: 9 }).report("n2", [], 0);
+  scenario.report("n1", [late], 0);
+  expect(scenario.told("n1")).toMatchObject({ epoch: 10, seq: 1, ended: [late.attempt] });
+  scenario.report("n1", []);
+  expect(scenario.state.jobs.size).toBe(0);
+});
