@@ -3,10 +3,8 @@
  * has returned only when it survives a power cut (temporary file, fsync, rename, fsync of the folder); writes that come
  * together share the last of these. A damaged file is set aside and reported, never a reason not to start. It decides nothing. Called by agent/loop.ts and agent/main.ts.
  */
-import { closeSync, fsync, openSync, renameSync, writeFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import * as z from "zod";
 import { wantedAttemptSchema } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
@@ -37,8 +35,6 @@ export interface LedgerContents {
   /** One text for each file that could not be used, for the admin. */
   warnings: string[];
 }
-
-const syncFile = promisify(fsync);
 
 /** What this file holds, or the names in this folder, survive a power cut from here on. */
 async function syncPath(path: string): Promise<void> {
@@ -134,19 +130,19 @@ export class Ledger {
     return this.nextSync;
   }
 
-  /** What does not wait for the disk is done at once: a turn of the thread pool costs more than it. */
+  /** Every step may wait for the disk's journal, also the making of a file, so none is done at once. */
   private async write(folder: string, name: string, value: unknown): Promise<void> {
     this.counter += 1;
     const temporary = join(folder, `${name}.${process.pid}-${this.counter}.tmp`);
     try {
-      const file = openSync(temporary, "wx", 0o600);
+      const handle = await open(temporary, "wx", 0o600);
       try {
-        writeFileSync(file, `${JSON.stringify(value)}\n`);
-        await syncFile(file);
+        await handle.writeFile(`${JSON.stringify(value)}\n`);
+        await handle.sync();
       } finally {
-        closeSync(file);
+        await handle.close();
       }
-      renameSync(temporary, join(folder, name));
+      await rename(temporary, join(folder, name));
     } catch (error) {
       await rm(temporary, { force: true });
       throw error;
