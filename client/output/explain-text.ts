@@ -149,9 +149,13 @@ function section(title: string, texts: string[], limit: number): string[] {
   return texts.length === 0 ? [] : ["", title, ...texts.map((text) => bullet(text, limit))];
 }
 
+const ofRoom: readonly Constraint["type"][] = ["accelerators", "cpus", "memory", "exclusive"];
+
 function constraintText(one: Constraint, now: number): string {
-  // Where several holders are named, each has its end in the text of the coordinator.
-  return one.until === null || one.until <= now ? one.text : `${one.text} (until ${clockText(one.until, now)})`;
+  if (one.until === null || one.until <= now) {
+    return one.text;
+  }
+  return `${one.text} (${ofRoom.includes(one.type) ? "room by" : "until"} ${clockText(one.until, now)})`;
 }
 
 /** The whole answer about one job or one dry run. */

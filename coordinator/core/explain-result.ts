@@ -10,7 +10,7 @@ import { type JobRecord, type RankGrant, statusOf } from "../../shared/job.ts";
 import { allBlockersOf, type Blockers, wallSeconds } from "./blockers.ts";
 import { shapeText } from "./demand-text.ts";
 import { sentenceOf } from "./explain.ts";
-import { endReason, nextCommands, warningsOfJob } from "./explain-started.ts";
+import { nextCommands, warningsOfJob } from "./explain-started.ts";
 import { type Facts, factsOf } from "./facts.ts";
 import { changesThatHelp, eventsThatHelp, type Forecast, forecastOf } from "./forecast.ts";
 import { durationText } from "./limits.ts";
@@ -75,7 +75,7 @@ export function explainJob(state: State, job: ActiveJob, reader: Reader): Explai
 /** A job that has ended, from its record alone. */
 export function explainEnded(id: JobId, record: JobRecord, reader: Reader): ExplainResult {
   const actions = nextCommands(record, id, reader.cluster);
-  return { ...common(record, id, reader), reason: endReason(record), actions };
+  return { ...common(record, id, reader), reason: record.reason, actions };
 }
 
 function explainStarted(state: State, job: ActiveJob, reader: Reader): ExplainResult {

@@ -95,25 +95,6 @@ export function warningsOfJob(state: State, viewer: Viewer, job: ActiveJob, now:
   ];
 }
 
-/** How an ended job came to its end, as a sentence; null when its status says it all. */
-export function endReason(record: JobRecord): string | null {
-  if (record.reason !== null) {
-    return record.reason;
-  }
-  const ranks = record.attempt?.ranks ?? [];
-  const place = (rank: number): string => (ranks.length === 1 ? "" : ` on ${ranks[rank]?.grant.node}`);
-  for (const [part, key] of [
-    ["setup", "setupExit"],
-    ["run", "runExit"],
-  ] as const) {
-    const failed = ranks.findIndex((rank) => (rank[key] ?? 0) !== 0);
-    if (failed >= 0 && record.end !== "CANCELLED") {
-      return `its ${part} script ended with ${ranks[failed]?.[key]}${place(failed)}`;
-    }
-  }
-  return null;
-}
-
 /** What to type next about a job that has started or ended. */
 export function nextCommands(record: JobRecord, id: JobId, cluster: string): string[] {
   const logs = `sky logs ${cluster} ${id}`;

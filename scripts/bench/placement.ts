@@ -1,7 +1,7 @@
 /**
  * How good the placement is: jobs in the shape of a published trace are played through the real planner on virtual time,
  * against plain FIFO and against backfill without fair share. Prints a table and one JSON object as its last line, and
- * writes the picture and the table of docs/scheduling.md with `--write`. Deterministic by `--seed`. See README.md here.
+ * writes the picture and the table of docs/placement.md with `--write`. Deterministic by `--seed`. See README.md here.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +16,7 @@ const { values } = parseArgs({
   options: {
     seed: { type: "string", default: "1" },
     nodes: { type: "string", default: "32" },
-    days: { type: "string", default: "14" },
+    days: { type: "string", default: "42" },
     load: { type: "string", default: "" },
     write: { type: "boolean", default: false },
   },
@@ -50,7 +50,7 @@ function tableOf(rows: [string, Figures][]): string {
 
 /** Replaces what stands between the marks of the document. */
 function writeTable(table: string): void {
-  const path = join(checkout, "docs/scheduling.md");
+  const path = join(checkout, "docs/placement.md");
   const [begin, end] = ["<!-- placement: begin -->", "<!-- placement: end -->"];
   const text = readFileSync(path, "utf8");
   const [from, to] = [text.indexOf(begin), text.indexOf(end)];
