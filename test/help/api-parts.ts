@@ -14,22 +14,15 @@ import { SkyError } from "../../shared/errors.ts";
 import type { JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { Job, JobRecord, Payload } from "../../shared/job.ts";
 import type { NodeAdmin } from "../../shared/node-admin.ts";
-import {
-  type NodeWindow,
-  type Person,
-  type Quota,
-  type QuotaSubject,
-  type UsageLine,
-  usageName,
-} from "../../shared/scheduling.ts";
 import { logFrameKinds } from "../../shared/skylet-wire.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "../../coordinator/config.ts";
 import { initialState } from "../../coordinator/core/initial.ts";
 import { openLog } from "../../coordinator/log.ts";
 import { CoreLoop } from "../../coordinator/loop.ts";
-import type { ApiParts, Fleet, JobQueue, SchedulingStore, Store } from "../../coordinator/parts.ts";
+import type { ApiParts, Fleet, JobQueue, Store } from "../../coordinator/parts.ts";
 import { startApi } from "../../coordinator/api/server.ts";
+import { MemoryAdminStore } from "./memory-admin-store.ts";
 
 /** One log frame as bytes. */
 export function logFrame(kind: keyof typeof logFrameKinds, payload: Uint8Array | string): Buffer {
@@ -83,54 +76,6 @@ class MemoryQueue implements JobQueue {
   async putBack(): Promise<void> {}
   async *recover(): AsyncIterable<Job> {}
   async close(): Promise<void> {}
-}
-
-class MemoryAdminStore implements SchedulingStore {
-  readonly #people = new Map<Uid, Person>();
-  readonly #quotas = new Map<QuotaSubject, Quota>();
-  readonly #windows = new Map<string, NodeWindow>();
-  readonly #usage = new Map<string, UsageLine>();
-  async people(): Promise<Person[]> {
-    return [...this.#people.values()];
-  }
-  async savePeople(people: readonly Person[]): Promise<void> {
-    for (const person of people) {
-      this.#people.set(person.uid, person);
-    }
-  }
-  async quotas(): Promise<Map<QuotaSubject, Quota>> {
-    return new Map(this.#quotas);
-  }
-  async saveQuota(subject: QuotaSubject, quota: Quota | null): Promise<void> {
-    keep(this.#quotas, subject, quota);
-  }
-  async windows(): Promise<NodeWindow[]> {
-    return [...this.#windows.values()];
-  }
-  async saveWindow(id: string, window: NodeWindow | null): Promise<void> {
-    keep(this.#windows, id, window);
-  }
-  async recordUsage(lines: readonly UsageLine[]): Promise<void> {
-    for (const line of lines) {
-      this.#usage.set(usageName(line), line);
-    }
-  }
-  async pendingUsage(): Promise<Map<string, UsageLine>> {
-    return new Map(this.#usage);
-  }
-  async dropUsage(names: readonly string[]): Promise<void> {
-    for (const name of names) {
-      this.#usage.delete(name);
-    }
-  }
-}
-
-function keep<Key, Value>(map: Map<Key, Value>, key: Key, value: Value | null): void {
-  if (value === null) {
-    map.delete(key);
-  } else {
-    map.set(key, value);
-  }
 }
 
 class MemoryStore implements Store {
