@@ -180,8 +180,11 @@ async function announce(context: ApiContext, account: Account, id: number, recor
     return;
   }
   try {
-    await now.loop.dispatch({ type: "personSeen", uid: record.uid, user: record.user, groups: account.groups });
-    await now.loop.dispatch({ type: "jobSubmitted", uid: record.uid, id, record });
+    // In this order, but in one go: what is known of the person is there when the job is looked at.
+    await Promise.all([
+      now.loop.dispatch({ type: "personSeen", uid: record.uid, user: record.user, groups: account.groups }),
+      now.loop.dispatch({ type: "jobSubmitted", uid: record.uid, id, record }),
+    ]);
   } catch (error) {
     // The job is durable: what fails from here on is made good when the queues are read again.
     context.log.warn({ uid: record.uid, id, cause: messageOf(error) }, "the loop did not hear of a queued job yet");
