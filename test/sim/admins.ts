@@ -20,7 +20,7 @@ export function actAsAdmin(truth: Truth, coordinator: SimCoordinator, nodes: str
     return wish(coordinator, node, { state: "draining", reason, by, deadline: null });
   }
   if (kind <= 50) {
-    const deadline = truth.wallClock() + chance.between(0, 15_000);
+    const deadline = truth.wallClock() + chance.between(0, 15_000) * truth.pace;
     return wish(coordinator, node, { state: "draining", reason, by, deadline });
   }
   if (kind <= 65) {

@@ -39,14 +39,14 @@ export class SimAgent {
 
   /** Accelerators fail and are well again until the storm is over; none stays faulty. */
   #spoil(): void {
-    const { clock, chance } = this.#truth;
-    clock.after(chance.between(5_000, 60_000), () => {
+    const { clock, chance, pace } = this.#truth;
+    clock.after(chance.between(5_000, 60_000) * pace, () => {
       if (this.#truth.calm) {
         return;
       }
       const device = chance.pick(this.inventory.accelerators).index;
       this.#setFault(device, "fallen off the bus");
-      clock.after(chance.between(500, 20_000), () => this.#setFault(device, null));
+      clock.after(chance.between(500, 20_000) * pace, () => this.#setFault(device, null));
       this.#spoil();
     });
   }

@@ -44,13 +44,18 @@ function drawnQuota(chance: Chance): Quota {
 
 function drawnWindow(truth: Truth, nodes: string[]): NodeWindow {
   const { chance } = truth;
-  const from = truth.wallClock() + chance.pick([0, chance.between(0, 30_000)]);
+  const from = truth.wallClock() + chance.pick([0, chance.between(0, 30_000)]) * truth.pace;
   const isReservation = chance.happens(0.5);
   return {
     id: `w${chance.between(1, 4)}`,
     kind: isReservation ? "reservation" : "maintenance",
     nodes: nodes.filter((_, index) => index === 0 || chance.happens(0.5)),
-    ...{ from, to: from + chance.between(1, 40_000), users: [], groups: isReservation ? [chance.pick(groups)] : [] },
+    ...{
+      from,
+      to: from + chance.between(1, 40_000) * truth.pace,
+      users: [],
+      groups: isReservation ? [chance.pick(groups)] : [],
+    },
     ...{ endJobs: chance.happens(0.5), reason: null, by: "admin" },
   };
 }

@@ -25,10 +25,10 @@ export function inventory(chance: Chance): Inventory {
 }
 
 /** How urgent a job is, how long it may take, and whether it gives way. */
-function urgencyOf(chance: Chance): Partial<Shape> {
+function urgencyOf(chance: Chance, pace: number): Partial<Shape> {
   return {
     ...(chance.happens(0.4) ? { priority: chance.pick([-10, 5, 10, 1000]) } : {}),
-    ...(chance.happens(0.3) ? { timeLimitSeconds: chance.between(1, 60) } : {}),
+    ...(chance.happens(0.3) ? { timeLimitSeconds: chance.between(1, 60) * pace } : {}),
     ...(chance.happens(0.4) ? { preemptible: true, recovers: true } : {}),
   };
 }
@@ -43,7 +43,7 @@ export function schedulingOf(chance: Chance): SchedulingConfig {
 export function recordOf(
   chance: Chance,
   now: number,
-  task: { taskRef: string; hasSetup: boolean; nodes: number },
+  task: { taskRef: string; hasSetup: boolean; nodes: number; pace: number },
 ): JobRecord {
   const kind = chance.happens(0.6) ? "launch" : "exec";
   const count = chance.pick([0.5, 1, 1, 2, 4]);
@@ -63,7 +63,7 @@ export function recordOf(
       cpus: chance.pick([0.5, 0.5, 2]),
       memoryGb: chance.pick([0, 4]),
       ...(chance.happens(0.5) ? { recovers: true } : {}),
-      ...urgencyOf(chance),
+      ...urgencyOf(chance, task.pace),
     },
     resourcesText: "",
     hasSetup: kind === "launch" && task.hasSetup,

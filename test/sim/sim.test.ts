@@ -10,8 +10,8 @@ const seeds = Number(process.env["SKY_SIM_SEEDS"] ?? 200);
 const linesShown = Number(process.env["SKY_SIM_LINES"] ?? 150);
 
 /** Plays one history; a violation is thrown with the seed and the history's end. */
-function played<T>(seed: number, isCounted: boolean, ask: (world: World) => T): T {
-  const world = new World(seed, isCounted);
+function played<T>(seed: number, kind: ConstructorParameters<typeof World>[1], ask: (world: World) => T): T {
+  const world = new World(seed, kind);
   try {
     world.run();
     return ask(world);
@@ -28,7 +28,7 @@ test(`${seeds} histories from seed ${first}: every job ends as planned, once, an
 }, () => {
   const counts = { ended: 0, gaveWay: 0, overdue: 0 };
   for (let seed = first; seed < first + seeds; seed += 1) {
-    const { begun, gaveWay, overdue } = played(seed, false, (world) => world.truth);
+    const { begun, gaveWay, overdue } = played(seed, {}, (world) => world.truth);
     counts.ended += begun.size;
     counts.gaveWay += gaveWay;
     counts.overdue += overdue;
@@ -43,7 +43,18 @@ test("what was held is counted, once, through kills and restarts", { timeout: 3_
   const counted = Math.ceil(seeds / 3);
   let lines = 0;
   for (let seed = first; seed < first + counted; seed += 1) {
-    lines += played(seed, true, (world) => world.checkUsage());
+    lines += played(seed, { isCounted: true }, (world) => world.checkUsage());
   }
   expect(lines).toBeGreaterThan(counted);
+});
+
+/** One minute of a quick history is ten hours of these: jobs, windows and faults of real length. */
+const slowPace = 600;
+
+test("thousands of hours of slow clusters: every job ends as planned, once", { timeout: 3_600_000 }, () => {
+  let hours = 0;
+  for (let seed = first; seed < first + seeds; seed += 1) {
+    hours += played(seed, { pace: slowPace }, (world) => world.truth.clock.now / 3_600_000);
+  }
+  expect(hours).toBeGreaterThan(seeds * 10);
 });

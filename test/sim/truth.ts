@@ -50,9 +50,13 @@ export class Truth {
   /** No more faults: everything must come to its end. */
   calm = false;
 
-  constructor(clock: Clock, chance: Chance) {
+  /** People, their jobs and faults take so many times as long as in the quick histories; messages do not. */
+  readonly pace: number;
+
+  constructor(clock: Clock, chance: Chance, pace = 1) {
     this.clock = clock;
     this.chance = chance;
+    this.pace = pace;
   }
 
   /** What the coordinator's wall clock says. */

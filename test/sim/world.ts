@@ -30,15 +30,18 @@ export class World {
   #real: DurableStore;
   #jobs = 0;
 
-  /** `isCounted`: usage is compared at the end; nobody sets a clock, and no state is lost or rolled back. */
-  constructor(seed: number, isCounted = false) {
+  /**
+   * `isCounted`: usage is compared at the end; nobody sets a clock, and no state is lost or rolled back. `pace`: see truth.ts.
+   */
+  constructor(seed: number, { isCounted = false, pace = 1 }: { isCounted?: boolean; pace?: number } = {}) {
     this.#clock = new Clock();
     this.#chance = new Chance(seed);
-    this.truth = new Truth(this.#clock, this.#chance);
+    this.truth = new Truth(this.#clock, this.#chance, pace);
     this.truth.isClockRight = isCounted;
     this.#real = new DurableStore(this.#chance.word(16));
     const names = ["n1", "n2", "n3"].slice(0, this.#chance.between(1, 3));
-    const times = { graceSeconds: 2, leaseSeconds: 5, lostNodeSeconds: this.#chance.pick([0, 10, 40]) };
+    const lostNodeSeconds = this.#chance.pick([0, 10, 40]) * Math.min(pace, 90);
+    const times = { graceSeconds: 2, leaseSeconds: pace === 1 ? 5 : 120, lostNodeSeconds };
     const scheduling = schedulingOf(this.#chance);
     const config = { nodes: names.map((name) => ({ name, address: null })), scheduling, ...times };
     const linkOf = (node: string): Link | undefined => this.links.find((link) => link.agent.name === node);
@@ -71,12 +74,12 @@ export class World {
     if (intensity > 0) {
       this.#fail(intensity);
     }
-    const end = this.#clock.now + stormMs;
+    const end = this.#clock.now + stormMs * this.truth.pace;
     while (this.#clock.step(end)) {
       this.#checkMachines();
     }
     this.#recover();
-    const limit = this.#clock.now + calmMs;
+    const limit = this.#clock.now + calmMs * this.truth.pace;
     while (!this.#isDone()) {
       if (!this.#clock.step(limit)) {
         this.truth.violated(`not done: ${this.#remains()}`);
@@ -96,7 +99,7 @@ export class World {
     for (const link of this.links) {
       link.dial();
     }
-    this.#clock.after(this.#chance.between(50, 300), () => this.#redial());
+    this.#clock.after(this.#chance.between(50, 300) * Math.min(this.truth.pace, 30), () => this.#redial());
   }
 
   /** Users submit and cancel until the storm is over. */
@@ -111,7 +114,7 @@ export class World {
         this.#cancel();
       }
     }
-    this.#clock.after(this.#chance.between(50, 3000), () => this.#live());
+    this.#clock.after(this.#chance.between(50, 3000) * this.truth.pace, () => this.#live());
   }
 
   /** Admins take nodes out and put them back until the storm is over. */
@@ -127,7 +130,7 @@ export class World {
         this.links.map((link) => link.agent.name),
       );
     }
-    this.#clock.after(this.#chance.between(500, 15_000), () => this.#administer());
+    this.#clock.after(this.#chance.between(500, 15_000) * this.truth.pace, () => this.#administer());
   }
 
   #submit(): void {
@@ -139,10 +142,11 @@ export class World {
     this.truth.plans.set(taskRef, {
       setupMs: chance.between(1, 3000),
       setupExit: chance.happens(0.15) ? 1 : 0,
-      runMs: chance.pick([0, chance.between(1, 8000), chance.between(1, 8000), chance.between(1, 90_000)]),
+      runMs:
+        chance.pick([0, chance.between(1, 8000), chance.between(1, 8000), chance.between(1, 90_000)]) * this.truth.pace,
       runExits: [1, 2, 3].map(() => (chance.happens(0.1) ? chance.between(1, 255) : 0)),
     });
-    const record = recordOf(chance, this.#clock.now, { taskRef, hasSetup, nodes });
+    const record = recordOf(chance, this.#clock.now, { taskRef, hasSetup, nodes, pace: this.truth.pace });
     if (record.shape.recovers === true) {
       this.truth.recoverable.add(taskRef);
     }
@@ -198,7 +202,7 @@ export class World {
       if (isLong) {
         this.truth.absent.add(link.agent.name);
       }
-      this.#clock.after(chance.between(10, isLong ? 70_000 : 5000), () => {
+      this.#clock.after(chance.between(10, isLong ? 70_000 * Math.min(this.truth.pace, 90) : 5000), () => {
         link.severed = false;
       });
     } else if (kind <= 50) {
@@ -218,7 +222,7 @@ export class World {
     } else if (this.links.every((one) => one.agent.identity !== null)) {
       this.#loseState();
     }
-    this.#clock.after(chance.between(20, 6000) / intensity, () => this.#fail(intensity));
+    this.#clock.after((chance.between(20, 6000) * this.truth.pace) / intensity, () => this.#fail(intensity));
   }
 
   #killCoordinator(meanwhile: () => void): void {
@@ -333,7 +337,7 @@ export class World {
         this.#endUnfinished(link, id);
       }
     }
-    this.#clock.after(10_000, () => this.#tidyUp());
+    this.#clock.after(10_000 * Math.min(this.truth.pace, 30), () => this.#tidyUp());
   }
 
   /**
