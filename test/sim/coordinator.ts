@@ -12,6 +12,7 @@ import type { JobId, NodeName } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import type { UsageLine } from "../../shared/scheduling.ts";
 import { checkEnded, checkPlanned } from "./admins.ts";
+import { Questions } from "./explained.ts";
 import type { DurableStore } from "./store.ts";
 import type { Truth } from "./truth.ts";
 
@@ -39,6 +40,8 @@ export class SimCoordinator {
   /** Lines of usage that are not on disk yet, in order. */
   #counts: UsageLine[][] = [];
 
+  readonly #questions: Questions;
+
   constructor(
     truth: Truth,
     config: CoreConfig,
@@ -46,6 +49,7 @@ export class SimCoordinator {
     nodes: { send(node: NodeName, message: ToAgent): void; cut(node: NodeName): void },
   ) {
     this.#truth = truth;
+    this.#questions = new Questions(truth, 1);
     this.#config = config;
     this.#send = (node, message) => nodes.send(node, message);
     this.#cut = (node) => nodes.cut(node);
@@ -114,6 +118,7 @@ export class SimCoordinator {
     if (violations.length > 0) {
       this.#truth.violated(violations.join("; "));
     }
+    this.#questions.perhapsAsk(this.state, now);
   }
 
   #carryOut(effect: CoreEffect): void {
