@@ -6,7 +6,7 @@
 import { initialState } from "../../../coordinator/core/initial.ts";
 import { onJobSubmitted, onStartCommitted } from "../../../coordinator/core/jobs.ts";
 import { reduce } from "../../../coordinator/core/reduce.ts";
-import { type CoreEffect, type CoreEvent, jobKey, type State } from "../../../coordinator/core/state.ts";
+import type { CoreEffect, CoreEvent, State } from "../../../coordinator/core/state.ts";
 import type { AttemptReport, Inventory } from "../../../shared/agent-wire.ts";
 import type { JobRecord, Shape } from "../../../shared/job.ts";
 import { defaultScheduling } from "../../../shared/scheduling.ts";
@@ -46,7 +46,11 @@ export function shapesOf(chance: Chance, count: number): Shape[] {
           : draw <= 42
             ? { ...base, accelerators: { kind: "80GB", count: devices, memory: { gb: 80, orMore: true } } }
             : draw <= 50
-              ? { ...base, accelerators, others: [{ ...base, accelerators: { kind: chance.pick(kinds), count: devices } }] }
+              ? {
+                  ...base,
+                  accelerators,
+                  others: [{ ...base, accelerators: { kind: chance.pick(kinds), count: devices } }],
+                }
               : draw <= 60
                 ? { ...base, nodes: chance.pick([2, 2, 4, 8, 16]), accelerators: { kind, count: 8 }, cpus: 32 }
                 : { ...base, accelerators };
@@ -195,25 +199,25 @@ export class BenchCluster {
     return null;
   }
 
-  /** The next plan looks at every node and tries every class. */
+  /** The next plan tries every class and looks at every node for its reservations, as if there had been none before. */
   forget(): void {
-    const { state } = this;
-    state.blocked.clear();
-    state.indexes.moments.clear();
-    for (const node of state.nodes.keys()) {
-      state.indexes.touched.add(node);
+    const { indexes, blocked, waiting } = this.state;
+    blocked.clear();
+    indexes.moments.clear();
+    indexes.shares.step = -1;
+    for (const room of indexes.rooms) {
+      room.timeline = null;
+    }
+    for (const own of waiting.values()) {
+      own.optionsOf = -1;
     }
   }
 
-  waiting(): number {
-    let count = 0;
-    for (const own of this.state.waiting.values()) {
-      count += own.lines.reduce((sum, line) => sum + line.ids.length, 0);
+  /** The next plan derives what is in use on every node from the attempts, too. */
+  forgetNodes(): void {
+    this.forget();
+    for (const node of this.state.nodes.keys()) {
+      this.state.indexes.touched.add(node);
     }
-    return count;
-  }
-
-  has(uid: number, id: number): boolean {
-    return this.state.jobs.has(jobKey(uid, id));
   }
 }
