@@ -6,8 +6,8 @@
 import * as z from "zod";
 import { jobStatusSchema } from "./job.ts";
 
-/** Constraints in one answer, names in one list, actions. */
-export const explainLimits = { constraints: 40, holders: 12, nodes: 16, actions: 8 } as const;
+/** Constraints and actions in one answer. */
+export const explainLimits = { constraints: 40, actions: 8 } as const;
 
 /**
  * What can hold a job back. `held`: somebody or something must let it go first. `quota`, `window`: what admins have set.

@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { type JobWords, type NodeWords, Scenario, shapeOf } from "../../test/sim/scenario.ts";
 import { explain } from "./explain.ts";
+import { explainJob } from "./explain-result.ts";
 import { neverFits } from "./never-fits.ts";
 import { jobsToCancel, nodeRows, queueRows, unknownAttempts } from "./views.ts";
 
@@ -131,4 +132,72 @@ test("unknown attempts are counted once, and hold back no other job of the same 
   expect(unknownAttempts(scenario.state)).toBe(1);
   scenario.now += 5;
   expect(scenario.place(scenario.submit())).toBe("n1");
+});
+
+test("a window says when it begins and what the job asked for; a shorter limit is offered", () => {
+  const scenario = new Scenario({ n1: {} }).up();
+  const set = { kind: "maintenance" as const, nodes: ["n1"], users: [], groups: [], endJobs: false, by: null };
+  const [from, to] = [scenario.now + 1_800_000, scenario.now + 5_400_000];
+  const window = { id: "w1", from, to, reason: "new disks", ...set };
+  scenario.dispatch({ type: "windowChanged", id: "w1", window });
+  const id = scenario.submit({ time: 7200 });
+  scenario.now = from - 1_200_000;
+  expect(reason(scenario, id)).toBe(
+    "needs 0.5 CPUs on 1 node: n1 will be under maintenance in 20m, and the job may take 2h: new disks",
+  );
+  const answer = explainJob(scenario.state, scenario.job(id), { viewer: me, cluster: "lab", now: scenario.now });
+  expect(answer.actions[0]).toBe("give --time 20m or less: it would be over in time and start now on n1");
+  expect(answer).toMatchObject({ earliest_start: to / 1000, constraints: [{ type: "window", until: to / 1000 }] });
+});
+
+test("room that is kept for a job ahead is said, with its start", () => {
+  const scenario = new Scenario({ n1: { accelerators: "V100:4" } }).up();
+  scenario.submit({ accelerators: "V100:3", time: 3600, uid: 1002 });
+  const large = scenario.submit({ accelerators: "V100:4", time: 3600, priority: 5 });
+  const small = scenario.submit({ accelerators: "V100:1", time: 7200 });
+  expect(reason(scenario, small)).toBe(
+    "needs 1 x V100, 0.5 CPUs on 1 node: " +
+      `n1 has room, but keeps it for your job ${large}, whose turn comes first in 1h`,
+  );
+  const reader = { viewer: me, cluster: "lab", now: scenario.now };
+  const ahead = explainJob(scenario.state, scenario.job(large), reader);
+  expect(ahead).toMatchObject({
+    is_reserved: true,
+    position_over_all: 1,
+    places: [{ node: "n1", devices: [0, 1, 2, 3] }],
+  });
+  const behind = explainJob(scenario.state, scenario.job(small), reader);
+  expect(behind.constraints.map((one) => one.type)).toEqual(["reservation", "order"]);
+  expect(behind.actions[0]).toMatch(/^give --time (1h|59m) or less/);
+});
+
+test("a job that wants a node for itself, and one that is shut out by it", () => {
+  const scenario = new Scenario({ n1: {} }).up();
+  scenario.submit();
+  const alone = scenario.submit({ exclusive: true, uid: 1002 });
+  expect(reason(scenario, alone, 1002)).toBe(
+    "needs 0.5 CPUs on 1 node that nobody else uses: n1 is not empty (in use by another user's job)",
+  );
+});
+
+test("names are shown as the config says, and to admins always", () => {
+  const shown = (showHolders: "own" | "group" | "all", isAdmin = false): string => {
+    const scenario = new Scenario({ n1: { accelerators: "V100:1" } }, { scheduling: { showHolders } }).up();
+    for (const [uid, user, groups] of [
+      [1001, "alice", ["lab"]],
+      [1002, "bob", ["lab"]],
+      [1003, "carol", ["other"]],
+    ] as const) {
+      scenario.dispatch({ type: "personSeen", uid, user, groups: [...groups] });
+    }
+    scenario.submit({ accelerators: "V100:0.5", uid: 1002 });
+    scenario.submit({ accelerators: "V100:0.5", uid: 1003 });
+    const job = scenario.job(scenario.submit({ accelerators: "V100:1" }));
+    const viewer = { uid: isAdmin ? 0 : 1001, isAdmin };
+    return explainJob(scenario.state, job, { viewer, cluster: "lab", now: scenario.now }).reason ?? "";
+  };
+  expect(shown("own")).toContain("1 held by another user's job (2 jobs)");
+  expect(shown("group")).toContain("0.5 held by bob's job 1, 0.5 held by another user's job");
+  expect(shown("all")).toContain("0.5 held by bob's job 1, 0.5 held by carol's job 1");
+  expect(shown("own", true)).toContain("0.5 held by bob's job 1, 0.5 held by carol's job 1");
 });

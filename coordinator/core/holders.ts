@@ -38,7 +38,7 @@ function endOf(state: State, holder: Holder, job: ActiveJob | null): number | nu
 }
 
 /** Whoever stands in the way of this demand on the node, those whose end is known first. */
-export function heldOn(state: State, node: NodeState, demand: Demand): Held[] {
+function heldOn(state: State, node: NodeState, demand: Demand): Held[] {
   const { inventory } = node;
   const wanted =
     inventory === null || demand.accelerators === null
