@@ -553,3 +553,15 @@ describe("the command line", () => {
     expect((await sky(["completion", "fish"])).out).toContain("complete -c sky -n __fish_use_subcommand -a launch");
   });
 });
+
+describe("explain", () => {
+  it("takes the only cluster, and says what it needs", async () => {
+    register("lab");
+    await sky(["launch", "-c", "lab", "", "-y"]);
+    const wrong = await sky(["explain", "lab", "twelve"]);
+    expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("'twelve' is not a job's number.")]);
+    const unknown = await sky(["explain", "12"]);
+    expect(unknown.code).toBe(1);
+    expect(head.calls.at(-1)).toMatchObject({ method: "GET", path: "/onprem/explain" });
+  });
+});

@@ -20,7 +20,7 @@ export interface ExplainOptions {
 }
 
 /** `14:05`, with the day in front when it is another one; in the time zone of this machine. */
-export function clockText(time: number, now: number): string {
+function clockText(time: number, now: number): string {
   const at = new Date(time * 1000);
   const two = (value: number): string => String(value).padStart(2, "0");
   const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
