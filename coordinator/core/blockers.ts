@@ -3,7 +3,7 @@
  * it ends by itself where that is known. When all of them are gone the job starts; there is none without a cause. Pure;
  * called by explain.ts and explain-result.ts.
  */
-import type { Constraint } from "../../shared/explain-api.ts";
+import type { Constraint, ExplainHolder } from "../../shared/explain-api.ts";
 import { demandsOf } from "../../shared/job.ts";
 import { durationOf, openFrom, peakUse } from "./board.ts";
 import { shapeText } from "./demand-text.ts";
@@ -21,7 +21,7 @@ import { type Hindrance, wantedOf } from "./quota.ts";
 import { quotaHolders, quotaText } from "./quota-text.ts";
 import { type Lack, type Shortage, shortageOn } from "./shortage.ts";
 import { type ActiveJob, type JobKey, jobKey } from "./state.ts";
-import { jobFor, maySee } from "./viewer.ts";
+import { jobFor, maySee, nameFor } from "./viewer.ts";
 import { isOn, nextWindowFor } from "./windows.ts";
 
 /** What one node lacks, with the sentence about it: `n1 has 1 of 4 V100 free (2 held by your job 1)`. */
@@ -180,6 +180,7 @@ function reservationLack(
   const others = rest > 0 ? ` and ${rest} more` : "";
   return {
     type: "reservation",
+    keptFor: [...new Set(holds.map((one) => one.key))],
     text: `has room, but keeps it for ${jobFor(state, viewer, uid, id)}${others}, whose turn comes first${from}`,
   };
 }
@@ -247,6 +248,13 @@ function nodeBlocks(facts: Facts, job: ActiveJob, key: JobKey): NodeBlock[] {
     .map(({ block }) => block);
 }
 
+/** A waiting job for which room is kept, as the reader may see it. */
+function keptHolder({ state, viewer }: Facts, key: JobKey): ExplainHolder {
+  const [uid = 0, id = 0] = key.split("/").map(Number);
+  const user = nameFor(state, viewer, uid, id);
+  return { user, job_id: user === null ? null : id, own: uid === viewer.uid, what: "", until: null };
+}
+
 function nodeConstraints(facts: Facts, job: ActiveJob, blocks: readonly NodeBlock[]): Constraint[] {
   const { state, viewer } = facts;
   const { shape } = job.record;
@@ -256,7 +264,9 @@ function nodeConstraints(facts: Facts, job: ActiveJob, blocks: readonly NodeBloc
     .map((block) => {
       const { node, demand, lacks, text } = block;
       const types = lacks.map((one) => one.type);
-      const { holders } = block.couldHelp ? holderText(state, viewer, node, demand, types) : { holders: [] };
+      const { holders: there } = block.couldHelp ? holderText(state, viewer, node, demand, types) : { holders: [] };
+      const kept = lacks.flatMap((one) => one.keptFor ?? []).map((one) => keptHolder(facts, one));
+      const holders = kept.length > 0 ? kept : there;
       const first = types[0] ?? "node";
       const isRoom = ["accelerators", "cpus", "memory", "exclusive"].includes(first) && block.couldHelp;
       const at = isRoom ? roomAt(state, node, shape, demand) : null;

@@ -18,12 +18,14 @@ import {
   slack,
 } from "./fit.ts";
 import { unavailableText } from "./node-texts.ts";
-import type { NodeState } from "./state.ts";
+import type { JobKey, NodeState } from "./state.ts";
 
 export interface Lack {
   type: ConstraintType;
   /** After the node's name: `has 1 of 4 V100 free`, `is drained by root`. */
   text: string;
+  /** Waiting jobs for which room is kept, by their keys. */
+  keptFor?: JobKey[];
 }
 
 /** One node as a job sees it. */
