@@ -37,6 +37,7 @@ scheduling:
   preemption: true
   preemption_warning_seconds: 5
   show_holders: group
+  max_priority: 100
 `);
   expect(schedulingOf(config)).toEqual({
     fairShare: {
@@ -50,6 +51,7 @@ scheduling:
     warningSeconds: 30,
     reserveAfterSeconds: 0,
     preemption: true,
+    maxPriority: 100,
     preemptionWarningSeconds: 5,
     showHolders: "group",
   });

@@ -58,6 +58,8 @@ const schedulingSchema = z
     warning_seconds: z.int().min(0).max(86_400).default(120),
     /** A job whose start cannot be foreseen holds back others after having waited this long. */
     reserve_after_seconds: z.int().min(0).max(31_536_000).default(1_800),
+    /** The highest priority that a job may ask for; admins may ask for any. */
+    max_priority: z.int().min(0).max(1_000).default(1_000),
     /** Preemptible jobs are ended for jobs of higher priority. */
     preemption: z.boolean().default(false),
     /** From the warning until a preempted job is ended. */
@@ -111,6 +113,8 @@ export const coordinatorConfigSchema = z.strictObject({
   limits: z
     .strictObject({
       waiting_jobs_per_user: z.int().min(1).default(10_000),
+      /** Each way of each different demand among a user's waiting jobs counts: every one is looked at by itself. */
+      waiting_demands_per_user: z.int().min(1).default(1_000),
       /** Seconds for which a finished job stays in the queue's history. */
       finished_jobs_kept_seconds: z
         .int()
@@ -150,6 +154,7 @@ export function schedulingOf({ scheduling }: CoordinatorConfig): SchedulingConfi
     maxTimeSeconds: spanSeconds(scheduling.max_time) ?? 0,
     warningSeconds: scheduling.warning_seconds,
     reserveAfterSeconds: scheduling.reserve_after_seconds,
+    maxPriority: scheduling.max_priority,
     preemption: scheduling.preemption,
     preemptionWarningSeconds: scheduling.preemption_warning_seconds,
     showHolders: scheduling.show_holders,

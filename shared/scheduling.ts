@@ -115,6 +115,8 @@ export interface SchedulingConfig {
   warningSeconds: number;
   /** A job at the head of the order whose start cannot be foreseen holds back others after having waited this long. */
   reserveAfterSeconds: number;
+  /** Highest priority that a job of an ordinary user may ask for. */
+  maxPriority: number;
   preemption: boolean;
   /** From the warning until a preempted job is stopped. */
   preemptionWarningSeconds: number;
@@ -128,6 +130,7 @@ export const defaultScheduling: SchedulingConfig = {
   maxTimeSeconds: 0,
   warningSeconds: 120,
   reserveAfterSeconds: 1_800,
+  maxPriority: 1_000,
   preemption: false,
   preemptionWarningSeconds: 60,
   showHolders: "own",

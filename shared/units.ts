@@ -44,7 +44,8 @@ function checkedAmount(value: number, plus: string | undefined, field: string, f
 const timeUnits: Readonly<Record<string, number>> = { w: 604_800, d: 86_400, h: 3_600, m: 60, s: 1 };
 /** A year. */
 const timeMax = 31_536_000;
-const priorityMax = 1000;
+/** SkyPilot's. */
+export const priorityMax = 1000;
 
 /** Whole seconds from `2h`, `90m`, `1d`, `1h30m`, `1:30:00`, `2-12:00:00` (days), or a number of minutes; rounded up. */
 export function readTime(value: unknown): number {

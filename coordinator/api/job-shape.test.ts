@@ -5,7 +5,7 @@ import { jobRecordSchema, type Shape } from "../../shared/job.ts";
 import { readTask } from "../../shared/task-file.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 
-const noLimits = { defaultTimeSeconds: 0, maxTimeSeconds: 0 };
+const noLimits = { defaultTimeSeconds: 0, maxTimeSeconds: 0, maxPriority: 1000 };
 
 function shape(resources: string, limits = noLimits, nodes = 1): Shape {
   const text = `num_nodes: ${nodes}\nresources: ${resources}\nrun: a\n`;
@@ -58,16 +58,25 @@ describe("shapeOf", () => {
     ["{time: 2h}", 3600, 7200, 7200],
     ["{time: 9d}", 3600, 0, 777_600],
   ])("the time of %s with default %s and longest %s", (resources, defaultTimeSeconds, maxTimeSeconds, seconds) => {
-    expect(shape(resources, { defaultTimeSeconds, maxTimeSeconds }).timeLimitSeconds).toBe(seconds);
+    expect(shape(resources, { ...noLimits, defaultTimeSeconds, maxTimeSeconds }).timeLimitSeconds).toBe(seconds);
   });
 
   test("more time than the cluster gives is refused with the limit and the way out", () => {
-    const limits = { defaultTimeSeconds: 0, maxTimeSeconds: 172_800 };
+    const limits = { ...noLimits, maxTimeSeconds: 172_800 };
     expect(() => shape("{time: 3d}", limits)).toThrow(
       expect.objectContaining<Partial<SkyError>>({
         message: "The job asks for a time of 3d; on this cluster no job runs longer than 2d (scheduling.max_time).",
         hint: "Ask for less, e.g. with --time 2d, and let the job go on from a checkpoint.",
       }),
+    );
+  });
+
+  test("a higher priority than the cluster gives is refused, also where none is asked for", () => {
+    const limits = { ...noLimits, maxPriority: 5 };
+    expect(shape("{priority: 5}", limits).priority).toBe(5);
+    expect(shape("{}", { ...noLimits, maxPriority: 0 }).priority).toBeUndefined();
+    expect(() => shape("{priority: 6}", limits)).toThrow(
+      /priority of 6; .* 5 is the highest \(scheduling.max_priority\)/,
     );
   });
 

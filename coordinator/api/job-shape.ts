@@ -18,16 +18,17 @@ const shapeLengthMax = 6_000;
 /** As in the record's schema. */
 const textLengthMax = 200;
 
-type TimeLimits = Pick<SchedulingConfig, "defaultTimeSeconds" | "maxTimeSeconds">;
+type Limits = Pick<SchedulingConfig, "defaultTimeSeconds" | "maxTimeSeconds" | "maxPriority">;
 
 /**
  * What the job asks for on this cluster. Throws SkyError("ResourcesMismatchError") when it asks for more time than the
- * cluster gives, "InvalidTaskError" when its ways are too long to be kept.
+ * cluster gives or for a higher priority, "InvalidTaskError" when its ways are too long to be kept.
  */
-export function shapeOf(task: Task, limits: TimeLimits): Shape {
+export function shapeOf(task: Task, limits: Limits): Shape {
   const { resources } = task;
   const [first, ...others] = distinct(waysOf(resources).map(demandOf));
   const time = timeLimitOf(resources.timeLimitSeconds, limits);
+  requirePriority(resources.priority ?? 0, limits);
   const shape: Shape = {
     nodes: task.numNodes,
     ...(first ?? demandOf({ accelerators: null, cpus: null, memoryGb: null })),
@@ -70,7 +71,17 @@ function acceleratorsOf({ kind, count, memory, vendor }: AcceleratorRequest): Ac
   return { kind, count, memory, ...(vendor === undefined ? {} : { vendor }) };
 }
 
-function timeLimitOf(asked: number | undefined, { defaultTimeSeconds, maxTimeSeconds }: TimeLimits): number | null {
+function requirePriority(priority: number, { maxPriority }: Limits): void {
+  if (priority > maxPriority) {
+    throw new SkyError(
+      "ResourcesMismatchError",
+      `The job asks for a priority of ${priority}; on this cluster ${maxPriority} is the highest (scheduling.max_priority).`,
+      "Ask for less, or ask an admin to send it.",
+    );
+  }
+}
+
+function timeLimitOf(asked: number | undefined, { defaultTimeSeconds, maxTimeSeconds }: Limits): number | null {
   const seconds = asked ?? (defaultTimeSeconds > 0 ? defaultTimeSeconds : maxTimeSeconds);
   if (maxTimeSeconds > 0 && seconds > maxTimeSeconds) {
     throw new SkyError(

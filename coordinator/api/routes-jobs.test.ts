@@ -128,6 +128,35 @@ describe("launch", () => {
     );
   });
 
+  it("refuses more different demands of one user than the plan is to look at, and any number of equal ones", async () => {
+    await cluster.close();
+    cluster = await startTestCluster(["one"], { limits: { waiting_demands_per_user: 4, free_disk_mb: 0 } });
+    const cpus = (count: number): string => `resources: {cpus: ${count}}\nrun: x`;
+    const ways = "resources: {any_of: [{cpus: 3}, {cpus: 4}]}\nrun: x";
+    await launch(cpus(4));
+    expect([await launch(ways), await launch(cpus(3)), await launch(cpus(3.5))]).toEqual([2, 3, 4]);
+    expect([await launch(ways), await launch(cpus(3))]).toEqual([5, 6]);
+    for (const more of [cpus(3.25), "resources: {cpus: 3, priority: 1}\nrun: x"]) {
+      const error = errorOf(await cluster.result("/launch", { task: more, cluster_name: "lab" }));
+      expect(error.message).toContain("would ask for 5 different things");
+      expect(error.message).toContain("waiting_demands_per_user");
+    }
+  });
+
+  it("keeps one copy of many ways, whoever asks for them", async () => {
+    const ways = "resources: {any_of: [{cpus: 3}, {cpus: 4}]}\nrun: x";
+    await launch("resources: {cpus: 4}\nrun: x");
+    expect([await launch(ways), await launch(ways)]).toEqual([2, 3]);
+    const { jobs } = cluster.loop.state;
+    expect(jobs.get("0/3")?.record.shape).toBe(jobs.get("0/2")?.record.shape);
+  });
+
+  it("lets admins send what ordinary users may not put first", async () => {
+    await cluster.close();
+    cluster = await startTestCluster(["one"], { scheduling: { max_priority: 0 } });
+    expect(await launch("resources: {cpus: 1, priority: 1000}\nrun: x")).toBe(1);
+  });
+
   it("leaves setup out of exec", async () => {
     await cluster.result("/exec", { task: "setup: a\nrun: b", cluster_name: "lab" });
     expect(cluster.store.payloads).toEqual([{ setup: null, run: "b", envs: {} }]);

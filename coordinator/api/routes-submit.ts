@@ -13,11 +13,12 @@ import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
 import type { QuotaSubject } from "../../shared/scheduling.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
+import { priorityMax } from "../../shared/units.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
 import { explainDryrun } from "../core/explain-result.ts";
 import { neverFits } from "../core/never-fits.ts";
-import { countWaiting, fullOfWaiting } from "../core/quota-views.ts";
+import { countWaiting, demandsWith, fullOfWaiting } from "../core/quota-views.ts";
 import { startCall } from "./call.ts";
 import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
@@ -89,6 +90,20 @@ function requireRoom(context: ApiContext, live: LiveParts, account: Account): vo
   }
 }
 
+/** Each different demand is looked at by itself in every full plan: one user's many must not keep the others' jobs waiting. */
+function requireFewDemands(context: ApiContext, live: LiveParts, { uid }: Account, shape: Shape): void {
+  const limit = context.config.limits.waiting_demands_per_user;
+  const count = demandsWith(live.loop.state, uid, shape);
+  if (count > limit) {
+    throw new SkyError(
+      "ValueError",
+      `Your waiting jobs would ask for ${count} different things, each way of \`any_of\` and \`ordered\` counted; ` +
+        `${limit} is the limit on cluster '${context.config.cluster}' (limits.waiting_demands_per_user).`,
+      "Let jobs ask for the same CPUs, memory, time and accelerators where you can: of equal ones more may wait.",
+    );
+  }
+}
+
 /** A quota, as the user reads it who is bound by it. */
 function quotaName(subject: QuotaSubject): string {
   if (subject === "each") {
@@ -147,7 +162,9 @@ async function submitTask(
   const takesSetup = submission.kind === "launch" && !submission.noSetup;
   const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
   const live = liveParts(context.parts);
-  const shape = shapeOf(task, schedulingOf(context.config));
+  const scheduling = schedulingOf(context.config);
+  const isByAdmin = isAdmin(account, context.config.admin_group);
+  const shape = shapeOf(task, isByAdmin ? { ...scheduling, maxPriority: priorityMax } : scheduling);
   const never = neverFits(live.loop.state, shape);
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
@@ -156,9 +173,10 @@ async function submitTask(
     return { job_id: null };
   }
   requireRoom(context, live, account);
+  requireFewDemands(context, live, account, shape);
   if (submission.dryrun) {
     const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef: noTask });
-    const viewer = { uid: account.uid, isAdmin: isAdmin(account, context.config.admin_group) };
+    const viewer = { uid: account.uid, isAdmin: isByAdmin };
     const reader = { viewer, cluster: submission.clusterName, now: Date.now() };
     return { job_id: null, explain: explainDryrun(live.loop.state, record, reader) };
   }

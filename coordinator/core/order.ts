@@ -18,7 +18,8 @@ function demandText({ accelerators, cpus, memoryGb, labels }: Demand): string {
           accelerators.memory?.gb,
           accelerators.memory?.orMore,
         ].join(":") + (accelerators.vendor === undefined ? "" : `@${accelerators.vendor.toLowerCase()}`);
-  const chosen = labels === undefined ? "" : JSON.stringify(Object.entries(labels).sort());
+  const chosen =
+    labels === undefined ? "" : JSON.stringify(Object.entries(labels).sort(([a], [b]) => (a < b ? -1 : 1)));
   return `${wanted}|${cpus}|${memoryGb}${chosen}`;
 }
 
@@ -87,6 +88,14 @@ export function newClass(name: string, shape: Shape): WaitingClass {
   return { name, shape, priority: priorityOf(shape), ...empty };
 }
 
+/** Many ways are much to remember: jobs that are alike have one copy of them. */
+function shareShape(job: ActiveJob, shape: Shape): void {
+  const own = job.record.shape;
+  if (own.others !== undefined && own !== shape && JSON.stringify(own) === JSON.stringify(shape)) {
+    job.record = { ...job.record, shape };
+  }
+}
+
 /** Puts a job into its class. A job that is held after a restore is in no class until it is released. */
 export function enqueue(state: State, job: ActiveJob): void {
   if (job.record.restoredFrom !== undefined) {
@@ -95,6 +104,7 @@ export function enqueue(state: State, job: ActiveJob): void {
   const name = classOf(job.record.shape);
   const own = state.waiting.get(name) ?? newClass(name, job.record.shape);
   state.waiting.set(name, own);
+  shareShape(job, own.shape);
   let at = own.at.get(job.uid);
   if (at === undefined) {
     const slot = slotOf(state, job.uid);

@@ -4,9 +4,11 @@
  * routes for quotas.
  */
 import type { Uid } from "../../shared/ids.ts";
+import { demandsOf, type Shape } from "../../shared/job.ts";
 import type { Quota, QuotaSubject } from "../../shared/scheduling.ts";
 import { type QuotaLimits, type QuotaRow, type QuotaUse, quotaUsersMax } from "../../shared/scheduling-api.ts";
-import type { Holding } from "./indexes.ts";
+import type { Holding, Line } from "./indexes.ts";
+import { classOf } from "./order.ts";
 import type { State } from "./state.ts";
 
 /** One user with something in the cluster. */
@@ -46,12 +48,19 @@ function useOf(holding: Holding | undefined, kinds: Map<string, string>): QuotaU
 
 /** How many jobs of this user wait, without those that are held after a restore. */
 export function countWaiting(state: State, uid: Uid): number {
-  let count = 0;
-  for (const { at, lines } of state.waiting.values()) {
-    const place = at.get(uid);
-    count += place === undefined ? 0 : (lines[place]?.ids.length ?? 0);
-  }
-  return count;
+  return linesOf(state, uid).reduce((sum, line) => sum + line.ids.length, 0);
+}
+
+/** The user's waiting jobs, those that are alike together. */
+function linesOf(state: State, uid: Uid): readonly Line[] {
+  const { slots, lines } = state.indexes;
+  return lines[slots.get(uid) ?? -1] ?? [];
+}
+
+/** How many different demands the user's waiting jobs have, each way counted, when one of this shape comes to them. */
+export function demandsWith(state: State, uid: Uid, shape: Shape): number {
+  const others = linesOf(state, uid).reduce((sum, { own }) => sum + demandsOf(own.shape).length, 0);
+  return state.waiting.get(classOf(shape))?.at.has(uid) === true ? others : others + demandsOf(shape).length;
 }
 
 /** Names of users who have something here; those of their last submissions count. */
