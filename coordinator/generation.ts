@@ -12,7 +12,7 @@ import { type CoordinatorConfig, schedulingOf } from "./config.ts";
 import { initialState, type Recovered } from "./core/initial.ts";
 import { isCounted } from "./core/counted.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
-import type { CoreConfig } from "./core/state.ts";
+import type { CoreConfig, State } from "./core/state.ts";
 import { startFleet } from "./fleet.ts";
 import { configuredKeys } from "./fleet-listen.ts";
 import type { Log } from "./log.ts";
@@ -55,34 +55,12 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     const queueLink = opened(await openPart(socket, "queue"));
 
     const store = new RedisStore(storeLink, openSecrets(config.state_dir), log);
-    const { stateId, epoch, setups } = await store.open();
-    log.info({ version, commit, state: stateId, epoch, cluster: config.cluster }, "coordinator state opened");
     const queue = new UserQueues(queueLink, {
       finishedKeptSeconds: config.limits.finished_jobs_kept_seconds,
       finishedKeptPerUser: config.limits.finished_jobs_kept_per_user,
       log,
     });
-    const jobs: Recovered["jobs"] = [];
-    for await (const job of queue.recover()) {
-      jobs.push(job);
-    }
-
-    const { nodes, admins } = await openNodes(config, store, log);
-    const shares = await readShares(store);
-    const state = initialState(
-      {
-        nodes,
-        graceSeconds: config.grace_seconds,
-        lostNodeSeconds: config.lost_node_seconds,
-        leaseSeconds: config.lease_seconds,
-        version,
-        scheduling: schedulingOf(config),
-      },
-      {
-        ...{ stateId, epoch, nonce: newNonce(), jobs, setups, admins, ...shares },
-        ...{ uptime: performance.now(), now: Date.now() },
-      },
-    );
+    const state = await readState(config, store, queue, log);
     let fleet: Fleet | null = null;
     const tell: Fleet["tell"] = (node, message) => fleet?.tell(node, message);
     const cut: Fleet["cut"] = (node, reason) => fleet?.cut(node, reason);
@@ -100,7 +78,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     const stopHistory = startUsageHistory(store.admin, config.state_dir, (line) => isCounted(state, line), log);
     closing.push(fleet.close.bind(fleet), startRetention(queue, store, log), stopHistory, () => loop.stop());
     loop.note({ type: "ticked" });
-    log.info({ jobs: jobs.length, nodes: nodes.length }, "coordinator ready");
+    log.info({ jobs: state.jobs.size, nodes: state.nodes.size }, "coordinator ready");
     const failed = Promise.race([loop.failed, fence.lost, storeLink.lost, queueLink.lost]);
     void failed.then(() => loop.stop());
     return { parts: { loop, queue, store, fleet }, failed, close };
@@ -108,6 +86,40 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
     await close();
     throw error;
   }
+}
+
+/** The state as everything that is stored gives it. */
+async function readState(config: CoordinatorConfig, store: Store, queue: UserQueues, log: Log): Promise<State> {
+  const { stateId, epoch, setups } = await store.open();
+  log.info({ version, commit, state: stateId, epoch, cluster: config.cluster }, "coordinator state opened");
+  const jobs: Recovered["jobs"] = [];
+  for await (const job of queue.recover()) {
+    jobs.push(job);
+  }
+
+  const { nodes, admins } = await openNodes(config, store, log);
+  const shares = await readShares(store);
+  return initialState(
+    {
+      nodes,
+      graceSeconds: config.grace_seconds,
+      lostNodeSeconds: config.lost_node_seconds,
+      leaseSeconds: config.lease_seconds,
+      version,
+      scheduling: schedulingOf(config),
+    },
+    {
+      stateId,
+      epoch,
+      nonce: newNonce(),
+      jobs,
+      setups,
+      admins,
+      ...shares,
+      uptime: performance.now(),
+      now: Date.now(),
+    },
+  );
 }
 
 /** What is remembered of people, and what admins allow them. */

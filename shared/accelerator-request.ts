@@ -50,7 +50,10 @@ function listItem(item: unknown): string {
 }
 
 function mapEntry([kind, count]: [string, unknown]): string {
-  return count === null ? kind : `${kind}:${String(count)}`;
+  if (count !== null && typeof count !== "number" && typeof count !== "string") {
+    throw acceleratorFault({ [kind]: count });
+  }
+  return count === null ? kind : `${kind}:${count}`;
 }
 
 /** One accelerator as a text. Throws SkyError("ValueError"). */

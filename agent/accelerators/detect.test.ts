@@ -17,7 +17,8 @@ function fixture(name: string): string {
   return readFileSync(join(import.meta.dirname, "fixtures", `${name}.txt`), "utf8");
 }
 
-type Answer = string | { code: number; stdout: string } | "slow";
+/** What it prints (the word `slow`: it does not answer in time), or with an exit code. */
+type Answer = string | { code: number; stdout: string };
 
 /** A machine: its tools by their names, each answering by the first word of its arguments that is listed; and its bus. */
 class RecordedMachine implements Machine {

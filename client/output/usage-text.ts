@@ -24,7 +24,7 @@ function keysOf(by: readonly string[]): UsageKey[] {
 
 function cellsOf(keys: UsageRow["keys"], by: readonly UsageKey[]): string[] {
   return by.flatMap((key) =>
-    key === "job" ? [keys.user ?? "", String(keys.job ?? "")] : [keys[key] === null ? "-" : String(keys[key] ?? "")],
+    key === "job" ? [keys.user ?? "", String(keys.job ?? "")] : [keys[key] === null ? "-" : (keys[key] ?? "")],
   );
 }
 

@@ -84,7 +84,7 @@ export function createCalls(transport: Transport, say: (text: string) => void): 
         cluster: cluster_name,
         ...(user === null ? {} : { user }),
       });
-      return read(transport, `/onprem/explain?${query}`, explainResultSchema, reading);
+      return read(transport, `/onprem/explain?${query.toString()}`, explainResultSchema, reading);
     },
     nodes: () => read(transport, "/onprem/nodes", nodesResultSchema, reading),
     whoami: () => read(transport, "/onprem/whoami", whoamiResultSchema, reading),

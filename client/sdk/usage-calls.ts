@@ -33,7 +33,7 @@ export function createUsageCalls(transport: Transport, say: (text: string) => vo
         ...(from === null ? {} : { from: String(from) }),
         ...(to === null ? {} : { to: String(to) }),
       });
-      return read(transport, `/onprem/usage?${query}`, usageResultSchema, reading);
+      return read(transport, `/onprem/usage?${query.toString()}`, usageResultSchema, reading);
     },
     idle: () => read(transport, "/onprem/usage/idle", idleResultSchema, reading),
     close: () => transport.close(),

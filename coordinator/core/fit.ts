@@ -104,7 +104,7 @@ export function freeOf(devices: Accelerator[], use: NodeUse): Accelerator[] {
 }
 
 /** Indices for this count and the share of each; null when they are not free. `devices`: of one kind, ascending. */
-export function pickDevices(
+function pickDevices(
   devices: readonly Accelerator[],
   use: NodeUse,
   count: number,

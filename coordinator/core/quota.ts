@@ -26,7 +26,7 @@ function nameOf(state: State, uid: Uid, user: string): string {
 }
 
 /** The quotas that bind this user. */
-export function quotasFor(state: State, uid: Uid, user: string): [QuotaSubject, Quota][] {
+function quotasFor(state: State, uid: Uid, user: string): [QuotaSubject, Quota][] {
   if (state.quotas.size === 0) {
     return [];
   }

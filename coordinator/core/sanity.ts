@@ -203,7 +203,7 @@ function holdingViolations(state: State): string[] {
   }
   const textOf = (holding: Holding | undefined): string => {
     const { running, cpus, memoryGb, devices } = holding ?? emptyHolding();
-    return JSON.stringify([running, cpus, memoryGb, [...devices].sort()]);
+    return JSON.stringify([running, cpus, memoryGb, [...devices].sort(([a], [b]) => (a < b ? -1 : 1))]);
   };
   for (const uid of new Set([...expected.keys(), ...state.indexes.holdings.keys()])) {
     if (textOf(expected.get(uid)) !== textOf(state.indexes.holdings.get(uid))) {

@@ -16,7 +16,7 @@ const keySteps = 1_000;
 const stepMs = 10_000;
 
 /** A user's weight: their own, else the largest of their groups', else 1. */
-export function weightOf(state: State, uid: Uid): number {
+function weightOf(state: State, uid: Uid): number {
   const { userWeights, groupWeights } = schedulingOf(state).fairShare;
   const person = state.people.get(uid);
   const own = person === undefined ? undefined : userWeights[person.user];
@@ -32,7 +32,7 @@ export function weightOf(state: State, uid: Uid): number {
 }
 
 /** What the order compares between users, in accelerator-seconds per weight; smaller comes first. */
-export function shareKeyOf(state: State, uid: Uid, now: number): number {
+function shareKeyOf(state: State, uid: Uid, now: number): number {
   const { use, rate } = shareOf(state, uid, now);
   return (use + rate * heldSeconds) / Math.max(weightOf(state, uid), 1e-9);
 }

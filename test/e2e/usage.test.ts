@@ -16,6 +16,7 @@ import type { TestUser } from "../help/users.ts";
 
 const group = `skytest${randomBytes(3).toString("hex")}`;
 const hour = 3_600_000;
+const byName = (a: string | null | undefined, b: string | null | undefined): number => ((a ?? "") < (b ?? "") ? -1 : 1);
 
 let site: Site;
 let admin: TestUser;
@@ -91,7 +92,9 @@ test("what runs counts at once, goes on over a restart, and stays in the history
 });
 
 test("an admin sees everybody's, as table, JSON and CSV; a user only their own", async () => {
-  expect((await usageOf(admin)).rows.map((row) => row.keys.user).sort()).toEqual([admin.name, user.name].sort());
+  expect((await usageOf(admin)).rows.map((row) => row.keys.user).toSorted(byName)).toEqual(
+    [admin.name, user.name].toSorted(byName),
+  );
   expect((await usageOf(user)).rows.map((row) => row.keys.user)).toEqual([user.name]);
   const table = plain(await skyOk(admin, ["usage"]));
   expect(table).toMatch(/^Cluster lab: usage, .* to now\nUSER +ACCELERATOR_HOURS +CPU_HOURS\n/);
@@ -103,7 +106,7 @@ test("an admin sees everybody's, as table, JSON and CSV; a user only their own",
   expect(rows[0]).toMatch(new RegExp(`^lab,[^,]+Z,[^,]+Z,${user.name},V100,0\\.`));
   const groups = await usageOf(user, "--by", "group");
   const { stdout } = await runAs(user, ["id", "-Gn"]);
-  expect(groups.rows.map((row) => row.keys.group).sort()).toEqual(stdout.trim().split(" ").sort());
+  expect(groups.rows.map((row) => row.keys.group).toSorted(byName)).toEqual(stdout.trim().split(" ").toSorted(byName));
 });
 
 test("idle accelerators: an answer in every form", async () => {

@@ -17,7 +17,7 @@ import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { logFrameKinds } from "../../shared/skylet-wire.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "../../coordinator/config.ts";
-import { initialState } from "../../coordinator/core/initial.ts";
+import { initialState, type Recovered } from "../../coordinator/core/initial.ts";
 import { openLog } from "../../coordinator/log.ts";
 import { CoreLoop } from "../../coordinator/loop.ts";
 import type { ApiParts, Fleet, JobQueue, Store } from "../../coordinator/parts.ts";
@@ -194,6 +194,16 @@ export interface Reply {
 
 export const rootAccount: Account = { uid: 0, gid: 0, name: "root", home: "/root", shell: "/bin/sh", groups: ["root"] };
 
+const nothingRecovered: Recovered = {
+  stateId: "s".repeat(16),
+  epoch: 1,
+  nonce: "n".repeat(8),
+  jobs: [],
+  setups: [],
+  uptime: 0,
+  now: 0,
+};
+
 /** A cluster whose nodes have 4 CPUs and 8 GiB each, node 1 also two V100. The test's own account (root) may run jobs. */
 export async function startTestCluster(nodes = ["one"], changes: Record<string, unknown> = {}): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), "sky-api-"));
@@ -210,17 +220,8 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   });
   const key = `ssh-ed25519 ${"A".repeat(68)}`;
   const core = { nodes: nodes.map((name) => ({ name, address: null, key })), graceSeconds: 1 };
-  const recovered = {
-    stateId: "s".repeat(16),
-    epoch: 1,
-    nonce: "n".repeat(8),
-    jobs: [],
-    setups: [],
-    uptime: 0,
-    now: 0,
-  };
   const [queue, store, fleet, log] = [new MemoryQueue(), new MemoryStore(), new MemoryFleet(), openLog("error")];
-  const state = initialState(core, recovered);
+  const state = initialState(core, nothingRecovered);
   const tell = (node: NodeName, message: ToAgent): void => fleet.tell(node, message);
   const cut = (node: NodeName): void => fleet.cut(node);
   const clocks = { now: () => Date.now(), uptime: () => performance.now() };

@@ -29,7 +29,7 @@ function inventoryOf(index: number): Inventory {
 }
 
 /** The demands of which the backlog is made: kinds, counts, gangs, memory forms, ways, limits, priorities, labels. */
-export function shapesOf(chance: Chance, count: number): Shape[] {
+function shapesOf(chance: Chance, count: number): Shape[] {
   const shapes: Shape[] = [];
   for (let at = 0; at < count; at += 1) {
     const draw = chance.between(1, 100);

@@ -204,7 +204,7 @@ function cmdlineOf(pid: number): string {
 }
 
 /** Processor time of a process itself, or of the children that it has waited for; the kernel counts in 10 ms. */
-export function cpuMs(pid: number, whose: "own" | "children" = "own"): number {
+function cpuMs(pid: number, whose: "own" | "children" = "own"): number {
   const text = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = text
     .slice(text.lastIndexOf(")") + 2)
