@@ -8,8 +8,8 @@ import { SkyError } from "../../shared/errors.ts";
 import type { ExplainResult } from "../../shared/explain-api.ts";
 import { clusterNameSchema, type JobId, type Uid, userNameSchema } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import { explainEnded, explainJob } from "../core/explain-result.ts";
-import { jobKey } from "../core/state.ts";
+import { explainEnded, explainJob, type Reader } from "../core/explain-result.ts";
+import { type JobKey, jobKey } from "../core/state.ts";
 import { isAdmin } from "./identity.ts";
 import { liveParts, type LiveParts } from "./job-watch.ts";
 import { type ApiContext, bodyComplaint, json, plainRoute, type Route } from "./route.ts";
@@ -65,6 +65,20 @@ function whoseJob(context: ApiContext, live: LiveParts, account: Account, query:
   return uid;
 }
 
+/** Of a job that is not finished; null: it is. In the caller's turn: whoever asks again and again waits for it. */
+function explainedNow(
+  context: ApiContext,
+  account: Account,
+  { loop }: LiveParts,
+  key: JobKey,
+  reader: Reader,
+): Promise<ExplainResult | null> {
+  return context.turns.run(account.uid, () => {
+    const job = loop.state.jobs.get(key);
+    return job === undefined ? null : explainJob(loop.state, job, reader);
+  });
+}
+
 async function explained(context: ApiContext, account: Account, query: Query): Promise<ExplainResult> {
   const live = liveParts(context.parts);
   const uid = whoseJob(context, live, account, query);
@@ -74,9 +88,9 @@ async function explained(context: ApiContext, account: Account, query: Query): P
     cluster: query.cluster ?? context.config.cluster,
     now: Date.now(),
   };
-  const active = live.loop.state.jobs.get(jobKey(uid, id));
-  if (active !== undefined) {
-    return explainJob(live.loop.state, active, reader);
+  const running = await explainedNow(context, account, live, jobKey(uid, id), reader);
+  if (running !== null) {
+    return running;
   }
   const record = await live.queue.read(uid, id);
   if (record === null) {
@@ -84,8 +98,7 @@ async function explained(context: ApiContext, account: Account, query: Query): P
     throw new SkyError("JobNotFoundError", `${whose} no job ${id} on cluster '${reader.cluster}'.`, "See `sky queue`.");
   }
   // It may have been submitted since it was looked for among those that are not finished.
-  const now = live.loop.state.jobs.get(jobKey(uid, id));
-  return now === undefined ? explainEnded(id, record, reader) : explainJob(live.loop.state, now, reader);
+  return (await explainedNow(context, account, live, jobKey(uid, id), reader)) ?? explainEnded(id, record, reader);
 }
 
 export const explainRoutes: Route[] = [

@@ -22,18 +22,22 @@ async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): P
     const text = `Jobs of all users are shown to members of the group '${context.config.admin_group}' only.`;
     throw new SkyError("PermissionDeniedError", text, "Your own: sky queue");
   }
-  const limit = context.config.limits.finished_jobs_kept_per_user;
-  const finished = body.skip_finished ? [] : await live.queue.finished(uid, limit);
-  // From here on nothing waits, so no job can move between the lists.
   const { state } = live.loop;
   const viewer = { uid, isAdmin: isAdmin(account, context.config.admin_group) };
-  const rows = queueRows(state, body.all_users ? null : uid, viewer, Date.now());
+  // In the caller's turn: the reasons of many jobs take a while, and whoever asks again and again waits for it.
+  const { rows, own } = await context.turns.run(uid, () => ({
+    rows: queueRows(state, body.all_users ? null : uid, viewer, Date.now()),
+    own: new Map([...state.jobs.values()].filter((job) => job.uid === uid).map(({ id, record }) => [id, record])),
+  }));
+  // Read after the rows: a job that moves in between is in both, and one whose end is being written in one of the two.
+  const limit = context.config.limits.finished_jobs_kept_per_user;
+  const finished = body.skip_finished ? [] : await live.queue.finished(uid, limit);
   const listed = new Set(finished.map((job) => job.id));
-  // A job whose end is being written is in neither list.
-  const ending = [...state.jobs.values()].filter(
-    (job) => !body.skip_finished && job.uid === uid && job.record.phase === "ended" && !listed.has(job.id),
-  );
-  for (const job of [...ending, ...finished]) {
+  const ending = [...own].filter(([id, { phase }]) => !body.skip_finished && phase === "ended" && !listed.has(id));
+  for (const [id, record] of ending) {
+    rows.push(queueRowOf({ id, record }, record.reason, null));
+  }
+  for (const job of finished.filter(({ id }) => (own.get(id)?.phase ?? "ended") === "ended")) {
     rows.push(queueRowOf({ id: job.id, record: job.record }, job.record.reason, null));
   }
   return rows.sort((a, b) => b.submitted_at - a.submitted_at || b.job_id - a.job_id);

@@ -178,7 +178,8 @@ async function submitTask(
     const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef: noTask });
     const viewer = { uid: account.uid, isAdmin: isByAdmin };
     const reader = { viewer, cluster: submission.clusterName, now: Date.now() };
-    return { job_id: null, explain: explainDryrun(live.loop.state, record, reader) };
+    const explain = (): Submitted["explain"] => explainDryrun(live.loop.state, record, reader);
+    return { job_id: null, explain: await context.turns.run(account.uid, explain) };
   }
   await requireDisk(context);
   const taskRef = await live.store.putPayload(account.uid, payload);

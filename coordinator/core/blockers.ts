@@ -27,7 +27,7 @@ import { isOn, nextWindowFor } from "./windows.ts";
 /** What one node lacks, with the sentence about it: `n1 has 1 of 4 V100 free (2 held by your job 1)`. */
 export interface NodeBlock extends Shortage {
   room: Room | null;
-  text: string;
+  readonly text: string;
 }
 
 export interface Blockers {
@@ -201,16 +201,17 @@ function blockOn(facts: Facts, room: Room, job: ActiveJob, key: JobKey, demands:
   const types = base.lacks.map((one) => one.type);
   const needsHolders =
     base.couldHelp && types.some((type) => ["accelerators", "cpus", "memory", "exclusive"].includes(type));
-  const holders = needsHolders ? holderText(state, viewer, room.node, base.demand, types).text : "";
-  const shown =
-    lacks.length === 0
-      ? "has room"
-      : joined(
-          lacks.map((one) => one.text),
-          base.lacks.length,
-          holders,
-        );
-  return { ...base, lacks, room, text: `${room.node.name} ${shown}` };
+  return {
+    ...base,
+    lacks,
+    room,
+    // Only of the few nodes that are described: to find all holders everywhere would take a large cluster's seconds.
+    get text(): string {
+      const holders = needsHolders ? holderText(state, viewer, room.node, base.demand, types).text : "";
+      const texts = lacks.map((one) => one.text);
+      return `${room.node.name} ${texts.length === 0 ? "has room" : joined(texts, base.lacks.length, holders)}`;
+    },
+  };
 }
 
 /** `has 1 of 4 V100 free and 2 of 8 CPUs free (…) and will be …`: holders stand behind what they hold. */

@@ -4,12 +4,14 @@
  */
 import type { DeviceRow, NodeRow, QueueRow } from "../../shared/api.ts";
 import type { JobId, Uid } from "../../shared/ids.ts";
-import { type Job, statusOf } from "../../shared/job.ts";
+import { demandsOf, type Job, statusOf } from "../../shared/job.ts";
 import { nodeLabel } from "./desired.ts";
+import { nodesWithUnknown } from "./eligible.ts";
 import { reasonOf } from "./explain.ts";
 import { warningsOfJob } from "./explain-started.ts";
 import { type Facts, factsOf } from "./facts.ts";
 import { emptyUse, freeOf, type NodeUse } from "./fit.ts";
+import { isHeldAtStart } from "./leases.ts";
 import { warningsOf } from "./node-texts.ts";
 import { classOf, compareJobs } from "./order.ts";
 import { placesOverAll } from "./positions.ts";
@@ -47,6 +49,12 @@ export function queueRowOf(job: Job, reason: string | null, position: number | n
 const placesMax = 5_000;
 
 /**
+ * Ways times nodes that are looked at for the reasons of one answer, which nobody else's work may wait for much longer
+ * than for a plan. Whoever has so many different demands waiting is told where to ask for the others'.
+ */
+const reasonWorkMax = 20_000;
+
+/**
  * Rows of the unfinished jobs of one user (null: of all), newest first within a user, as `viewer` may see them. Jobs that
  * have ended belong to the queue's history, also while a node still cleans up after them.
  */
@@ -57,6 +65,8 @@ export function queueRows(state: State, uid: Uid | null, viewer: Viewer, now: nu
   const facts = waiting.length === 0 ? null : factsOf(state, viewer, now);
   const positions = new Map<Uid, number>();
   const reasons = new Map<string, string | null>();
+  const hasUnknown = nodesWithUnknown(state).length > 0;
+  let work = 0;
   const rows: QueueRow[] = [];
   for (const job of jobs) {
     const own = jobKey(job.uid, job.id);
@@ -67,11 +77,16 @@ export function queueRows(state: State, uid: Uid | null, viewer: Viewer, now: nu
     }
     // Equal demands of one user wait for the same reason, unless one is held.
     const { restoredFrom, givenUp, shape } = job.record;
-    const isPlain = waits && restoredFrom === undefined && givenUp === undefined && !job.readAtStart;
+    const isRead = job.readAtStart && (hasUnknown || isHeldAtStart(state, job));
+    const isPlain = waits && restoredFrom === undefined && givenUp === undefined && !isRead;
     const key = isPlain ? `${job.uid} ${classOf(shape)}` : own;
     const known = reasons.get(key);
-    const reason = known === undefined ? reasonFor(state, facts, viewer, job, now) : known;
-    reasons.set(key, reason);
+    const isTooMuch = waits && known === undefined && work > reasonWorkMax;
+    if (known === undefined && !isTooMuch) {
+      work += waits ? demandsOf(shape).length * state.nodes.size : 0;
+      reasons.set(key, reasonFor(state, facts, viewer, job, now));
+    }
+    const reason = isTooMuch ? `see \`sky explain ${job.id}\`` : (reasons.get(key) ?? null);
     const place = places.get(own) ?? null;
     rows.push({ ...queueRowOf({ id: job.id, record: job.record }, reason, position), position_over_all: place });
   }
