@@ -6,7 +6,7 @@
 import type { Constraint, ExplainPlace, ExplainResult } from "../../shared/explain-api.ts";
 import { explainLimits } from "../../shared/explain-api.ts";
 import type { JobId } from "../../shared/ids.ts";
-import { type JobRecord, type RankGrant, statusOf } from "../../shared/job.ts";
+import { type JobRecord, type RankGrant, type Shape, statusOf } from "../../shared/job.ts";
 import { allBlockersOf, type Blockers, wallSeconds } from "./blockers.ts";
 import { shapeText } from "./demand-text.ts";
 import { sentenceOf } from "./explain.ts";
@@ -16,6 +16,7 @@ import { changesThatHelp, eventsThatHelp, type Forecast, forecastOf } from "./fo
 import { durationText } from "./limits.ts";
 import { dequeue, enqueue } from "./order.ts";
 import { countWaiting, placeOfOwn, placesOverAll } from "./positions.ts";
+import { planOn } from "./schedule.ts";
 import { type ActiveJob, jobKey, type State } from "./state.ts";
 import type { Viewer } from "./viewer.ts";
 
@@ -26,6 +27,9 @@ export interface Reader {
   now: number;
 }
 
+/** Of jobs that are not there: a dry run's, and one that is tried in another shape; later than all of their user's. */
+const dryrunId = 2 ** 31;
+const triedId = dryrunId + 1;
 /** Turns that are walked to find a place over all. */
 const placesMax = 100_000;
 
@@ -125,9 +129,28 @@ function actionsFor(facts: Facts, job: ActiveJob, blockers: Blockers, reader: Re
   const { constraints, nodes } = blockers;
   const isNext = constraints.every((one) => one.type !== "order");
   const isHeld = constraints.some((one) => one.type === "held");
-  const changes = isHeld ? [] : changesThatHelp(facts, job);
-  const all = [...eventsThatHelp(job, nodes, isNext), ...changes, ...remedies(job, constraints, reader)];
+  const events = eventsThatHelp(job, nodes, isNext);
+  const offers = isHeld ? [] : changesThatHelp(facts, job);
+  // Last: each makes a plan of its own, after which `facts` holds no longer.
+  const changes = offers.filter(({ shape }) => startsInstead(facts.state, job, shape, facts.now));
+  const all = [...events, ...changes.map((one) => one.text), ...remedies(job, constraints, reader)];
   return all.slice(0, explainLimits.actions);
+}
+
+/** Cancelled and sent again in this shape, behind what its user has sent since, the job would start at once. */
+function startsInstead(state: State, job: ActiveJob, shape: Shape, now: number): boolean {
+  const tried: ActiveJob = { ...job, id: triedId, record: { ...job.record, shape } };
+  const key = jobKey(tried.uid, tried.id);
+  dequeue(state, job);
+  state.jobs.set(key, tried);
+  enqueue(state, tried);
+  try {
+    return planOn(state, now).plan.starts.some((one) => one.key === key);
+  } finally {
+    dequeue(state, tried);
+    state.jobs.delete(key);
+    enqueue(state, job);
+  }
 }
 
 /** What a job that waits, or would wait, is told. */
@@ -169,9 +192,6 @@ function explainWaiting(state: State, job: ActiveJob, reader: Reader): ExplainRe
     actions: [...(part.actions ?? []), `stop waiting: sky cancel ${cluster} ${job.id}`],
   };
 }
-
-/** Of a job that is not there; later than all of its user's. */
-const dryrunId = 2 ** 31;
 
 /**
  * What would become of a job with this record if it were sent now. It stands in its line while the plan is made, so its

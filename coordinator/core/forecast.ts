@@ -24,6 +24,12 @@ export interface Forecast {
   isKept: boolean;
 }
 
+/** Another shape in which the job would start now, and how that is said. */
+export interface Offer {
+  text: string;
+  shape: Shape;
+}
+
 /** What the ends of running jobs tell. */
 export function forecastOf(facts: Facts, job: ActiveJob): Forecast {
   const key = jobKey(job.uid, job.id);
@@ -66,7 +72,7 @@ function smallerCounts(count: number): number[] {
   return all.length <= triesMax ? all : all.filter((one) => Number.isInteger(Math.log2(one))).slice(0, triesMax);
 }
 
-function fewerDevices(facts: Facts, job: ActiveJob, key: JobKey): string[] {
+function fewerDevices(facts: Facts, job: ActiveJob, key: JobKey): Offer[] {
   const { shape } = job.record;
   const most = Math.max(0, ...demandsOf(shape).map((demand) => demand.accelerators?.count ?? 0));
   for (const count of smallerCounts(most)) {
@@ -77,21 +83,21 @@ function fewerDevices(facts: Facts, job: ActiveJob, key: JobKey): string[] {
         : { ...demand, accelerators: { ...accelerators, count } };
     });
     const where = smaller === null ? null : startsAs(facts, job, key, smaller);
-    if (where !== null) {
-      return [`ask for ${count} instead of ${most}: that would start now on ${where}`];
+    if (smaller !== null && where !== null) {
+      return [{ text: `ask for ${count} instead of ${most}: that would start now on ${where}`, shape: smaller }];
     }
   }
   return [];
 }
 
-function fewerNodes(facts: Facts, job: ActiveJob, key: JobKey): string[] {
+function fewerNodes(facts: Facts, job: ActiveJob, key: JobKey): Offer[] {
   const { shape } = job.record;
   for (const nodes of smallerCounts(shape.nodes)) {
-    const where = startsAs(facts, job, key, { ...shape, nodes });
+    const fewer = { ...shape, nodes };
+    const where = startsAs(facts, job, key, fewer);
     if (where !== null) {
-      return [
-        `ask for ${nodes} node${nodes === 1 ? "" : "s"} instead of ${shape.nodes}: that would start now on ${where}`,
-      ];
+      const wish = `${nodes} node${nodes === 1 ? "" : "s"} instead of ${shape.nodes}`;
+      return [{ text: `ask for ${wish}: that would start now on ${where}`, shape: fewer }];
     }
   }
   return [];
@@ -111,7 +117,7 @@ function otherKinds(facts: Facts, shape: Shape): string[] {
   return [...kinds.values()].slice(0, triesMax);
 }
 
-function anotherKind(facts: Facts, job: ActiveJob, key: JobKey): string[] {
+function anotherKind(facts: Facts, job: ActiveJob, key: JobKey): Offer[] {
   const { shape } = job.record;
   const [first] = demandsOf(shape);
   if (first === undefined || first.accelerators === null || first.accelerators.memory !== undefined) {
@@ -120,9 +126,10 @@ function anotherKind(facts: Facts, job: ActiveJob, key: JobKey): string[] {
   const { count } = first.accelerators;
   for (const kind of otherKinds(facts, shape)) {
     const { others: _others, ...rest } = shape;
-    const where = startsAs(facts, job, key, { ...rest, accelerators: { kind, count } });
+    const other = { ...rest, accelerators: { kind, count } };
+    const where = startsAs(facts, job, key, other);
     if (where !== null) {
-      return [`ask for ${acceleratorText({ kind, count })}: that would start now on ${where}`];
+      return [{ text: `ask for ${acceleratorText({ kind, count })}: that would start now on ${where}`, shape: other }];
     }
   }
   return [];
@@ -136,7 +143,7 @@ function deadlines(facts: Facts): number[] {
   return [...new Set([...holds, ...windows])].filter((one) => one > state.uptime).sort((a, b) => b - a);
 }
 
-function shorterLimit(facts: Facts, job: ActiveJob, key: JobKey): string[] {
+function shorterLimit(facts: Facts, job: ActiveJob, key: JobKey): Offer[] {
   const { shape } = job.record;
   const asked = shape.timeLimitSeconds ?? Number.POSITIVE_INFINITY;
   for (const deadline of deadlines(facts).slice(0, triesMax)) {
@@ -146,9 +153,11 @@ function shorterLimit(facts: Facts, job: ActiveJob, key: JobKey): string[] {
     if (limit < shortestLimit || limit >= asked) {
       continue;
     }
-    const where = startsAs(facts, job, key, { ...shape, timeLimitSeconds: limit });
+    const shorter = { ...shape, timeLimitSeconds: limit };
+    const where = startsAs(facts, job, key, shorter);
     if (where !== null) {
-      return [`give --time ${durationText(limit)} or less: it would be over in time and start now on ${where}`];
+      const text = `give --time ${durationText(limit)} or less: it would be over in time and start now on ${where}`;
+      return [{ text, shape: shorter }];
     }
   }
   return [];
@@ -180,8 +189,8 @@ function asSoonAs(job: ActiveJob, nodes: readonly NodeBlock[]): string[] {
   return near.length > 0 && parts.length === near.length ? [`it starts as soon as ${parts.join(" and ")}`] : [];
 }
 
-/** Changes of what the job asks for that would let it start now. */
-export function changesThatHelp(facts: Facts, job: ActiveJob): string[] {
+/** Changes of what the job asks for with which there is room for it now; whether its turn comes is not looked at. */
+export function changesThatHelp(facts: Facts, job: ActiveJob): Offer[] {
   const key = jobKey(job.uid, job.id);
   return [
     ...shorterLimit(facts, job, key),

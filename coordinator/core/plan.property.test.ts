@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { seed } from "../../test/help/seed.ts";
 import { type JobWords, type NodeWords, Scenario } from "../../test/sim/scenario.ts";
 import type { NodeWindow, Person, Quota } from "../../shared/scheduling.ts";
 import type { ActiveJob } from "./state.ts";
@@ -190,7 +191,7 @@ test("what the plan remembers changes nothing, nothing that may start waits, quo
         expect(quotaBroken(scenario, before)).toBe(false);
       }
     }),
-    { numRuns: 150 },
+    { numRuns: 150, seed },
   );
 });
 
@@ -239,7 +240,7 @@ test("after a restart it is the same plan", () => {
         expect(keptOf(again)).toEqual(keptOf(scenario));
       },
     ),
-    { numRuns: 150 },
+    { numRuns: 150, seed },
   );
 });
 
@@ -306,7 +307,7 @@ test("the head's reserved start never moves later, and everybody's turn comes", 
         }
       },
     ),
-    { numRuns: 100 },
+    { numRuns: 100, seed },
   );
 });
 
@@ -376,6 +377,6 @@ test("shares of the cluster go by weight in the long run", () => {
       expect(ratio / wished).toBeGreaterThan(0.75);
       expect(ratio / wished).toBeLessThan(1.33);
     }),
-    { numRuns: 12 },
+    { numRuns: 12, seed },
   );
 });
