@@ -100,3 +100,19 @@ test("a granted device counts as idle since the first report of a row without us
   free.dispatch({ type: "vitalsReceived", node: "n1", vitals: { type: "vitals", clockMs: free.now, ...rest } });
   expect(free.state.nodes.get("n1")?.idleSince.size).toBe(0);
 });
+
+test("a node that says again and again that its devices fail does not fill the log", () => {
+  const { scenario, ids } = started();
+  scenario.effects = [];
+  for (let round = 0; round < 100; round += 1) {
+    report(scenario, { 0: lost, 1: lost }, ids);
+    report(scenario, {}, ids);
+  }
+  const lines = (): string[] => scenario.effects.flatMap((effect) => (effect.type === "log" ? [effect.text] : []));
+  // Those of the faults, that no more come, and one for each of the two jobs.
+  expect(lines()).toHaveLength(31 + 1 + 2);
+  scenario.pass(3_600);
+  scenario.effects = [];
+  report(scenario, { 0: lost }, ids);
+  expect(lines()).toEqual(["An accelerator is faulty: nothing new is granted on it."]);
+});

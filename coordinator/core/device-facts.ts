@@ -13,10 +13,27 @@ import { holdersOn } from "./usage.ts";
 
 /** A device that is used less than this counts as idle, in per cent. */
 const idleMost = 1;
+/** So many lines about faults of one node in so many milliseconds: a node that was taken over can say that they come and go. */
+const faultLinesMax = 32;
+const faultLinesMs = 3_600_000;
 
 function newFaults(before: Inventory | null, after: Inventory): Accelerator[] {
   const known = new Map((before?.accelerators ?? []).map((one) => [one.index, one.fault]));
   return after.accelerators.filter((one) => one.fault !== undefined && known.get(one.index) === undefined);
+}
+
+/** Whether a fault of this node may have another line; the last one says that no more come for a while. */
+function mayLogFault(context: Context, node: NodeState): boolean {
+  const { uptime } = context.state;
+  if (uptime - node.faultLines.since >= faultLinesMs) {
+    node.faultLines = { since: uptime, count: 0 };
+  }
+  node.faultLines.count += 1;
+  if (node.faultLines.count === faultLinesMax) {
+    const text = "Many faults of accelerators on one node; its next ones are not logged for up to an hour.";
+    context.effects.push({ type: "log", level: "warn", text, fields: { node: node.name } });
+  }
+  return node.faultLines.count < faultLinesMax;
 }
 
 /** The node's inventory has changed from `before`: what is faulty now is logged, and its holders are told. */
@@ -25,7 +42,9 @@ export function noteFaults(context: Context, node: NodeState, before: Inventory 
   for (const { index, kind, uuid, pci, fault } of faulty) {
     const fields = { node: node.name, device: index, kind, uuid: uuid ?? null, pci: pci ?? null, fault: fault ?? null };
     const text = "An accelerator is faulty: nothing new is granted on it.";
-    context.effects.push({ type: "log", level: "warn", text, fields });
+    if (mayLogFault(context, node)) {
+      context.effects.push({ type: "log", level: "warn", text, fields });
+    }
   }
   const indices = new Set(faulty.map((one) => one.index));
   if (indices.size === 0) {

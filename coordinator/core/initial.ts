@@ -61,6 +61,7 @@ function newNode(
     unknown: new Set(),
     warnings: [],
     epochRaises: 0,
+    faultLines: { since: uptime, count: 0 },
     refusal: null,
     protocol: null,
     version: null,

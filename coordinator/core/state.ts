@@ -96,6 +96,8 @@ export interface NodeState {
   warnings: string[];
   /** How often it has made this life of the coordinator go past an epoch. */
   epochRaises: number;
+  /** Lines about its faulty devices in the log since this uptime. */
+  faultLines: { since: number; count: number };
   /** Why the agent refuses this coordinator, if it does. */
   refusal: string | null;
   /** Of the last connection: the wire protocol and the product's version; null before the first. */
