@@ -32,10 +32,10 @@ const usr2 = 12;
 /** Between two looks for somebody who catches it; doubled each time up to the longest. */
 const firstPauseMs = 500;
 const longestPauseMs = 30_000;
-/** Bytes of a script that are searched for its trap. */
-const scriptBytesMax = 64 * 1024;
+/** Bytes of a script that are searched for its trap: the search may take the square of it, and holds up the skylet. */
+const scriptBytesMax = 16 * 1024;
 /** Here-documents, comments and quoted text: what stands there is not a command of this shell. */
-const notCommands = /<<-?\s*(['"]?)(\w+)\1[\s\S]*?\n\s*\2\n|(?<=^|\s)#.*|'[^']*'|"(?:\\[\s\S]|[^"\\])*"/gm;
+const notCommands = /<<-?\s{0,8}(['"]?)(\w{1,64})\b\1[\s\S]*?\n\s*\2\n|(?<=^|\s)#.*|'[^']*'|"(?:\\[\s\S]|[^"\\])*"/gm;
 const trapsIt = /(?<![-\w$])trap\s[^\n;|&]*(?<![-\w])(?:SIG)?USR1\b/i;
 
 /**
@@ -98,7 +98,7 @@ export function catchesWarning(pid: number): boolean {
 
 /** The text of a shell script sets a trap for the signal, as far as its words tell. */
 export function trapsWarning(script: string): boolean {
-  return trapsIt.test(script.replace(notCommands, "''"));
+  return trapsIt.test(script.slice(0, scriptBytesMax).replace(notCommands, "''"));
 }
 
 /** What a bash runs: the command or the file that its arguments name, or else the file that it holds open. */
