@@ -86,3 +86,7 @@ describe("migKind", () => {
     expect(canonicalKind("h100-mig-1g.10gb+me")).toBe("H100-MIG-1g.10gb.me");
   });
 });
+
+it.each(["constructor", "toString", "hasOwnProperty"])("a node cannot name a device %s", (kind) => {
+  expect(acceleratorKindSchema.safeParse(kind).success).toBe(false);
+});

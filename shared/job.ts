@@ -34,8 +34,14 @@ export type JobStatus = z.infer<typeof jobStatusSchema>;
 const endStatusSchema = z.enum(["SUCCEEDED", "FAILED", "FAILED_SETUP", "FAILED_DRIVER", "CANCELLED"]);
 export type EndStatus = z.infer<typeof endStatusSchema>;
 
-/** A canonical accelerator name such as `H100`, `A100-80GB`, `RTX4090`, `MI300X`; compared without regard to case. */
-export const acceleratorKindSchema = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/);
+/**
+ * A canonical accelerator name such as `H100`, `A100-80GB`, `RTX4090`, `MI300X`; compared without regard to case. Counts
+ * are kept by kind in plain objects, so it is no word that every object knows.
+ */
+export const acceleratorKindSchema = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
+  .refine((kind) => !(kind in {}), "is no name of an accelerator");
 
 /** Names a payload in the store. */
 const taskRefSchema = z.string().regex(/^[a-z0-9]{16,64}$/);
