@@ -113,8 +113,8 @@ export const rankGrantSchema = z.strictObject({
   node: nodeNameSchema,
   devices: z.array(z.int().min(0).max(1023)).max(1024),
   share: z.number().positive().max(1),
-  cpus: z.number().min(0),
-  memoryGb: z.number().min(0),
+  cpus: z.number().min(0).max(1e6),
+  memoryGb: z.number().min(0).max(1e9),
   /** Nobody else is granted anything on this node beside it. */
   exclusive: z.literal(true).optional(),
 });

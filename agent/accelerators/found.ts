@@ -96,7 +96,8 @@ export function kindOfName(name: string): string {
     .replace(/[^A-Za-z0-9._-]+/g, "-")
     .replace(/-{2,}/g, "-")
     .replace(/^[^A-Za-z0-9]+|-+$/g, "");
-  return safe === "" ? "accelerator" : safe.slice(0, 64);
+  // Words that every object knows are no kinds; see acceleratorKindSchema.
+  return safe === "" || safe in {} ? `accelerator${safe === "" ? "" : `-${safe}`}` : safe.slice(0, 64);
 }
 
 /** What a tool printed as JSON, also after lines of warnings; undefined: it is none. */

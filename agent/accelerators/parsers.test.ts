@@ -266,6 +266,10 @@ describe("any text at all", () => {
   });
 
   it("is a kind that a job can ask for", () => {
+    expect([kindOfName("constructor"), kindOfName("toString")]).toEqual([
+      "accelerator-constructor",
+      "accelerator-toString",
+    ]);
     fc.assert(
       fc.property(
         fc.string({ unit: "binary", maxLength: 300 }),
