@@ -26,6 +26,8 @@ const queuedBytesMax = 16 * 1024 * 1024;
 const framesAtOnceMax = 256;
 /** Each frame may cost a write to disk and a report; a user's thousand jobs that end at once take some seconds. */
 const framesPerSecondMax = 1_000;
+/** A larger frame counts as so many more: to read one of a megabyte takes as long as a thousand small ones, and more memory. */
+const usualFrameBytes = 1_000;
 
 /** Reads the first frame and leaves the bytes after it in the socket. Null (and the socket destroyed): it was not one, or came too late. */
 export function readHello(socket: Socket): Promise<SkyletHello | null> {
@@ -103,6 +105,7 @@ export class SkyletControl {
     socket.on("data", (chunk: Buffer) => {
       try {
         for (const line of reader.push(chunk)) {
+          this.pace(line.length);
           this.queue(parseFrame(fromSkyletSchema, line), owner);
         }
       } catch (error) {
@@ -131,12 +134,12 @@ export class SkyletControl {
   }
 
   /** Stops reading until the next second when this one's frames are used up. */
-  private pace(): void {
+  private pace(bytes: number): void {
     const now = performance.now();
     if (now - this.taken.since > 1_000) {
       this.taken = { since: now, count: 0 };
     }
-    this.taken.count += 1;
+    this.taken.count += 1 + bytes / usualFrameBytes;
     if (this.taken.count >= framesPerSecondMax && !this.isPaced) {
       this.isPaced = true;
       this.socket.pause();
@@ -158,7 +161,6 @@ export class SkyletControl {
 
   private queue(frame: FromSkylet, owner: ControlOwner): void {
     this.waiting += 1;
-    this.pace();
     if (this.waiting >= framesAtOnceMax) {
       this.socket.pause();
     }

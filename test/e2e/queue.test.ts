@@ -70,7 +70,7 @@ test("what does not fit waits, with the reason; what fits starts before it", asy
   expect(row?.status).toBe("PENDING");
   expect(row?.position).toBe(1);
   expect(row?.reason).toMatch(/V100/);
-  expect(plain(await skyOk(user, ["queue", clusterName]))).toContain(`Job ${large} (PENDING, 1 in line)`);
+  expect(plain(await skyOk(user, ["queue", clusterName]))).toContain(`Job ${large} (PENDING, 1 of yours, 1 in line)`);
   await skyOk(user, ["cancel", clusterName, ...holders.map(String), String(small), "-y"]);
   await untilStatus(user, large, "RUNNING");
 });
