@@ -10,9 +10,9 @@ import { userNameSchema } from "../../../shared/ids.ts";
 import { readMemory } from "../../../shared/units.ts";
 import { quotaLine, quotasText } from "../../output/quota-text.ts";
 import { plain, wrap } from "../../output/table.ts";
-import { createSchedulingCalls, type SchedulingCalls } from "../../sdk/scheduling-calls.ts";
 import { type Context, UsageError } from "../context.ts";
-import { type ClusterFlags, transportTo } from "./cluster.ts";
+import type { ClusterFlags } from "./cluster.ts";
+import { withSchedulingCalls } from "./scheduling-calls.ts";
 
 export interface QuotaFlags extends ClusterFlags {
   output: "table" | "json";
@@ -82,24 +82,9 @@ export function limitsOf(words: readonly string[]): LimitChange {
   return change;
 }
 
-async function withCalls<T>(
-  context: Context,
-  flags: ClusterFlags,
-  work: (calls: SchedulingCalls) => Promise<T>,
-): Promise<T> {
-  const { screen } = context;
-  const say = (text: string): void => screen.note(screen.noteColors.yellow(text));
-  const calls = createSchedulingCalls(await transportTo(context, flags), say);
-  try {
-    return await work(calls);
-  } finally {
-    calls.close();
-  }
-}
-
 export async function listQuotas(context: Context, flags: QuotaFlags): Promise<number> {
   const { screen } = context;
-  const result = await withCalls(context, flags, (calls) => calls.quotas());
+  const result = await withSchedulingCalls(context, flags, (calls) => calls.quotas());
   screen.print(
     flags.output === "json" ? JSON.stringify(result, null, 2) : quotasText(result, screen.columns, screen.colors),
   );
@@ -126,14 +111,14 @@ export async function setQuota(context: Context, subject: string, words: string[
   } catch (error) {
     throw error instanceof SkyError && !(error instanceof UsageError) ? new UsageError(error.message) : error;
   }
-  const result = await withCalls(context, flags, (calls) => calls.setQuota(body));
+  const result = await withSchedulingCalls(context, flags, (calls) => calls.setQuota(body));
   show(context, subject, result, flags);
   return 0;
 }
 
 export async function unsetQuota(context: Context, subject: string, flags: QuotaFlags): Promise<number> {
   const checked = subjectOf(subject);
-  const result = await withCalls(context, flags, (calls) => calls.unsetQuota(checked));
+  const result = await withSchedulingCalls(context, flags, (calls) => calls.unsetQuota(checked));
   show(context, subject, result, flags);
   return 0;
 }

@@ -5,9 +5,9 @@
 import type { WindowRow } from "../../../shared/scheduling-api.ts";
 import { plain, wrap } from "../../output/table.ts";
 import { windowNote, windowsText } from "../../output/windows-text.ts";
-import { createSchedulingCalls, type SchedulingCalls } from "../../sdk/scheduling-calls.ts";
 import { type Context, UsageError } from "../context.ts";
-import { type ClusterFlags, transportTo } from "./cluster.ts";
+import type { ClusterFlags } from "./cluster.ts";
+import { withSchedulingCalls } from "./scheduling-calls.ts";
 import { momentOf } from "./moments.ts";
 
 export interface WindowFlags extends ClusterFlags {
@@ -21,21 +21,6 @@ export interface WindowFlags extends ClusterFlags {
   reason?: string;
   yes?: boolean;
   output: "table" | "json";
-}
-
-async function withCalls<T>(
-  context: Context,
-  flags: ClusterFlags,
-  work: (calls: SchedulingCalls) => Promise<T>,
-): Promise<T> {
-  const { screen } = context;
-  const say = (text: string): void => screen.note(screen.noteColors.yellow(text));
-  const calls = createSchedulingCalls(await transportTo(context, flags), say);
-  try {
-    return await work(calls);
-  } finally {
-    calls.close();
-  }
 }
 
 /** Adds a window; resolves with the exit code. */
@@ -60,7 +45,7 @@ export async function addWindow(
       return 1;
     }
   }
-  const result = await withCalls(context, flags, (calls) =>
+  const result = await withSchedulingCalls(context, flags, (calls) =>
     calls.addWindow({
       ...{ kind, nodes: names, from, to, for_seconds: flags.for ?? null },
       ...{ users: flags.user ?? [], groups: flags.group ?? [] },
@@ -89,7 +74,7 @@ export async function listWindows(
   flags: Pick<WindowFlags, "output"> & ClusterFlags,
 ): Promise<number> {
   const { screen } = context;
-  const result = await withCalls(context, flags, (calls) => calls.windows());
+  const result = await withSchedulingCalls(context, flags, (calls) => calls.windows());
   screen.print(
     flags.output === "json"
       ? JSON.stringify(result, null, 2)
@@ -105,7 +90,7 @@ export async function removeWindows(context: Context, ids: string[], flags: Clus
     const text = `'${plain(wrong).slice(0, 80)}' is no window's name; they are called w1, w2 …`;
     throw new UsageError(text, "`sky admin windows` lists those that there are.");
   }
-  const rows = await withCalls(context, flags, (calls) => calls.removeWindows(ids));
+  const rows = await withSchedulingCalls(context, flags, (calls) => calls.removeWindows(ids));
   for (const row of rows) {
     const text = `${row.id} is removed: ${row.nodes.join(", ")}, ${row.kind}.`;
     screen.print(`${screen.colors.green("✓")} ${plain(text)}`);
