@@ -4,7 +4,7 @@
  * scripts/dev-cluster writes and what the admin's documentation describes.
  */
 import * as z from "zod";
-import { clusterNameSchema, nodeNameSchema, userNameSchema } from "../shared/ids.ts";
+import { clusterNameSchema, jobNameSchema, nodeNameSchema, userNameSchema } from "../shared/ids.ts";
 import { labelsSchema } from "../shared/job.ts";
 import { groupNameSchema, type SchedulingConfig } from "../shared/scheduling.ts";
 import { usersPolicySchema } from "../shared/users-policy.ts";
@@ -136,6 +136,30 @@ export const coordinatorConfigSchema = z.strictObject({
   lease_seconds: z.int().min(10).max(86_400).default(120),
   /** Order of waiting jobs, time limits, preemption. */
   scheduling: schedulingSchema.prefault({}),
+  /** Files that users upload for their jobs; they lie in the state folder. */
+  files: z
+    .strictObject({
+      /** Of each user, in GB (10^9 bytes); 0: nobody may upload. */
+      quota_gb_per_user: z.number().min(0).max(1_000_000).default(50),
+      /** Days after their last use for which uploads are kept. */
+      keep_days: z.int().min(1).max(3_650).default(14),
+    })
+    .prefault({}),
+  /** Paths on the nodes that tasks may name under `volumes`. */
+  volumes: z
+    .array(
+      z.strictObject({
+        name: jobNameSchema,
+        /** The same on every node that has it; its own permissions hold as well. */
+        path: absolutePathSchema,
+        /** Who may use it; with neither key: everybody. */
+        users: z.array(userNameSchema).max(10_000).optional(),
+        groups: z.array(groupNameSchema).max(1_000).optional(),
+        read_only: z.boolean().default(false),
+      }),
+    )
+    .max(1_000)
+    .default([]),
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),
 });
 export type CoordinatorConfig = z.infer<typeof coordinatorConfigSchema>;

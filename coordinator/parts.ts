@@ -71,6 +71,25 @@ export interface SchedulingStore {
   dropUsage(names: readonly string[]): Promise<void>;
 }
 
+/**
+ * Uploaded files, each user's apart: what one has uploaded is never found by another (coordinator/files/store.ts). Ids and
+ * hashes as in shared/files.ts. Everything throws SkyError with a text for the user.
+ */
+export interface FileStore {
+  /** Those of these chunks that this user has not uploaded. */
+  missing(uid: Uid, hashes: readonly string[]): Promise<string[]>;
+  /** Checks every hash; durable when it returns. Returns the number of new chunks. Throws over the user's quota. */
+  putPack(uid: Uid, body: AsyncIterable<Uint8Array>): Promise<number>;
+  /** Checks every line and that every chunk is there; kept only when none is missing. */
+  putManifest(uid: Uid, body: AsyncIterable<Uint8Array>): Promise<{ id: string; missing: string[] }>;
+  /** Whether it is there, whole; renews the time of its last use. */
+  hasManifest(uid: Uid, id: string): Promise<boolean>;
+  readManifest(uid: Uid, id: string): AsyncIterable<Uint8Array>;
+  /** In the order asked for. */
+  readChunks(uid: Uid, hashes: readonly string[]): AsyncIterable<{ hash: string; bytes: Uint8Array }>;
+  usage(uid: Uid): Promise<{ bytes: number; quotaBytes: number; manifests: number; keepDays: number }>;
+}
+
 /** The agents (coordinator/fleet.ts). */
 export interface Fleet {
   /** Best effort, never throws: the next picture repairs what was lost. */

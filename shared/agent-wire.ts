@@ -2,7 +2,8 @@
  * The control protocol between coordinator and agent: newline-delimited JSON frames on one SSH channel (subsystem
  * `sky-agent`), at most `frameBytesMax` each, every one parsed by a strict schema. The coordinator sends the complete
  * picture of what it wants on a node (`desired`); the agent sends the complete picture of what is there (`report`).
- * Bulk bytes never travel here: the agent opens a further channel with the exec command `stream ID` or `payload ATTEMPT`.
+ * Bulk bytes never travel here: the agent opens a further channel with the exec command `stream ID`,
+ * `payload ATTEMPT` or `files ATTEMPT`.
  * Frozen examples live in test/wire. Used by coordinator/fleet.ts and agent/link.ts; the cores exchange the same values.
  */
 import * as z from "zod";

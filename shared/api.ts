@@ -5,6 +5,7 @@
  */
 import * as z from "zod";
 import { explainResultSchema } from "./explain-api.ts";
+import { uploadsSchema } from "./files.ts";
 import { jobStatusSchema } from "./job.ts";
 import { windowRowSchema } from "./scheduling-api.ts";
 
@@ -26,6 +27,10 @@ export const apiBodyBytesMax = 20 * 1024 * 1024;
 export const launchBodySchema = z.object({
   task: z.string(),
   cluster_name: z.string(),
+  /** Ours: the manifests of the task's local files, uploaded before. */
+  uploads: uploadsSchema.default({}),
+  /** SkyPilot's: the blob that holds the task's local files (`/upload_v2`). */
+  file_mounts_blob_id: z.string().max(200).nullable().default(null),
   dryrun: z.boolean().default(false),
   no_setup: z.boolean().default(false),
   fast: z.boolean().default(false),
@@ -34,6 +39,8 @@ export const launchBodySchema = z.object({
 export const execBodySchema = z.object({
   task: z.string(),
   cluster_name: z.string(),
+  uploads: uploadsSchema.default({}),
+  file_mounts_blob_id: z.string().max(200).nullable().default(null),
   dryrun: z.boolean().default(false),
 });
 export const queueBodySchema = z.object({

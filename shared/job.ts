@@ -5,6 +5,7 @@
  * `taskRef`. Used by the coordinator's core and queue, and by the agent for grants.
  */
 import * as z from "zod";
+import { filePlanSchema } from "./files.ts";
 import {
   attemptIdSchema,
   clusterNameSchema,
@@ -229,6 +230,15 @@ export const payloadSchema = z.strictObject({
   setup: z.string().nullable(),
   run: z.string().nullable(),
   envs: z.record(z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/), z.string()),
+  /** As envs, but shown nowhere. */
+  secrets: z.record(z.string().regex(/^[a-zA-Z_][a-zA-Z0-9_]*$/), z.string()).optional(),
+  /** Brought to the node before setup, in this order. */
+  files: z.array(filePlanSchema).max(1000).optional(),
+  /** In place of `run`: source of `(rank, ips) => command or null`. */
+  runGenerator: z.string().optional(),
+  /** Setup and run in a container of this image. */
+  image: z.strictObject({ name: z.string().max(1000), options: z.array(z.string().max(1000)).max(100) }).optional(),
+  eventCallback: z.string().optional(),
 });
 export type Payload = z.infer<typeof payloadSchema>;
 

@@ -3,8 +3,8 @@
  * strict on both sides. The skylet dials; the agent takes the uid from the kernel, never from a frame. A skylet is not
  * trusted: it can only speak about its own user's attempts. Agent and skylet are always of one version: a skylet of another
  * one is exchanged after its `ready`, so `hello`, `ready` and `retire` must never change. A connection's first frame says what it is: `control`, or
- * one stream (afterwards raw bytes, see LogFrame), or one payload fetch (afterwards the payload's JSON, or a
- * payloadFault, then the end; an end before that means that it can be asked for again).
+ * one stream (afterwards raw bytes, see LogFrame), one payload fetch (afterwards the payload's JSON, or a
+ * payloadFault, then the end; an end before that means that it can be asked for again), or questions for files.
  * Used by agent/skylets.ts and agent/skylet/main.ts.
  */
 import * as z from "zod";
@@ -28,6 +28,8 @@ export const skyletHelloSchema = z.discriminatedUnion("role", [
   }),
   z.strictObject({ type: z.literal("hello"), role: z.literal("stream"), id: streamIdSchema }),
   z.strictObject({ type: z.literal("hello"), role: z.literal("payload"), attempt: attemptIdSchema }),
+  /** Questions and answers of shared/files.ts follow, about files of the attempt's own user. */
+  z.strictObject({ type: z.literal("hello"), role: z.literal("files"), attempt: attemptIdSchema }),
 ]);
 
 export const toSkyletSchema = z.discriminatedUnion("type", [

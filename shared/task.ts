@@ -51,10 +51,54 @@ export interface TaskResources extends TaskWay {
   preemptible?: true;
 }
 
+/** Where the files of the working folder or of a mount come from, as the user wrote it. */
+export type FileSource =
+  /** On the machine of the user; uploaded before the task is sent. */
+  | { kind: "local"; path: string }
+  | { kind: "git"; url: string; ref: string | null }
+  /** A bucket or a web address, fetched on the node as the user. */
+  | { kind: "uri"; uri: string };
+
+export interface FileMount {
+  /** Absolute, or relative to the home (`~/` is taken off). No slash at its end. */
+  destination: string;
+  source: FileSource;
+  /** Buckets only; a local source is always copied. */
+  mode: "COPY" | "MOUNT" | "MOUNT_CACHED";
+  readOnly?: true;
+}
+
+/** A path that an admin publishes under a name (`volumes` of the coordinator's config). */
+export interface VolumeMount {
+  destination: string;
+  name: string;
+  /** Folder inside the volume; absent: all of it. */
+  subPath?: string;
+}
+
 export interface Task {
   name: string | null;
   numNodes: number;
   resources: TaskResources;
+  /** Absent: the job works in what is in `~/sky_workdir` already. */
+  workdir?: FileSource;
+  fileMounts?: FileMount[];
+  volumes?: VolumeMount[];
+  /** As `envs`, in setup and run alike, but never shown again. */
+  secrets?: Record<string, string>;
+  /** The image of `image_id: docker:IMAGE`, without the prefix. */
+  image?: string;
+  /** `config.docker.run_options`, in order; only with `image`. */
+  imageOptions?: string[];
+  /** Ports that the task says it listens on: `8080`, `9000-9010`; shown, never opened or closed. */
+  ports?: string[];
+  /** Bash script that runs on the head rank's node when the job's status changes. */
+  eventCallback?: string;
+  /**
+   * Source text of a function `(rank, ips) => command or null`, from the SDK, in place of `run`. It runs on the node as
+   * the user when the addresses are known.
+   */
+  runGenerator?: string;
   /** In the file's order; every value already a string as SkyPilot would make it (`True`, `8`, `1.1`). */
   envs: Record<string, string>;
   setup: string | null;

@@ -138,7 +138,7 @@ export class StandInAgent {
         const payload = this.payloads.get(hello.attempt);
         onBytes = () => undefined;
         socket.end(payload === undefined ? "" : JSON.stringify(payload));
-      } else {
+      } else if (hello.role === "stream") {
         const received = this.streams.get(hello.id);
         if (received !== undefined) {
           received.socket = socket;
@@ -146,6 +146,9 @@ export class StandInAgent {
         onBytes = () => {
           rest = received === undefined ? rest : readLogFrames(rest, received);
         };
+      } else {
+        onBytes = () => undefined;
+        socket.destroy();
       }
       onBytes();
     });
