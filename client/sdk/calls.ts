@@ -23,24 +23,27 @@ import {
 import { type ExplainResult, explainResultSchema } from "../../shared/explain-api.ts";
 import type { JobStatus } from "../../shared/job.ts";
 import { type FollowResult, follow } from "./follow.ts";
-import { type Patience, read, submit } from "./requests.ts";
+import { type Accepted, type Patience, read, submit } from "./requests.ts";
 import type { Transport } from "./transport.ts";
 
 export type WhoamiResult = z.infer<typeof whoamiResultSchema>;
 
 type Call<Schema extends z.ZodType> = Omit<z.input<Schema>, "cluster_name">;
 
-/** The calls to one cluster. Every function rejects with a SkyError whose text is meant for the person. */
+/**
+ * The calls to one cluster. Every function rejects with a SkyError whose text is meant for the person. `accepted` hears
+ * the request's id as soon as the coordinator has taken the call, for those who want to wait for its result later.
+ */
 export interface Calls {
-  launch(body: Call<typeof launchBodySchema>): Promise<SubmitResult>;
-  exec(body: Call<typeof execBodySchema>): Promise<SubmitResult>;
-  queue(body: Call<typeof queueBodySchema>): Promise<QueueRow[]>;
+  launch(body: Call<typeof launchBodySchema>, accepted?: Accepted): Promise<SubmitResult>;
+  exec(body: Call<typeof execBodySchema>, accepted?: Accepted): Promise<SubmitResult>;
+  queue(body: Call<typeof queueBodySchema>, accepted?: Accepted): Promise<QueueRow[]>;
   /** Ids of the jobs that are being cancelled now. */
-  cancel(body: Call<typeof cancelBodySchema>): Promise<number[]>;
+  cancel(body: Call<typeof cancelBodySchema>, accepted?: Accepted): Promise<number[]>;
   /** Ends all jobs of the caller and the caller's skylets. */
-  down(): Promise<void>;
+  down(accepted?: Accepted): Promise<void>;
   /** `{"3": "RUNNING", "9": null}`; without ids: the latest job, or nothing. */
-  jobStatus(body: Call<typeof jobStatusBodySchema>): Promise<Record<string, JobStatus | null>>;
+  jobStatus(body: Call<typeof jobStatusBodySchema>, accepted?: Accepted): Promise<Record<string, JobStatus | null>>;
   /** Streams a job's text into `write`; resolves with the exit code when it ended or `signal` fired. */
   tailLogs(
     body: Call<typeof logsBodySchema> & { tail: number },
@@ -69,14 +72,19 @@ export function createCalls(transport: Transport, say: (text: string) => void): 
   };
   const reading: Patience = { limitMs: readLimitMs, say, afterGivingUp: null };
   return {
-    launch: (body) => submit(transport, "/launch", { ...body, cluster_name }, submitResultSchema, change),
-    exec: (body) => submit(transport, "/exec", { ...body, cluster_name }, submitResultSchema, change),
-    queue: (body) => submit(transport, "/queue", { ...body, cluster_name }, queueResultSchema, reading),
-    cancel: (body) => submit(transport, "/cancel", { ...body, cluster_name }, cancelResultSchema, change),
-    async down() {
-      await submit(transport, "/down", { cluster_name, purge: false }, z.unknown(), change);
+    launch: (body, accepted) =>
+      submit(transport, "/launch", { ...body, cluster_name }, submitResultSchema, change, accepted),
+    exec: (body, accepted) =>
+      submit(transport, "/exec", { ...body, cluster_name }, submitResultSchema, change, accepted),
+    queue: (body, accepted) =>
+      submit(transport, "/queue", { ...body, cluster_name }, queueResultSchema, reading, accepted),
+    cancel: (body, accepted) =>
+      submit(transport, "/cancel", { ...body, cluster_name }, cancelResultSchema, change, accepted),
+    async down(accepted) {
+      await submit(transport, "/down", { cluster_name, purge: false }, z.unknown(), change, accepted);
     },
-    jobStatus: (body) => submit(transport, "/job_status", { ...body, cluster_name }, jobStatusResultSchema, reading),
+    jobStatus: (body, accepted) =>
+      submit(transport, "/job_status", { ...body, cluster_name }, jobStatusResultSchema, reading, accepted),
     tailLogs: (body, write, signal) => follow(transport, { ...body, cluster_name }, write, signal, say),
     explain: (job, user) => {
       const query = new URLSearchParams({

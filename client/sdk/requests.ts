@@ -148,6 +148,9 @@ function checked<T>(transport: Transport, schema: z.ZodType<T>, value: unknown):
   return parsed.data;
 }
 
+/** Hears the request's id each time the coordinator has taken it, before its result is waited for. */
+export type Accepted = (requestId: string) => void;
+
 /** POSTs a call and waits for its result. */
 export async function submit<T>(
   transport: Transport,
@@ -155,6 +158,7 @@ export async function submit<T>(
   body: unknown,
   schema: z.ZodType<T>,
   patience: Patience,
+  accepted: Accepted = () => undefined,
 ): Promise<T> {
   const requestId = randomUUID();
   const text = JSON.stringify(body);
@@ -173,7 +177,9 @@ export async function submit<T>(
       throw replyFailure(transport.clusterName, reply.status, reply.text);
     }
     const named = reply.headers[headers.requestId.toLowerCase()];
-    return fetchResult(transport, typeof named === "string" ? named : requestId, schema);
+    const id = typeof named === "string" ? named : requestId;
+    accepted(id);
+    return fetchResult(transport, id, schema);
   });
 }
 
