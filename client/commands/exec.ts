@@ -1,10 +1,10 @@
 /**
  * `sky exec`: sends a task without its setup to a cluster that is initialized here, and follows the job.
  */
-import { writeTask } from "../../shared/task-file.ts";
-import { callsTo, checkCloud, remember, requireInitialized } from "./clusters.ts";
+import { callsTo, checkCloud, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
+import { sendExec } from "./sending.ts";
 import { afterSubmit, showDryrun } from "./submit.ts";
 
 export interface ExecFlags extends TaskFlags {
@@ -29,12 +29,11 @@ export async function exec(context: Context, args: string[], flags: ExecFlags): 
   const task = await taskOf(words, flags, context);
   const calls = callsTo(context, cluster);
   try {
-    const result = await calls.exec({ task: writeTask(task), dryrun: flags.dryrun === true });
+    const result = await sendExec(context, calls, cluster, task, { dryrun: flags.dryrun === true });
     if (flags.dryrun === true) {
       showDryrun(context, cluster.name, result);
       return 0;
     }
-    await remember(context, cluster, null);
     return await afterSubmit(context, calls, cluster.name, result.job_id, flags.detachRun === true);
   } finally {
     calls.close();

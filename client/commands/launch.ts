@@ -2,14 +2,13 @@
  * `sky launch`: initializes a cluster on this machine if need be, sends the task with its setup, and follows the job.
  * Everything that can be wrong on this side is found before the first connection.
  */
-import type { NodesResult, SubmitResult } from "../../shared/api.ts";
-import { SkyError } from "../../shared/errors.ts";
+import type { SubmitResult } from "../../shared/api.ts";
 import type { Task } from "../../shared/task.ts";
-import { writeTask } from "../../shared/task-file.ts";
 import type { Calls } from "../sdk/calls.ts";
-import { checkCloud, callsTo, findLocal, type LocalCluster, remember } from "./clusters.ts";
+import { checkCloud, callsTo, findLocal, type LocalCluster } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
+import { sendLaunch } from "./sending.ts";
 import { afterSubmit, showDryrun } from "./submit.ts";
 
 export interface LaunchFlags extends TaskFlags {
@@ -30,18 +29,6 @@ async function agreed(context: Context, cluster: LocalCluster, flags: LaunchFlag
   return context.screen.confirm(`Initializing local cluster '${cluster.name}'. Proceed?`);
 }
 
-async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesResult> {
-  const me = await calls.whoami();
-  if (me.refused !== null) {
-    throw new SkyError(
-      "PermissionDeniedError",
-      `Cluster '${cluster.name}' does not run jobs of ${me.user}: ${me.refused}`,
-      "Ask the cluster's admin, or put another account into the cluster's file.",
-    );
-  }
-  return calls.nodes();
-}
-
 /** Sends the task; resolves with what the coordinator answers. */
 async function send(
   context: Context,
@@ -52,19 +39,14 @@ async function send(
 ): Promise<SubmitResult> {
   const { screen } = context;
   screen.print(`${screen.colors.cyan("⚙︎")} Launching on Local (${cluster.name}).`);
-  // A launch without a task is also how what `sky status` shows is renewed.
-  const isEmpty = task.setup === null && task.run === null;
-  const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
-  const result = await calls.launch({
-    task: writeTask(task),
+  const result = await sendLaunch(context, calls, cluster, task, {
     dryrun: flags.dryrun === true,
-    no_setup: !flags.setup,
+    noSetup: !flags.setup,
     fast: flags.fast === true,
   });
   if (flags.dryrun === true) {
     return result;
   }
-  await remember(context, cluster, nodes);
   screen.print(`└── Cluster ${cluster.name} is up.`);
   screen.print(`${screen.colors.green("✓")} Cluster launched: ${cluster.name}.`);
   return result;

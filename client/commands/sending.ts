@@ -1,0 +1,71 @@
+/**
+ * What launch and exec do with a task besides talking to the person: look whether the cluster takes this user, send the
+ * task, and remember on this machine what `sky status` shows. It must never print. Used by commands/launch.ts,
+ * commands/exec.ts and, with a terminal that shows nothing, by the SDK.
+ */
+import type { NodesResult, SubmitResult } from "../../shared/api.ts";
+import { SkyError } from "../../shared/errors.ts";
+import type { Task } from "../../shared/task.ts";
+import { writeTask } from "../../shared/task-file.ts";
+import type { Calls } from "../sdk/calls.ts";
+import type { Accepted } from "../sdk/requests.ts";
+import { type LocalCluster, remember } from "./clusters.ts";
+import type { Context } from "./context.ts";
+
+export interface SendOptions {
+  dryrun: boolean;
+  /** Hears the request's id when the coordinator has taken it. */
+  accepted?: Accepted;
+}
+
+export interface LaunchOptions extends SendOptions {
+  /** Leave the task's setup out. */
+  noSetup: boolean;
+  fast: boolean;
+}
+
+async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesResult> {
+  const me = await calls.whoami();
+  if (me.refused !== null) {
+    throw new SkyError(
+      "PermissionDeniedError",
+      `Cluster '${cluster.name}' does not run jobs of ${me.user}: ${me.refused}`,
+      "Ask the cluster's admin, or put another account into the cluster's file.",
+    );
+  }
+  return calls.nodes();
+}
+
+/** Sends the task with its setup; the cluster is initialized on this machine afterwards. Rejects with a SkyError. */
+export async function sendLaunch(
+  context: Context,
+  calls: Calls,
+  cluster: LocalCluster,
+  task: Task,
+  options: LaunchOptions,
+): Promise<SubmitResult> {
+  // A launch without a task is also how what `sky status` shows is renewed.
+  const isEmpty = task.setup === null && task.run === null && task.runGenerator === undefined;
+  const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
+  const { dryrun, noSetup, fast, accepted } = options;
+  const result = await calls.launch({ task: writeTask(task), dryrun, no_setup: noSetup, fast }, accepted);
+  if (!dryrun) {
+    await remember(context, cluster, nodes);
+  }
+  return result;
+}
+
+/** Sends the task without its setup. Rejects with a SkyError. */
+export async function sendExec(
+  context: Context,
+  calls: Calls,
+  cluster: LocalCluster,
+  task: Task,
+  options: SendOptions,
+): Promise<SubmitResult> {
+  const result = await calls.exec({ task: writeTask(task), dryrun: options.dryrun }, options.accepted);
+  if (!options.dryrun) {
+    await remember(context, cluster, null);
+  }
+  return result;
+}
