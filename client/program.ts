@@ -9,6 +9,7 @@ import { type Context, UsageError } from "./commands/context.ts";
 import type { ExecFlags } from "./commands/exec.ts";
 import type { LaunchFlags } from "./commands/launch.ts";
 import { registerAdmin } from "./program-admin.ts";
+import { registerConfig } from "./program-config.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
 
 /** Exit codes of the command line itself; jobs have 0 and 100–103 (shared/api.ts). */
@@ -344,6 +345,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerClusters,
     registerGpus,
     registerUsage,
+    registerConfig,
     registerUnsupported,
     registerAdmin,
     registerPlumbing,

@@ -4,6 +4,8 @@
  * scripts/dev-cluster writes and what the admin's documentation describes.
  */
 import * as z from "zod";
+import { readConfig } from "../shared/config-layers.ts";
+import { messageOf } from "../shared/errors.ts";
 import { clusterNameSchema, jobNameSchema, nodeNameSchema, userNameSchema } from "../shared/ids.ts";
 import { labelsSchema } from "../shared/job.ts";
 import { groupNameSchema, type SchedulingConfig } from "../shared/scheduling.ts";
@@ -79,6 +81,18 @@ function isWithin(span: string | number, longest: string | number): boolean {
 
 const nodeLabelsSchema = labelsSchema
   .refine((labels) => !("node" in labels), "'node' is given by the coordinator: every node has its name as that label")
+  .default({});
+
+const skyConfigSchema = z
+  .record(z.string(), z.unknown())
+  .superRefine((tree, issues) => {
+    try {
+      // As text, so that the same checks hold as for a user's file.
+      readConfig(JSON.stringify(tree), "sky_config");
+    } catch (error) {
+      issues.addIssue({ code: "custom", message: messageOf(error) });
+    }
+  })
   .default({});
 
 export const coordinatorConfigSchema = z.strictObject({
@@ -160,6 +174,8 @@ export const coordinatorConfigSchema = z.strictObject({
     )
     .max(1_000)
     .default([]),
+  /** The lowest layer of SkyPilot's config, for everybody; its keys are those of ~/.sky/config.yaml. */
+  sky_config: skyConfigSchema,
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),
 });
 export type CoordinatorConfig = z.infer<typeof coordinatorConfigSchema>;

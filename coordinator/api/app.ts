@@ -27,6 +27,7 @@ import { onpremRoutes } from "./routes-onprem.ts";
 import { quotaRoutes } from "./routes-quotas.ts";
 import { requestRoutes } from "./routes-requests.ts";
 import { submitRoutes } from "./routes-submit.ts";
+import { configRoutes } from "./routes-config.ts";
 import { usageRoutes } from "./routes-usage.ts";
 import { windowRoutes } from "./routes-windows.ts";
 
@@ -56,6 +57,7 @@ const routes: Route[] = [
   ...clusterRoutes,
   ...onpremRoutes,
   ...explainRoutes,
+  ...configRoutes,
   ...usageRoutes,
   ...adminRoutes,
   ...inspectRoutes,

@@ -35,6 +35,8 @@ const typed: [command: string, code: number][] = [
   ["sky exec my-cluster --time 10m --priority -5 -- 'echo I may wait, and take ten minutes at most'", 0],
   // docs/limits.md
   ["sky launch -c my-cluster examples/checkpoint.yaml", 0],
+  // docs/config.md
+  ["sky config show my-cluster --origin", 0],
   // docs/users.md and docs/admin/scheduling.md
   ["sky usage", 0],
   ["sky usage my-cluster --last 30d --by kind", 0],
