@@ -37,6 +37,7 @@ function withTaskOptions(command: Command): Command {
     .option("--exclusive", "let nobody else use its nodes")
     .option("--preemptible", "may be stopped for a job of higher priority, and is started again")
     .addOption(new Option("--cloud <name>").hideHelp())
+    .option("--config <file|key=value>", "over ~/.sky/config.yaml and .sky.yaml (repeatable)", gather)
     .option("--dryrun", "ask whether the cluster would take the task, submit nothing")
     .showHelpAfterError("A command with options of its own goes after --, e.g. sky exec lab -- nvidia-smi -L");
 }

@@ -4,6 +4,7 @@
  * 56 as described in docs/architecture.md. Used by coordinator/api (server) and client/sdk (our CLI and SDK use nothing else).
  */
 import * as z from "zod";
+import { overrideConfigSchema } from "./config-api.ts";
 import { explainResultSchema } from "./explain-api.ts";
 import { uploadsSchema } from "./files.ts";
 import { jobStatusSchema } from "./job.ts";
@@ -31,6 +32,8 @@ export const launchBodySchema = z.object({
   uploads: uploadsSchema.default({}),
   /** SkyPilot's: the blob that holds the task's local files (`/upload_v2`). */
   file_mounts_blob_id: z.string().max(200).nullable().default(null),
+  /** What the caller's config files say; the server's own values hold where only it may say (shared/config-layers.ts). */
+  override_skypilot_config: overrideConfigSchema.nullable().default(null),
   dryrun: z.boolean().default(false),
   no_setup: z.boolean().default(false),
   fast: z.boolean().default(false),
@@ -41,6 +44,8 @@ export const execBodySchema = z.object({
   cluster_name: z.string(),
   uploads: uploadsSchema.default({}),
   file_mounts_blob_id: z.string().max(200).nullable().default(null),
+  /** What the caller's config files say; the server's own values hold where only it may say (shared/config-layers.ts). */
+  override_skypilot_config: overrideConfigSchema.nullable().default(null),
   dryrun: z.boolean().default(false),
 });
 export const queueBodySchema = z.object({

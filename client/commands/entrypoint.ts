@@ -26,6 +26,8 @@ export interface TaskFlags {
   preemptible?: boolean;
   env: string[];
   envFile?: string;
+  /** `--config`: a file, or any number of key=value. */
+  config?: string[];
 }
 
 /** Whose files and variables a task may name. */

@@ -29,7 +29,10 @@ export async function exec(context: Context, args: string[], flags: ExecFlags): 
   const task = await taskOf(words, flags, context);
   const calls = callsTo(context, cluster);
   try {
-    const result = await sendExec(context, calls, cluster, task, { dryrun: flags.dryrun === true });
+    const result = await sendExec(context, calls, cluster, task, {
+      dryrun: flags.dryrun === true,
+      config: flags.config ?? [],
+    });
     if (flags.dryrun === true) {
       showDryrun(context, cluster.name, result);
       return 0;

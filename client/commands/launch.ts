@@ -43,6 +43,7 @@ async function send(
     dryrun: flags.dryrun === true,
     noSetup: !flags.setup,
     fast: flags.fast === true,
+    config: flags.config ?? [],
   });
   if (flags.dryrun === true) {
     return result;

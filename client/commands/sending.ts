@@ -3,10 +3,12 @@
  * task, and remember on this machine what `sky status` shows. It must never print. Used by commands/launch.ts,
  * commands/exec.ts and, with a terminal that shows nothing, by the SDK.
  */
+import { type ConfigTree, runOptionsOf, withoutServerKeys } from "../../shared/config-layers.ts";
 import type { NodesResult, SubmitResult } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Task } from "../../shared/task.ts";
 import { writeTask } from "../../shared/task-file.ts";
+import { clientConfig, lineConfig } from "../local/config-files.ts";
 import type { Calls } from "../sdk/calls.ts";
 import type { Accepted } from "../sdk/requests.ts";
 import { type LocalCluster, remember } from "./clusters.ts";
@@ -14,6 +16,8 @@ import type { Context } from "./context.ts";
 
 export interface SendOptions {
   dryrun: boolean;
+  /** Values of `--config`, in order. */
+  config?: readonly string[];
   /** Hears the request's id when the coordinator has taken it. */
   accepted?: Accepted;
 }
@@ -36,6 +40,18 @@ async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesRes
   return calls.nodes();
 }
 
+/** What this machine's config files and `--config` say, and the task with what the command line says over its own `config`. */
+function configured(
+  context: Context,
+  task: Task,
+  options: readonly string[] = [],
+): { text: string; override_skypilot_config: ConfigTree } {
+  const places = { home: context.home, cwd: context.cwd, env: context.env, options };
+  const runOptions = runOptionsOf(lineConfig(places));
+  const told = task.image === undefined || runOptions.length === 0 ? task : { ...task, imageOptions: runOptions };
+  return { text: writeTask(told), override_skypilot_config: withoutServerKeys(clientConfig(places)) };
+}
+
 /** Sends the task with its setup; the cluster is initialized on this machine afterwards. Rejects with a SkyError. */
 export async function sendLaunch(
   context: Context,
@@ -44,11 +60,15 @@ export async function sendLaunch(
   task: Task,
   options: LaunchOptions,
 ): Promise<SubmitResult> {
+  const { text, override_skypilot_config } = configured(context, task, options.config);
   // A launch without a task is also how what `sky status` shows is renewed.
   const isEmpty = task.setup === null && task.run === null && task.runGenerator === undefined;
   const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
   const { dryrun, noSetup, fast, accepted } = options;
-  const result = await calls.launch({ task: writeTask(task), dryrun, no_setup: noSetup, fast }, accepted);
+  const result = await calls.launch(
+    { task: text, dryrun, no_setup: noSetup, fast, override_skypilot_config },
+    accepted,
+  );
   if (!dryrun) {
     await remember(context, cluster, nodes);
   }
@@ -63,7 +83,8 @@ export async function sendExec(
   task: Task,
   options: SendOptions,
 ): Promise<SubmitResult> {
-  const result = await calls.exec({ task: writeTask(task), dryrun: options.dryrun }, options.accepted);
+  const { text, override_skypilot_config } = configured(context, task, options.config);
+  const result = await calls.exec({ task: text, dryrun: options.dryrun, override_skypilot_config }, options.accepted);
   if (!options.dryrun) {
     await remember(context, cluster, null);
   }
