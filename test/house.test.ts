@@ -51,7 +51,7 @@ const rules: Rule[] = [
   {
     folder: "client",
     own: ["shared", "client"],
-    packages: ["node:*", "zod", "yaml", "ssh2", "commander", "picocolors", "fastest-levenshtein"],
+    packages: ["node:*", "zod", "yaml", "ssh2", "commander", "picocolors", "fastest-levenshtein", "ignore"],
   },
 ];
 
@@ -75,7 +75,13 @@ const owners = [
   {
     module: "node:child_process",
     folder: "client",
-    files: ["client/ssh/", "client/ansible/", "client/commands/admin/state.ts", "client/commands/admin/doctor.ts"],
+    files: [
+      "client/ssh/",
+      "client/ansible/",
+      "client/files/git.ts",
+      "client/commands/admin/state.ts",
+      "client/commands/admin/doctor.ts",
+    ],
   },
 ];
 

@@ -24,8 +24,10 @@ export interface HeadStreams {
 export interface HttpCall {
   method: "GET" | "POST";
   path: string;
-  /** JSON text; null: no body. */
-  body: string | null;
+  /** JSON text; pieces of bytes, which are written as the stream takes them; null: no body. */
+  body: string | readonly Uint8Array[] | null;
+  /** Bytes of pieces that the stream has taken, each time it has taken some. */
+  sent?: (bytes: number) => void;
   headers: Record<string, string>;
   /** Milliseconds without a byte after which the call counts as lost; null: silence is fine (log streams). */
   silenceMs: number | null;
@@ -101,6 +103,47 @@ class StreamAgent extends Agent {
   }
 }
 
+function bodyHeaders(body: HttpCall["body"]): Record<string, string | number> {
+  if (body === null) {
+    return {};
+  }
+  return typeof body === "string"
+    ? { "content-type": "application/json", "content-length": Buffer.byteLength(body) }
+    : {
+        "content-type": "application/octet-stream",
+        "content-length": body.reduce((sum, piece) => sum + piece.length, 0),
+      };
+}
+
+/** Bytes that are given to a stream at once, so that its taking them can be seen. */
+const pieceBytes = 64 * 1024;
+
+/** Writes the pieces one after another, each when the stream has taken the one before, and ends the message. */
+function writePieces(message: ClientRequest, pieces: readonly Uint8Array[], taken: (bytes: number) => void): void {
+  let index = 0;
+  let at = 0;
+  const next = (): void => {
+    while (index < pieces.length && at >= (pieces[index]?.length ?? 0)) {
+      index += 1;
+      at = 0;
+    }
+    const piece = pieces[index];
+    if (piece === undefined || message.destroyed) {
+      message.end();
+      return;
+    }
+    const part = piece.subarray(at, at + pieceBytes);
+    at += part.length;
+    message.write(part, (error) => {
+      if (error === null || error === undefined) {
+        taken(part.length);
+        next();
+      }
+    });
+  };
+  next();
+}
+
 export class Transport {
   readonly clusterName: string;
   readonly #connect: () => Promise<HeadStreams>;
@@ -145,9 +188,7 @@ export class Transport {
         path: call.path,
         headers: {
           ...call.headers,
-          ...(call.body === null
-            ? {}
-            : { "content-type": "application/json", "content-length": Buffer.byteLength(call.body) }),
+          ...bodyHeaders(call.body),
         },
       });
       let timer: NodeJS.Timeout | null = null;
@@ -169,7 +210,14 @@ export class Transport {
         reply.pause();
         resolve(reply);
       });
-      message.end(call.body ?? undefined);
+      if (typeof call.body === "string" || call.body === null) {
+        message.end(call.body ?? undefined);
+      } else {
+        writePieces(message, call.body, (bytes) => {
+          arm();
+          call.sent?.(bytes);
+        });
+      }
     });
   }
 
