@@ -15,6 +15,7 @@ import type { Payload } from "../shared/job.ts";
 import { until } from "../test/help/until.ts";
 import { coordinatorConfigSchema } from "./config.ts";
 import type { CoreEvent } from "./core/state.ts";
+import { DiskFileStore } from "./files/store.ts";
 import { startFleet } from "./fleet.ts";
 import { StoreUnavailable } from "./parts.ts";
 import { makeKeyPair } from "../system/key-pair.ts";
@@ -72,6 +73,8 @@ beforeEach(async () => {
       }
       return payload;
     },
+    filesFor: async () => null,
+    files: new DiskFileStore(config, log),
   };
   fleet = await startFleet(config, owner, log);
 });

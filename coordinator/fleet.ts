@@ -122,6 +122,14 @@ class Agents implements SessionOwner {
     return this.owner.payloadFor(...args);
   }
 
+  filesFor(...args: Parameters<FleetOwner["filesFor"]>): ReturnType<FleetOwner["filesFor"]> {
+    return this.owner.filesFor(...args);
+  }
+
+  get files(): FleetOwner["files"] {
+    return this.owner.files;
+  }
+
   tell(node: NodeName, message: ToAgent): void {
     this.sessions.get(node)?.tell(message);
   }

@@ -17,8 +17,8 @@ import { startFleet } from "./fleet.ts";
 import { configuredKeys } from "./fleet-listen.ts";
 import type { Log } from "./log.ts";
 import { CoreLoop } from "./loop.ts";
-import type { Fleet, JobQueue, Loop, Store } from "./parts.ts";
-import { payloadFor } from "./payloads.ts";
+import type { FileStore, Fleet, JobQueue, Loop, Store } from "./parts.ts";
+import { filesFor, payloadFor } from "./payloads.ts";
 import { UserQueues } from "./queue.ts";
 import { checkServer, openFence, openPart, type RedisLink } from "./redis.ts";
 import { startRetention } from "./retention.ts";
@@ -35,7 +35,7 @@ export interface Generation {
 }
 
 /** Opens, reads, repairs and starts everything. Rejects with a cause for people; nothing is left open then. */
-export async function startGeneration(config: CoordinatorConfig, log: Log): Promise<Generation> {
+export async function startGeneration(config: CoordinatorConfig, log: Log, files: FileStore): Promise<Generation> {
   const closing: (() => Promise<void> | void)[] = [];
   const close = async (): Promise<void> => {
     for (const step of closing.splice(0).reverse()) {
@@ -71,6 +71,8 @@ export async function startGeneration(config: CoordinatorConfig, log: Log): Prom
         dispatch: (event) => loop.note(event),
         keysOf: (node) => keysOf(loop.state, node),
         payloadFor: (node, attempt) => payloadFor(loop.state, store, node, attempt),
+        filesFor: (node, attempt) => filesFor(loop.state, store, node, attempt),
+        files,
       },
       log,
     );

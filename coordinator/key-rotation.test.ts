@@ -18,6 +18,7 @@ import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
 import { initialState } from "./core/initial.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
 import type { State } from "./core/state.ts";
+import { DiskFileStore } from "./files/store.ts";
 import { startFleet } from "./fleet.ts";
 import { configuredKeys } from "./fleet-listen.ts";
 import { CoreLoop } from "./loop.ts";
@@ -87,6 +88,8 @@ async function startHead(configuredKey = first.public): Promise<void> {
       dispatch: (event) => loop.note(event),
       keysOf: (name) => keysOf(state, name),
       payloadFor: async () => null,
+      filesFor: async () => null,
+      files: new DiskFileStore(config, log),
     },
     log,
   );

@@ -85,9 +85,27 @@ export interface FileStore {
   /** Whether it is there, whole; renews the time of its last use. */
   hasManifest(uid: Uid, id: string): Promise<boolean>;
   readManifest(uid: Uid, id: string): AsyncIterable<Uint8Array>;
-  /** In the order asked for. */
-  readChunks(uid: Uid, hashes: readonly string[]): AsyncIterable<{ hash: string; bytes: Uint8Array }>;
+  /** In the order asked for. With `within`, only chunks that one of these manifests names are given. */
+  readChunks(
+    uid: Uid,
+    hashes: readonly string[],
+    within?: ReadonlySet<string>,
+  ): AsyncIterable<{ hash: string; bytes: Uint8Array }>;
   usage(uid: Uid): Promise<{ bytes: number; quotaBytes: number; manifests: number; keepDays: number }>;
+  /** Forgets at once what `inUse` does not name. Returns the bytes that came free. */
+  clean(uid: Uid, inUse: ManifestsInUse): Promise<number>;
+}
+
+/** Ids of the manifests that a user's unfinished jobs need. */
+export type ManifestsInUse = (uid: Uid) => Promise<ReadonlySet<string>>;
+
+/** What an attempt's node may have of its user's uploads. */
+export interface FileGrant {
+  uid: Uid;
+  /** Those that the attempt's payload names. */
+  manifests: ReadonlySet<string>;
+  /** Whether the attempt is still wanted on that node. */
+  isWanted(): boolean;
 }
 
 /** The agents (coordinator/fleet.ts). */
@@ -112,6 +130,9 @@ export interface FleetOwner {
   keysOf(node: NodeName): readonly string[];
   /** The payload that this node may have for this attempt (its state wants it there), or null. */
   payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
+  /** The uploads that this node may have for this attempt, or null: not wanted there. */
+  filesFor(node: NodeName, attempt: AttemptId): Promise<FileGrant | null>;
+  readonly files: FileStore;
 }
 
 /** The one loop (coordinator/loop.ts): the only caller of the reducer. */
@@ -133,6 +154,8 @@ export interface Accounts {
 export interface ApiParts {
   current(): { loop: Loop; queue: JobQueue; store: Store; fleet: Fleet } | { unavailable: string };
   accounts: Accounts;
+  /** Lives as long as the process: uploads need no Redis. */
+  files: FileStore;
 }
 
 /** Redis did not answer in time or the connection is gone. The coordinator stops its effects, reads everything again and goes on. */

@@ -1,13 +1,13 @@
 /**
- * Which scripts and environment a node may have: those of an attempt that the state wants on that very node, and nothing
+ * Which scripts, environment and uploads a node may have: those of an attempt that the state wants on that very node, and nothing
  * else, so a node that was broken into learns only of the jobs that it runs. It must never write. Called by the fleet
  * through its owner when an agent asks for a payload.
  */
 import { SkyError } from "../shared/errors.ts";
 import type { AttemptId, NodeName } from "../shared/ids.ts";
-import type { Payload } from "../shared/job.ts";
-import type { State } from "./core/state.ts";
-import type { Store } from "./parts.ts";
+import type { AttemptRecord, Payload, RankRecord } from "../shared/job.ts";
+import type { ActiveJob, State } from "./core/state.ts";
+import type { FileGrant, Store } from "./parts.ts";
 
 /**
  * The payload for this node's rank: the task's own run script and environment, and the setup script only where this rank
@@ -19,17 +19,12 @@ export async function payloadFor(
   node: NodeName,
   attemptId: AttemptId,
 ): Promise<Payload | null> {
-  const key = state.attempts.get(attemptId);
-  const job = key === undefined ? undefined : state.jobs.get(key);
-  const attempt = job?.record.attempt ?? null;
-  if (job === undefined || job.record.phase === "ended" || attempt?.id !== attemptId) {
+  const wanted = rankOf(state, node, attemptId);
+  if (wanted === null) {
     return null;
   }
+  const { job, attempt, rank } = wanted;
   const { uid, record } = job;
-  const rank = attempt.ranks.find((candidate) => candidate.grant.node === node);
-  if (rank === undefined) {
-    return null;
-  }
   const read = async (ref: string): Promise<Payload> => {
     const payload = await store.getPayload(uid, ref);
     if (payload === null) {
@@ -47,4 +42,36 @@ export async function payloadFor(
   const setupRef = attempt.setupRef ?? record.taskRef;
   const { setup } = setupRef === record.taskRef ? own : await read(setupRef);
   return { ...own, setup };
+}
+
+/** The uploads that this node's rank may have: those that its payload names. Null and errors as above. */
+export async function filesFor(
+  state: State,
+  store: Store,
+  node: NodeName,
+  attemptId: AttemptId,
+): Promise<FileGrant | null> {
+  const uid = rankOf(state, node, attemptId)?.job.uid;
+  const payload = await payloadFor(state, store, node, attemptId);
+  if (uid === undefined || payload === null) {
+    return null;
+  }
+  const manifests = (payload.files ?? []).flatMap((plan) => (plan.kind === "upload" ? [plan.manifest] : []));
+  return { uid, manifests: new Set(manifests), isWanted: () => rankOf(state, node, attemptId) !== null };
+}
+
+/** The rank that the state wants on this very node for this attempt, or null. */
+function rankOf(
+  state: State,
+  node: NodeName,
+  attemptId: AttemptId,
+): { job: ActiveJob; attempt: AttemptRecord; rank: RankRecord } | null {
+  const key = state.attempts.get(attemptId);
+  const job = key === undefined ? undefined : state.jobs.get(key);
+  const attempt = job?.record.attempt ?? null;
+  if (job === undefined || job.record.phase === "ended" || attempt?.id !== attemptId) {
+    return null;
+  }
+  const rank = attempt.ranks.find((candidate) => candidate.grant.node === node);
+  return rank === undefined ? null : { job, attempt, rank };
 }

@@ -8,7 +8,7 @@ import { messageOf, SkyError } from "../shared/errors.ts";
 import type { CoordinatorConfig } from "./config.ts";
 import { type Generation, startGeneration } from "./generation.ts";
 import type { Log } from "./log.ts";
-import type { ApiParts } from "./parts.ts";
+import type { ApiParts, FileStore } from "./parts.ts";
 
 /** Milliseconds between two tries: doubled after each failure, and the first again once one has held for a while. */
 const firstWaitMs = 200;
@@ -27,6 +27,7 @@ export interface Standing {
 export class Supervisor {
   readonly #config: CoordinatorConfig;
   readonly #log: Log;
+  readonly #files: FileStore;
   readonly #stopping = new AbortController();
   #current: Generation | null = null;
   #why = "it is starting";
@@ -35,8 +36,14 @@ export class Supervisor {
   readonly #onStanding: (standing: Standing) => void;
 
   /** `onStanding` hears of each change: after a start, and of each new cause why there is none. */
-  constructor(config: CoordinatorConfig, log: Log, onStanding: (standing: Standing) => void = () => {}) {
+  constructor(
+    config: CoordinatorConfig,
+    log: Log,
+    files: FileStore,
+    onStanding: (standing: Standing) => void = () => {},
+  ) {
     this.#config = config;
+    this.#files = files;
     this.#log = log;
     this.#onStanding = onStanding;
   }
@@ -75,7 +82,7 @@ export class Supervisor {
     let generation: Generation;
     this.#busySince = performance.now();
     try {
-      generation = await startGeneration(this.#config, this.#log);
+      generation = await startGeneration(this.#config, this.#log, this.#files);
     } catch (error) {
       this.#explain(error);
       return;

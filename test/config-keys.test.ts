@@ -68,7 +68,8 @@ function leaves(schema: Schema, path: string, fallback: unknown): Map<string, un
     ]);
     return new Map(inner);
   }
-  if (def.type === "array" && (def.element as z.core.$ZodTypes)._zod.def.type === "object") {
+  // A list that may be left out has one variable for all of it.
+  if (fallback === required && def.type === "array" && (def.element as z.core.$ZodTypes)._zod.def.type === "object") {
     return leaves(def.element, `${path}[]`, required);
   }
   return new Map([[path, fallback]]);

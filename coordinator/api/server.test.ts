@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { promisify } from "node:util";
 import { afterEach, describe, expect, it } from "vitest";
 import { apiBodyBytesMax } from "../../shared/api.ts";
+import { DiskFileStore } from "../files/store.ts";
 import { openLog } from "../log.ts";
 import { buildApp } from "./app.ts";
 import { logTimes } from "./log-rank.ts";
@@ -19,7 +20,12 @@ import { Turns } from "./turns.ts";
 const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
 const build = { version: "1.2.3", commit: "abc" };
-const noParts = { current: () => ({ unavailable: "test" }), accounts: { byUid: async () => rootAccount } };
+const files = { quota_gb_per_user: 0, keep_days: 1 };
+const noParts = {
+  current: () => ({ unavailable: "test" }),
+  accounts: { byUid: async () => rootAccount },
+  files: new DiskFileStore({ state_dir: "/nonexistent", files, limits: { free_disk_mb: 0 } }, openLog("error")),
+};
 
 let cluster: TestCluster | null = null;
 afterEach(async () => {

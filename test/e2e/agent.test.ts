@@ -14,6 +14,7 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { coordinatorConfigSchema } from "../../coordinator/config.ts";
 import type { CoreEvent } from "../../coordinator/core/state.ts";
+import { DiskFileStore } from "../../coordinator/files/store.ts";
 import { startFleet } from "../../coordinator/fleet.ts";
 import { configuredKeys } from "../../coordinator/fleet-listen.ts";
 import type { LogRequest, AttemptReport, Report, WantedAttempt } from "../../shared/agent-wire.ts";
@@ -98,6 +99,8 @@ beforeEach(async () => {
     },
     keysOf: () => [...configuredKeys(coordinator).values()],
     payloadFor: async (_node: string, attempt: string) => payloads.get(attempt) ?? null,
+    filesFor: async () => null,
+    files: new DiskFileStore(coordinator, log),
   };
   fleet = await startFleet(coordinator, owner, log);
   config = agentConfigSchema.parse({

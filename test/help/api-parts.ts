@@ -17,6 +17,7 @@ import type { NodeAdmin } from "../../shared/node-admin.ts";
 import { logFrameKinds } from "../../shared/skylet-wire.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { type CoordinatorConfig, coordinatorConfigSchema } from "../../coordinator/config.ts";
+import { DiskFileStore } from "../../coordinator/files/store.ts";
 import { initialState, type Recovered } from "../../coordinator/core/initial.ts";
 import { openLog } from "../../coordinator/log.ts";
 import { CoreLoop } from "../../coordinator/loop.ts";
@@ -228,9 +229,11 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   const loop = new CoreLoop({ state, queue, store, log, tell, cut, ...clocks });
   const accounts = new Map<Uid, Account>([[0, rootAccount]]);
   const unavailable: TestCluster["unavailable"] = { cause: null };
+  const files = new DiskFileStore(config, log);
   const parts: ApiParts = {
     current: () => (unavailable.cause === null ? { loop, queue, store, fleet } : { unavailable: unavailable.cause }),
     accounts: { byUid: async (uid) => accounts.get(uid) ?? null },
+    files,
   };
   const api = await startApi(parts, config, { version: "1.2.3", commit: "abc" }, log);
   const open: TestCluster["open"] = (method, path, body, headers) =>
@@ -261,6 +264,7 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
     async close() {
       await api.close();
       loop.stop();
+      files.close();
       rmSync(folder, { recursive: true, force: true });
     },
   };
