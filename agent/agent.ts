@@ -144,6 +144,7 @@ function openStreams(state: AgentState, link: () => Link, userLog: UserLog): Sky
       entry: (attempt) => state.attempts.get(attempt)?.entry,
       openStream: (id) => link().openStream(id),
       openPayload: (attempt) => link().openPayload(attempt),
+      openFiles: (attempt) => link().openFiles(attempt),
       streamFailed: (id, error) => link().send({ type: "streamFailed", id, error }),
     },
     userLog,

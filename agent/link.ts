@@ -41,6 +41,11 @@ export interface LinkOwner {
   onDown(): void;
 }
 
+/** The coordinator knows no such command, or not on this connection: asking again is of no use. */
+export class CommandRefused extends Error {
+  override readonly name = "CommandRefused";
+}
+
 /** A payload on its way. `end` is asked after the channel has closed. */
 export interface PayloadChannel {
   channel: ClientChannel;
@@ -167,6 +172,14 @@ export class Link {
     });
   }
 
+  /** Questions and answers of shared/files.ts. Rejects when there is no connection; CommandRefused: by an older coordinator. */
+  openFiles(attempt: AttemptId): Promise<ClientChannel> {
+    return this.exec(`files ${attempt}`, (channel) => {
+      channel.stderr.resume();
+      return channel;
+    });
+  }
+
   private exec<T>(command: string, take: (channel: ClientChannel) => T): Promise<T> {
     const { client } = this;
     if (client === null || !this.up) {
@@ -181,7 +194,8 @@ export class Link {
       client.exec(command, (error, channel) => {
         clearTimeout(timer);
         if (error !== undefined) {
-          reject(error);
+          // ssh2's words for the answer SSH_MSG_CHANNEL_FAILURE; everything else is the connection's end.
+          reject(error.message.startsWith("Unable to exec") ? new CommandRefused(error.message) : error);
           return;
         }
         channel.on("error", () => channel.destroy());

@@ -16,7 +16,7 @@ import {
 } from "../shared/skylet-wire.ts";
 import type { z } from "zod";
 
-type SkyletHello = z.infer<typeof skyletHelloSchema>;
+export type SkyletHello = z.infer<typeof skyletHelloSchema>;
 export type ControlHello = Extract<SkyletHello, { role: "control" }>;
 
 const helloBytesMax = 4_096;

@@ -1,15 +1,18 @@
 /**
- * Bytes between a user's skylet and the coordinator: log streams that the coordinator asked for, and payloads of
- * attempts. Each is joined raw, with back-pressure on both sides and nothing kept here. A stream belongs to the user it
- * was asked for and a payload to the attempt's user; anything else is cut. Called by agent/skylets.ts.
+ * Bytes between a user's skylet and the coordinator: log streams that the coordinator asked for, payloads of attempts,
+ * and questions for their files. Each is joined raw, with back-pressure on both sides and nothing kept here. A stream
+ * belongs to the user it was asked for, payload and files to the attempt's user; anything else is cut. Called by
+ * agent/skylets.ts.
  */
 import type { Socket } from "node:net";
 import type { ClientChannel } from "ssh2";
 import type { OpenStream } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
+import { filesFrameKinds } from "../shared/files.ts";
 import type { AttemptId, Uid } from "../shared/ids.ts";
 import type { LedgerEntry } from "./core/state.ts";
-import type { PayloadChannel } from "./link.ts";
+import { CommandRefused, type PayloadChannel } from "./link.ts";
+import type { SkyletHello } from "./skylet-control.ts";
 import type { UserLog } from "./user-log.ts";
 
 /** The coordinator waits ten seconds for a stream; a little more covers the way. */
@@ -18,10 +21,13 @@ const pendingMax = 1_024;
 /** Streams and payload fetches of one user at one time. */
 const perUserMax = 64;
 
+export type StreamHello = Exclude<SkyletHello, { role: "control" }>;
+
 export interface StreamsOwner {
   entry(attempt: AttemptId): LedgerEntry | undefined;
   openStream(id: string): Promise<ClientChannel>;
   openPayload(attempt: AttemptId): Promise<PayloadChannel>;
+  openFiles(attempt: AttemptId): Promise<ClientChannel>;
   streamFailed(id: string, error: string): void;
 }
 
@@ -60,8 +66,19 @@ export class SkyletStreams {
     }
   }
 
+  /** A connection of this user that has said what it is for. */
+  async carry(uid: Uid, hello: StreamHello, socket: Socket): Promise<void> {
+    if (hello.role === "stream") {
+      await this.carryStream(uid, hello.id, socket);
+    } else if (hello.role === "payload") {
+      await this.carryPayload(uid, hello.attempt, socket);
+    } else {
+      await this.carryFiles(uid, hello.attempt, socket);
+    }
+  }
+
   /** A connection of this user's skylet that wants to carry the stream. */
-  async carryStream(uid: Uid, id: string, socket: Socket): Promise<void> {
+  private async carryStream(uid: Uid, id: string, socket: Socket): Promise<void> {
     if (!this.take(uid, id)) {
       this.log.write("warn", uid, {}, "refused a log stream that nobody asked this user for");
       socket.destroy();
@@ -80,7 +97,7 @@ export class SkyletStreams {
   }
 
   /** A connection of this user's skylet that wants the payload of its own attempt. */
-  async carryPayload(uid: Uid, attempt: AttemptId, socket: Socket): Promise<void> {
+  private async carryPayload(uid: Uid, attempt: AttemptId, socket: Socket): Promise<void> {
     const entry = this.owner.entry(attempt);
     if (entry === undefined || entry.wanted.uid !== uid || entry.phase === "exited") {
       this.log.write("warn", uid, { attempt }, "refused a payload: it is not an attempt of this user that is to run");
@@ -112,6 +129,33 @@ export class SkyletStreams {
     } catch (error) {
       this.log.write("info", uid, { attempt, error: messageOf(error) }, "a payload could not be asked for");
       socket.destroy();
+    }
+  }
+
+  /** A connection of this user's own files program that asks for files of its attempt. */
+  private async carryFiles(uid: Uid, attempt: AttemptId, socket: Socket): Promise<void> {
+    const entry = this.owner.entry(attempt);
+    if (entry === undefined || entry.wanted.uid !== uid || entry.phase === "exited") {
+      this.log.write("warn", uid, { attempt }, "refused files: it is not an attempt of this user that is to run");
+      refuseFiles(socket, "this is not a job of this user that is to run on this machine.");
+      return;
+    }
+    if (!this.count(uid, socket)) {
+      return;
+    }
+    try {
+      join(socket, await this.owner.openFiles(attempt));
+    } catch (error) {
+      this.log.write("info", uid, { attempt, error: messageOf(error) }, "files could not be asked for");
+      if (error instanceof CommandRefused) {
+        refuseFiles(
+          socket,
+          "the coordinator refuses to send files: it is of an older version. Ask the admin to update it.",
+        );
+      } else {
+        // It is asked again: the coordinator is away for a while.
+        socket.destroy();
+      }
     }
   }
 
@@ -149,6 +193,17 @@ export function countDown(counts: Map<Uid, number>, uid: Uid): void {
   } else {
     counts.delete(uid);
   }
+}
+
+/** Says in the frames of shared/files.ts why no file will come. */
+function refuseFiles(socket: Socket, text: string): void {
+  const head = Buffer.alloc(5);
+  const body = Buffer.from(text);
+  head.writeUInt8(filesFrameKinds.fault, 0);
+  head.writeUInt32BE(body.length, 1);
+  // Questions that were sent already would otherwise keep the connection open.
+  socket.resume();
+  socket.end(Buffer.concat([head, body]), () => socket.destroySoon());
 }
 
 /** Both ways, raw. The end of one side is passed on after its last byte; the loss of one side cuts the other. */

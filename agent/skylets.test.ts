@@ -47,7 +47,7 @@ async function listenAs(name: string): Promise<Skylets> {
       },
     },
     streams: new SkyletStreams(
-      { entry: () => undefined, openStream: no, openPayload: no, streamFailed: () => undefined },
+      { entry: () => undefined, openStream: no, openPayload: no, openFiles: no, streamFailed: () => undefined },
       userLog,
     ),
     cgroups: Cgroups.none(),

@@ -353,10 +353,8 @@ export class Skylets implements ControlOwner {
       this.warn({ uid }, "a connection of a user did not say what it is");
     } else if (hello.role === "control") {
       this.beginControl(uid, hello, socket);
-    } else if (hello.role === "stream") {
-      await this.options.streams.carryStream(uid, hello.id, socket);
     } else {
-      await this.options.streams.carryPayload(uid, hello.attempt, socket);
+      await this.options.streams.carry(uid, hello, socket);
     }
   }
 
