@@ -5,20 +5,21 @@
  */
 import { messageOf, SkyError } from "./errors.ts";
 import { didYouMean } from "./near-match.ts";
+import type { Refusals } from "./task-refusals.ts";
 import { plainValue, type YamlEntry, type YamlNode } from "./yaml11.ts";
 
 const faultsShown = 20;
 /** Of what a user wrote, in messages. */
 const shownMax = 80;
 
-/** Fields of one mapping: those that are read, and those of SkyPilot that are not honoured here yet. */
+/** Fields of one mapping: those that are read, and those of SkyPilot that have no meaning here. */
 export interface FieldNames {
   /** For messages: `the task`, `'resources'`. */
   what: string;
   /** In front of a field's name in messages: `resources.`. */
   path: string;
   supported: readonly string[];
-  later: readonly string[];
+  refused: Refusals;
 }
 
 export class TaskFields {
@@ -54,8 +55,8 @@ export class TaskFields {
     this.faults.set(`${line} ${text}`, { line, text });
   }
 
-  /** The entries of a mapping that are supported and not null; what is unknown or comes later is a fault. */
-  of(node: YamlNode, { what, path, supported, later }: FieldNames): Map<string, YamlEntry> {
+  /** The entries of a mapping that are supported and not null; what is unknown or has no meaning here is a fault. */
+  of(node: YamlNode, { what, path, supported, refused }: FieldNames): Map<string, YamlEntry> {
     const fields = new Map<string, YamlEntry>();
     if (node.kind !== "map") {
       this.faultAt(node.line, `${what} must be a mapping of fields to values.`);
@@ -66,12 +67,16 @@ export class TaskFields {
         if (!isNull(entry.node)) {
           fields.set(entry.key, entry);
         }
-      } else if (later.includes(entry.key)) {
-        if (!isNull(entry.node)) {
-          this.fault(entry, `'${path}${entry.key}' is not supported yet. Remove it to run the task here.`);
+        continue;
+      }
+      const refusal = Object.hasOwn(refused, entry.key) ? refused[entry.key] : undefined;
+      if (refusal !== undefined) {
+        if (!isNull(entry.node) && refusal.harmless?.(plainValue(entry.node)) !== true) {
+          this.fault(entry, `'${path}${entry.key}' cannot be used here. ${refusal.reason}`);
         }
       } else {
-        const hint = didYouMean(entry.key, [...supported, ...later]) ?? `Known fields: ${supported.join(", ")}.`;
+        const hint =
+          didYouMean(entry.key, [...supported, ...Object.keys(refused)]) ?? `Known fields: ${supported.join(", ")}.`;
         this.fault(entry, `unknown field '${path}${shownText(entry.key)}'. ${hint}`);
       }
     }
@@ -89,6 +94,18 @@ export class TaskFields {
     const hint = entry.node.kind === "scalar" ? `; YAML reads this as ${entry.node.text}. Put it in quotes` : "";
     this.fault(entry, `'${shownText(entry.key)}' must be text${hint}.`);
     return null;
+  }
+
+  /** The entries of a field that must be a mapping, nulls too; none when it is absent or refused. */
+  entries(entry: YamlEntry | undefined): YamlEntry[] {
+    if (entry === undefined) {
+      return [];
+    }
+    if (entry.node.kind !== "map") {
+      this.fault(entry, `'${shownText(entry.key)}' must be a mapping.`);
+      return [];
+    }
+    return [...entry.node.entries.values()];
   }
 
   /** A field that is true or false; false when it is absent or refused. */

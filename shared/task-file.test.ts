@@ -80,8 +80,8 @@ describe("readTask", () => {
       "SOMEWHERE",
       "t.yaml:1: 'job_recovery: SOMEWHERE' is no strategy. Known strategies: EAGER_NEXT_REGION, FAILOVER, none.",
     ],
-    ["{max_restarts_on_errors: 3}", "'resources.job_recovery.max_restarts_on_errors' is not supported yet"],
-    ["{recover_on_exit_codes: [3]}", "'resources.job_recovery.recover_on_exit_codes' is not supported yet"],
+    ["{max_restarts_on_errors: 3}", "'resources.job_recovery.max_restarts_on_errors' cannot be used here. Only lost"],
+    ["{recover_on_exit_codes: [3]}", "'resources.job_recovery.recover_on_exit_codes' cannot be used here. Only lost"],
     ["{stratgy: FAILOVER}", "unknown field 'resources.job_recovery.stratgy'"],
     ["3", "'job_recovery' must be text"],
   ])("refused job_recovery: %s", (value, text) => {
@@ -124,12 +124,12 @@ describe("refused", () => {
     ["# nothing\n---\n", "t.yaml is empty or contains no task definition. Add at least a `run:` (or `setup:`) field."],
     ["- run\n", "Invalid task YAML: t.yaml:1: the task must be a mapping of fields to values."],
     [
-      "run: a\nworkdir: .\n",
-      "Invalid task YAML: t.yaml:2: 'workdir' is not supported yet. Remove it to run the task here.",
+      "run: a\nservice: {readiness_probe: /}\n",
+      "Invalid task YAML: t.yaml:2: 'service' cannot be used here. Services (`sky serve`) are not run here yet; ",
     ],
     [
-      "resources:\n  image_id: docker:x\n",
-      "Invalid task YAML: t.yaml:2: 'resources.image_id' is not supported yet. Remove it to run the task here.",
+      "resources:\n  image_id: ami-0123\n",
+      "Invalid task YAML: t.yaml:2: 'image_id' must be docker:IMAGE, the image of a container: ",
     ],
     ["run: a\nrunn: b\n", "Invalid task YAML: t.yaml:2: unknown field 'runn'. Did you mean 'run'?"],
     [
@@ -138,7 +138,7 @@ describe("refused", () => {
     ],
     [
       "zzzzzz: 1\n",
-      "Invalid task YAML: t.yaml:1: unknown field 'zzzzzz'. Known fields: name, num_nodes, resources, envs, setup, run.",
+      "Invalid task YAML: t.yaml:1: unknown field 'zzzzzz'. Known fields: name, workdir, num_nodes, resources, envs, ",
     ],
     ["name: -x-\n", "Invalid task YAML: t.yaml:1: Invalid name '-x-': "],
     ["name: 010\n", "Invalid task YAML: t.yaml:1: 'name' must be text; YAML reads this as 8. Put it in quotes."],
@@ -189,7 +189,7 @@ describe("refused", () => {
   });
 
   test("several faults at once, in the file's order", () => {
-    expect(faultOf("num_nodes: 0\nenvs:\n  A:\nworkdir: x\n").message.split("\n")).toHaveLength(3);
+    expect(faultOf("num_nodes: 0\nenvs:\n  A:\nworkdir: s3://x\n").message.split("\n")).toHaveLength(3);
   });
 
   test("text that is no YAML keeps its line", () => {

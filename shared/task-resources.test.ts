@@ -128,7 +128,10 @@ describe("refused", () => {
       " {gpus: [A, B], any_of: [{cpus: 1}]}",
       't.yaml:1: Cannot specify multiple "accelerators" with preferred order (i.e., list of accelerators) with "any_of" in resources.',
     ],
-    ["\n  any_of:\n    - cpus: 1\n    - ordered: []", "t.yaml:4: 'resources.any_of[].ordered' is not supported yet."],
+    [
+      "\n  any_of:\n    - cpus: 1\n    - ordered: []",
+      "t.yaml:4: 'resources.any_of[].ordered' cannot be used here. A choice",
+    ],
     ["\n  any_of:\n    - cpu: 1", "t.yaml:3: unknown field 'resources.any_of[].cpu'. Did you mean 'cpus'?"],
     ["\n  ordered:\n    - cpus: x", 't.yaml:3: The "cpus" field should be either a number'],
     [
@@ -158,7 +161,7 @@ describe("refused", () => {
     [" {exclusive: 1}", "t.yaml:1: 'exclusive' must be true or false."],
     [" {preemptible: true, job_recovery: none}", "t.yaml:1: A preemptible job is started again after it was stopped"],
     [" {preemptable: true}", "t.yaml:1: unknown field 'resources.preemptable'. Did you mean 'preemptible'?"],
-    [" {use_spot: true}", "t.yaml:1: 'resources.use_spot' is not supported yet."],
+    [" {use_spot: true}", "t.yaml:1: 'resources.use_spot' cannot be used here. Nobody"],
   ])("%s", (resources, text) => {
     expect(faultOf(resources)).toContain(text);
   });

@@ -9,6 +9,8 @@ import { SkyError } from "./errors.ts";
 import { labelsSchema } from "./job.ts";
 import { type Amount, type TaskResources, type TaskWay, waysOf } from "./task.ts";
 import { type FieldNames, isNull, shownText, type TaskFields } from "./task-fields.ts";
+import { recoveryRefusals, resourceRefusals } from "./task-refusals.ts";
+import { readImage, readPorts, readRunOptions } from "./task-settings.ts";
 import { formatAmount, formatTime, readCpus, readMemory, readPriority, readTime } from "./units.ts";
 import type { YamlEntry, YamlNode } from "./yaml11.ts";
 
@@ -18,24 +20,28 @@ const labelsMax = 32;
 
 /** What each way may say for itself. */
 const wayFields = ["accelerators", "gpus", "cpus", "memory", "labels", "cloud", "infra"];
-const jobFields = ["job_recovery", "priority", "time", "exclusive", "preemptible"];
+const jobFields = ["job_recovery", "priority", "time", "exclusive", "preemptible", "image_id", "ports"];
+/** SkyPilot's client moves the task's `config` there. */
+const overridesField = "_cluster_config_overrides";
+const jobNames = [...jobFields, overridesField];
+const nestedChoice = { reason: "A choice cannot stand inside another; write its items into the outer list." };
 const choiceFields = ["any_of", "ordered"];
-const laterFields = [
-  ..."region zone accelerator_args instance_type use_spot spot_recovery disk_size disk_tier".split(" "),
-  ..."network_tier local_disk max_hourly_cost ports image_id autostop priority_class volumes".split(" "),
-  ..."_cluster_config_overrides _docker_login_config _is_image_managed _requires_fuse".split(" "),
-];
 const resourcesNames: FieldNames = {
   what: "'resources'",
   path: "resources.",
-  supported: [...wayFields, ...jobFields, ...choiceFields],
-  later: laterFields,
+  supported: [...wayFields, ...jobFields, overridesField, ...choiceFields],
+  refused: resourceRefusals,
 };
+/** Every field of resources that is known, for the documentation's test. */
+export const resourcesFieldNames: readonly string[] = [
+  ...resourcesNames.supported,
+  ...Object.keys(resourcesNames.refused),
+];
 const recoveryNames: FieldNames = {
   what: "'job_recovery'",
   path: "resources.job_recovery.",
   supported: ["strategy"],
-  later: ["max_restarts_on_errors", "recover_on_exit_codes"],
+  refused: recoveryRefusals,
 };
 /** SkyPilot's; they differ in where it looks for another machine, which on one's own machines is the same. */
 const recoveryStrategies = ["EAGER_NEXT_REGION", "FAILOVER"];
@@ -49,9 +55,19 @@ interface Ways {
   anyOrder: boolean;
 }
 
+/** What stands under `resources`, but is of the task. */
+export interface ReadResources {
+  resources: TaskResources;
+  image: string | null;
+  ports: string[];
+  runOptions: string[] | null;
+}
+
 /** The `resources` of a task; what is wrong with them goes to `fields`. */
-export function readResources(fields: TaskFields, entry: YamlEntry | undefined): TaskResources {
-  return entry === undefined ? noResources : new ResourcesReader(fields).read(entry.node);
+export function readResources(fields: TaskFields, entry: YamlEntry | undefined): ReadResources {
+  return entry === undefined
+    ? { resources: noResources, image: null, ports: [], runOptions: null }
+    : new ResourcesReader(fields).read(entry.node);
 }
 
 class ResourcesReader {
@@ -61,7 +77,7 @@ class ResourcesReader {
     this.fields = fields;
   }
 
-  read(node: YamlNode): TaskResources {
+  read(node: YamlNode): ReadResources {
     const entries = this.fields.of(node, resourcesNames);
     const { ways, anyOrder } = this.choice(this.waySource(entries), entries.get("any_of"), entries.get("ordered"));
     const job = this.jobSource(entries, entries.get("any_of") ?? entries.get("ordered"));
@@ -76,13 +92,19 @@ class ResourcesReader {
     }
     const priority = this.fields.parsed(job.get("priority"), readPriority);
     const timeLimitSeconds = this.fields.parsedSource(job.get("time"), readTime);
-    return {
+    const resources: TaskResources = {
       ...withWays(noResources, ways, anyOrder),
       ...(recovers || preemptible ? { recovers: true } : {}),
       ...(priority === null || priority === 0 ? {} : { priority }),
       ...(timeLimitSeconds === null ? {} : { timeLimitSeconds }),
       ...(this.fields.flag(job.get("exclusive")) ? { exclusive: true } : {}),
       ...(preemptible ? { preemptible: true } : {}),
+    };
+    return {
+      resources,
+      image: this.fields.parsed(job.get("image_id"), readImage),
+      ports: this.fields.parsed(job.get("ports"), readPorts) ?? [],
+      runOptions: readRunOptions(this.fields, job.get(overridesField)),
     };
   }
 
@@ -123,9 +145,9 @@ class ResourcesReader {
 
   /** What holds for the whole job: it may stand in the items too (SkyPilot's client writes it there), alike in all. */
   private jobSource(base: WaySource, chosen: YamlEntry | undefined): Map<string, YamlEntry> {
-    const source = new Map([...base].filter(([name]) => jobFields.includes(name)));
+    const source = new Map([...base].filter(([name]) => jobNames.includes(name)));
     const items = chosen?.node.kind === "list" ? chosen.node.items.slice(0, waysMax) : [];
-    for (const name of jobFields) {
+    for (const name of jobNames) {
       const given = items.map((item) => (item.kind === "map" ? item.entries.get(name) : undefined) ?? base.get(name));
       const [first, ...others] = given;
       const text = jobText(first);
@@ -165,8 +187,9 @@ class ResourcesReader {
   /** An item's fields in place of the base's: a null takes one away, labels are added to the base's. */
   private itemSource(base: WaySource, item: YamlNode, choice: string): WaySource {
     const path = `resources.${choice}[].`;
-    const later = [...laterFields, ...choiceFields];
-    const names = { what: `an item of '${choice}'`, path, supported: [...wayFields, ...jobFields], later };
+    const nested = Object.fromEntries(choiceFields.map((name) => [name, nestedChoice]));
+    const refused = { ...resourceRefusals, ...nested };
+    const names = { what: `an item of '${choice}'`, path, supported: [...wayFields, ...jobNames], refused };
     const own = this.waySource(this.fields.of(item, names));
     const merged = new Map(base);
     for (const name of wayFields) {
@@ -252,7 +275,7 @@ class ResourcesReader {
     }
     const entry = cloud ?? infra;
     const place = this.fields.text(entry);
-    if (entry !== undefined && place !== null && place.toLowerCase() !== "local") {
+    if (entry !== undefined && place !== null && !["local", "*"].includes(place.toLowerCase())) {
       this.fields.fault(
         entry,
         `'${entry.key}: ${shownText(place)}' names no place that exists here. Must specify \`cloud: local\` or no cloud in YAML or CLI args.`,

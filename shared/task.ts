@@ -84,6 +84,8 @@ export interface Task {
   workdir?: FileSource;
   fileMounts?: FileMount[];
   volumes?: VolumeMount[];
+  /** `file_mounts_mapping` of SkyPilot's client: where in its archive (`/upload_v2`) each local source lies, by its text. */
+  sourceNames?: Record<string, string>;
   /** As `envs`, in setup and run alike, but never shown again. */
   secrets?: Record<string, string>;
   /** The image of `image_id: docker:IMAGE`, without the prefix. */

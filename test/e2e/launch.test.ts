@@ -73,12 +73,11 @@ test("a finished job's text can be read again, whole or the end of it", async ()
   expect(status.trim()).toBe(`Job ${id}: SUCCEEDED`);
 });
 
-test("fields that are not there yet, and fields that never were", async () => {
-  const later = writeHomeFile(user, "later.yaml", "run: echo hi\nfile_mounts:\n  /a: /b\n");
+test("fields without a meaning here, and fields that never were", async () => {
+  const later = writeHomeFile(user, "later.yaml", "run: echo hi\nresources:\n  use_spot: true\n");
   const refused = await sky(user, ["launch", "-c", clusterName, "-y", later]);
   expect(refused.code).not.toBe(0);
-  expect(plain(refused.stderr)).toContain("file_mounts");
-  expect(plain(refused.stderr)).toContain("not supported yet");
+  expect(plain(refused.stderr)).toContain("'resources.use_spot' cannot be used here.");
   const wrong = writeHomeFile(user, "wrong.yaml", "run: echo hi\nsetpu: echo\n");
   const hinted = plain((await sky(user, ["launch", "-c", clusterName, "-y", wrong])).stderr);
   expect(hinted).toContain("setpu");

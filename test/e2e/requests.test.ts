@@ -141,7 +141,7 @@ describe("refused", () => {
     ["{gpus: T4, labels: {node: n1}}", "Requested:\t1 x T4, 0.5 CPUs, the label node=n1 on 1 node"],
     ["{any_of: [{cpus: 1}], ordered: [{cpus: 2}]}", 'Cannot specify both "any_of" and "ordered" in resources.'],
     ["{gpus: 'T4:1.5'}", "The count of accelerators must be whole, or below 1 for a share of one device."],
-    ["{gpus: H100, use_spot: true}", "'resources.use_spot' is not supported yet."],
+    ["{gpus: H100, use_spot: true}", "'resources.use_spot' cannot be used here. Nobody"],
     ["{prioritty: 3}", "Did you mean 'priority'?"],
   ])("%s", async (resources, text) => {
     const result = await sky(user, ["exec", clusterName, taskFile(resources)]);
