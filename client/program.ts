@@ -151,21 +151,22 @@ const registerLogs: Register = (program, context, outcome) => {
     .command("logs")
     .description("stream the output of jobs; ends with the job's exit code")
     .argument("<cluster>", "the local cluster")
-    .addArgument(new Argument("[ids...]", "job ids; none: the latest").argParser(jobId))
+    .argument("[ids...]", "job ids; none: the latest")
     .option("--follow", "go on until the job ends (default)")
     .option("--no-follow", "print what there is")
     .option("--tail <lines>", "only the last lines; 0: all", integer(0), 0)
     .option("--status", "print the status only")
+    .option("-s, --sync-down", "bring log files home, to ~/sky_logs; ids may be patterns of ids or names")
     .addHelpText(
       "after",
-      `${examples("sky logs lab", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status")}
+      `${examples("sky logs lab", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status", "sky logs lab 3 4 --sync-down")}
 
 Exit codes: 0 succeeded, 100 failed, 101 not finished, 102 no such job,
 103 cancelled, 130 Ctrl-C.`,
     )
-    .action(async (name: string, ids: number[] | undefined, flags) => {
+    .action(async (name: string, ids: string[], flags) => {
       const { logs } = await import("./commands/logs.ts");
-      outcome.code = await logs(context, name, ids ?? [], { ...flags, follow: flags.follow !== false });
+      outcome.code = await logs(context, name, ids, { ...flags, follow: flags.follow !== false });
     });
 };
 

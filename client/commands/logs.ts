@@ -1,20 +1,22 @@
 /**
- * `sky logs`: follows or prints the text of jobs, or (`--status`) says how they stand. Ends with the job's exit code;
- * with several jobs, with the first that is not 0.
+ * `sky logs`: follows or prints the text of jobs, says how they stand (`--status`), or brings their log files home
+ * (`--sync-down`). Ends with the job's exit code; with several jobs, with the first that is not 0.
  */
 import { exitCodes } from "../../shared/api.ts";
-import { assertNever } from "../../shared/errors.ts";
+import { assertNever, SkyError } from "../../shared/errors.ts";
 import type { JobStatus } from "../../shared/job.ts";
 import { colorStatus } from "../output/queue-text.ts";
 import type { Calls } from "../sdk/calls.ts";
+import { downloadJobLogs, jobsNamed, logsFolder } from "../files/download-logs.ts";
 import { callsTo, requireInitialized } from "./clusters.ts";
-import type { Context } from "./context.ts";
+import { type Context, UsageError } from "./context.ts";
 import { followJob, interruptedCode } from "./submit.ts";
 
 export interface LogsFlags {
   follow: boolean;
   tail: number;
   status?: boolean;
+  syncDown?: boolean;
 }
 
 /** The exit code that a status means. */
@@ -63,12 +65,59 @@ async function latest(calls: Calls): Promise<number | null> {
   return ids.length === 0 ? null : Math.max(...ids);
 }
 
-/** Runs the command; resolves with the exit code. */
-export async function logs(context: Context, name: string, ids: number[], flags: LogsFlags): Promise<number> {
+function jobIds(words: readonly string[]): number[] {
+  return words.map((word) => {
+    if (!/^[0-9]{1,9}$/.test(word) || Number(word) === 0) {
+      throw new UsageError(`'${word}' is no job id: it must be a whole number of at least 1.`);
+    }
+    return Number(word);
+  });
+}
+
+/** Brings the log files of jobs home and says where they are. 102: one of them does not exist. */
+async function syncDown(context: Context, calls: Calls, cluster: string, words: string[]): Promise<number> {
   const { screen } = context;
+  const newest = words.length === 0 ? await latest(calls) : null;
+  if (words.length === 0 && newest === null) {
+    screen.note(`You have no job on cluster ${cluster}.`);
+    return exitCodes.notFound;
+  }
+  const rows = words.every((word) => /^[0-9]+$/.test(word)) ? [] : await calls.queue({});
+  const known = rows.map((row) => ({ id: row.job_id, name: row.job_name }));
+  const ids = newest === null ? jobsNamed(words, known) : [newest];
+  let code = 0;
+  for (const [index, id] of ids.entries()) {
+    try {
+      screen.progress.show(index, ids.length, `downloading the logs of job ${id}`);
+      const { path, warnings } = await downloadJobLogs(calls, id, logsFolder(context.home, cluster));
+      screen.progress.clear();
+      for (const warning of warnings) {
+        screen.note(screen.noteColors.yellow(`Warning: ${warning}`));
+        code = code === 0 ? 1 : code;
+      }
+      screen.print(path === null ? `Job ${id} has written no logs yet.` : `Job ${id} logs: ${path}`);
+    } catch (error) {
+      screen.progress.clear();
+      if (!(error instanceof SkyError) || error.type !== "JobNotFoundError") {
+        throw error;
+      }
+      screen.note(screen.noteColors.red(`Error: ${error.message}`));
+      code = exitCodes.notFound;
+    }
+  }
+  return code;
+}
+
+/** Runs the command; `words` name jobs. Resolves with the exit code. */
+export async function logs(context: Context, name: string, words: string[], flags: LogsFlags): Promise<number> {
+  const { screen } = context;
+  const ids = flags.syncDown === true ? [] : jobIds(words);
   const cluster = requireInitialized(context, name);
   const calls = callsTo(context, cluster);
   try {
+    if (flags.syncDown === true) {
+      return await syncDown(context, calls, name, words);
+    }
     if (flags.status === true) {
       return await showStatus(context, calls, ids);
     }

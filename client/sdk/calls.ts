@@ -22,7 +22,9 @@ import {
 } from "../../shared/api.ts";
 import { type ExplainResult, explainResultSchema } from "../../shared/explain-api.ts";
 import type { JobStatus } from "../../shared/job.ts";
+import { createFilesCalls, type FilesCalls } from "./files-calls.ts";
 import { type FollowResult, follow } from "./follow.ts";
+import { createLogFileCalls, type LogFileCalls } from "./log-files.ts";
 import { type Accepted, type Patience, read, submit } from "./requests.ts";
 import type { Transport } from "./transport.ts";
 
@@ -54,6 +56,9 @@ export interface Calls {
   explain(job: number, user: string | null): Promise<ExplainResult>;
   nodes(): Promise<NodesResult>;
   whoami(): Promise<WhoamiResult>;
+  /** The caller's uploads, and the log files of the caller's jobs; over the same connection. */
+  files: FilesCalls;
+  logFiles: LogFileCalls;
   /** Ends the connection. */
   close(): void;
 }
@@ -96,6 +101,8 @@ export function createCalls(transport: Transport, say: (text: string) => void): 
     },
     nodes: () => read(transport, "/onprem/nodes", nodesResultSchema, reading),
     whoami: () => read(transport, "/onprem/whoami", whoamiResultSchema, reading),
+    files: createFilesCalls(transport, say),
+    logFiles: createLogFileCalls(transport, say),
     close: () => transport.close(),
   };
 }

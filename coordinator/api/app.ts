@@ -22,6 +22,7 @@ import { inspectRoutes } from "./routes-inspect.ts";
 import { heldRoutes } from "./routes-held.ts";
 import { healthRoutes } from "./routes-health.ts";
 import { jobRoutes } from "./routes-jobs.ts";
+import { logFileRoutes } from "./routes-log-files.ts";
 import { logRoutes } from "./routes-logs.ts";
 import { onpremRoutes } from "./routes-onprem.ts";
 import { quotaRoutes } from "./routes-quotas.ts";
@@ -54,6 +55,7 @@ const routes: Route[] = [
   ...submitRoutes,
   ...jobRoutes,
   ...logRoutes,
+  ...logFileRoutes,
   ...clusterRoutes,
   ...onpremRoutes,
   ...explainRoutes,
@@ -110,11 +112,11 @@ class BodyBudget {
   }
 }
 
-const tooLarge = (): RouteReply =>
+const tooLarge = (bytesMax = apiBodyBytesMax): RouteReply =>
   errorReply(
     new SkyError(
       "ValueError",
-      `The body is over ${apiBodyBytesMax / 1024 / 1024} MB.`,
+      `The body is over ${bytesMax / 1024 / 1024} MB.`,
       "Put large data into files, not into the task.",
     ),
     413,
@@ -190,6 +192,7 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
     body: body.body,
     query: new URL(c.req.url).searchParams,
     header: (name) => c.req.header(name),
+    incoming: c.env.incoming,
     outgoing: c.env.outgoing,
   });
 }
@@ -218,9 +221,9 @@ export function buildApp(
       return mismatch;
     }
     const declaredBytes = Number(incoming.headers["content-length"] ?? apiBodyBytesMax);
-    if (declaredBytes > apiBodyBytesMax) {
+    if (declaredBytes > (route.rawBytesMax ?? apiBodyBytesMax)) {
       outgoing.shouldKeepAlive = false;
-      return tooLarge();
+      return tooLarge(route.rawBytesMax);
     }
     const release =
       route.bodySchema === null ? () => undefined : budget.take(peer.uid, Math.max(declaredBytes, smallBodyBytes));
@@ -268,6 +271,17 @@ function refusalError(status: 403 | 429 | 503): SkyError {
   return new SkyError("ServerUnavailableError", text, "Close some, or try again in a moment.");
 }
 
+/** What a route takes, for the published document. */
+function requestOf(route: Route): Pick<Parameters<OpenAPIHono["openAPIRegistry"]["registerPath"]>[0], "request"> {
+  if (route.bodySchema !== null) {
+    return { request: { body: { content: { "application/json": { schema: route.bodySchema } } } } };
+  }
+  if (route.rawBytesMax !== undefined) {
+    return { request: { body: { content: { "application/octet-stream": { schema: { type: "string" } } } } } };
+  }
+  return {};
+}
+
 /** Adds the route to the published document. */
 function publish(app: OpenAPIHono<Bindings>, route: Route): void {
   app.openAPIRegistry.registerPath({
@@ -275,9 +289,7 @@ function publish(app: OpenAPIHono<Bindings>, route: Route): void {
     path: route.path,
     summary: route.summary,
     description: callers[route.identity],
-    ...(route.bodySchema === null
-      ? {}
-      : { request: { body: { content: { "application/json": { schema: route.bodySchema } } } } }),
+    ...requestOf(route),
     responses: { 200: { description: "Done, or accepted; see the description of requests." } },
   });
 }
