@@ -3,7 +3,7 @@
  * is declared by one of these values, so the router, the checks of identity and the published document cannot differ.
  * It must never be possible to add a route without saying who may call it. Used by server.ts and every routes-*.ts.
  */
-import type { ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { z } from "zod";
 import type { RequestTable } from "./requests.ts";
 import type { CoordinatorConfig } from "../config.ts";
@@ -46,6 +46,8 @@ export interface RouteCall<Body> {
   query: URLSearchParams;
   /** A header by its lower-case name. */
   header: (name: string) => string | undefined;
+  /** For routes that read their body themselves (`rawBytesMax`); its length is theirs to bound. */
+  incoming: IncomingMessage;
   /** For routes that write their reply themselves. */
   outgoing: ServerResponse;
 }
@@ -62,6 +64,8 @@ export interface Route {
   summary: string;
   /** SkyPilot's routes drop unknown keys (newer clients add fields); ours refuse them. */
   bodySchema: z.ZodObject | null;
+  /** The body is bytes (octet-stream), at most so many; the route reads them from `incoming`. Absent: no bytes. */
+  rawBytesMax?: number;
   handle: (call: RouteCall<unknown>) => Promise<RouteReply>;
 }
 
@@ -76,7 +80,7 @@ export function route<Schema extends z.ZodObject>(
   return { ...rest, bodySchema: body, handle: (call) => handle(call as RouteCall<z.infer<Schema>>) };
 }
 
-/** Declares a route without a body. */
+/** Declares a route without a body, or with `rawBytesMax` one whose body is bytes. */
 export function plainRoute(
   definition: Omit<Route, "bodySchema" | "handle"> & { handle: (call: RouteCall<null>) => Promise<RouteReply> },
 ): Route {
