@@ -26,6 +26,7 @@ function withTaskOptions(command: Command): Command {
     .option("-d, --detach-run", "return when the job is submitted; do not stream its output")
     .option("--env <KEY=VALUE>", "set a variable of the job; KEY alone takes your own value (repeatable)", gather)
     .option("--env-file <file>", "variables of the job, a KEY=VALUE a line")
+    .option("--workdir <folder>", "the folder to work in; its files go along")
     .option("--num-nodes <count>", "how many nodes at once", integer(1))
     .addOption(new Option("--gpus <kind:count>", "accelerators per node, e.g. V100:4, A100:0.5 or 80GB+; none: none"))
     .addOption(new Option("--accelerators <kind:count>", "the same as --gpus").hideHelp())

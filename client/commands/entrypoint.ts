@@ -24,6 +24,8 @@ export interface TaskFlags {
   priority?: string;
   exclusive?: boolean;
   preemptible?: boolean;
+  /** A folder; takes the place of what the file says. */
+  workdir?: string;
   env: string[];
   envFile?: string;
   /** `--config`: a file, or any number of key=value. */
@@ -131,6 +133,7 @@ export async function taskOf(words: string[], flags: TaskFlags, context: Surroun
     ...task,
     name: flags.name ?? task.name,
     numNodes: flags.numNodes ?? task.numNodes,
+    ...(flags.workdir === undefined ? {} : { workdir: { kind: "local" as const, path: flags.workdir } }),
     resources: resourcesOver(task.resources, flags),
   };
 }

@@ -1,18 +1,23 @@
 /**
- * What launch and exec do with a task besides talking to the person: look whether the cluster takes this user, send the
- * task, and remember on this machine what `sky status` shows. It must never print. Used by commands/launch.ts,
- * commands/exec.ts and, with a terminal that shows nothing, by the SDK.
+ * What launch and exec do with a task besides talking to the person: look whether the cluster takes this user, bring
+ * what the task needs, send it, and remember on this machine what `sky status` shows. Of an upload it shows how far it
+ * is; otherwise it must never print. Used by commands/launch.ts, commands/exec.ts and, with a terminal that shows
+ * nothing, by the SDK.
  */
 import { type ConfigTree, runOptionsOf, withoutServerKeys } from "../../shared/config-layers.ts";
 import type { NodesResult, SubmitResult } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
+import type { Uploads } from "../../shared/files.ts";
 import type { Task } from "../../shared/task.ts";
 import { writeTask } from "../../shared/task-file.ts";
+import { localSourcesOf } from "../../shared/task-files.ts";
+import { requireSource } from "../files/upload.ts";
 import { clientConfig, lineConfig } from "../local/config-files.ts";
 import type { Calls } from "../sdk/calls.ts";
 import type { Accepted } from "../sdk/requests.ts";
 import { type LocalCluster, remember } from "./clusters.ts";
 import type { Context } from "./context.ts";
+import { uploadTask } from "./uploading.ts";
 
 export interface SendOptions {
   dryrun: boolean;
@@ -52,6 +57,24 @@ function configured(
   return { text: writeTask(told), override_skypilot_config: withoutServerKeys(clientConfig(places)) };
 }
 
+/** Uploads what the task brings along; a dry run only looks whether it is there. */
+async function uploaded(
+  context: Context,
+  calls: Calls,
+  cluster: LocalCluster,
+  task: Pick<Task, "workdir" | "fileMounts">,
+  dryrun: boolean,
+): Promise<{ uploads: Uploads }> {
+  const sources = localSourcesOf(task);
+  if (dryrun) {
+    for (const source of sources) {
+      requireSource(source, context);
+    }
+    return { uploads: {} };
+  }
+  return { uploads: sources.length === 0 ? {} : await uploadTask(context, calls, cluster.name, sources) };
+}
+
 /** Sends the task with its setup; the cluster is initialized on this machine afterwards. Rejects with a SkyError. */
 export async function sendLaunch(
   context: Context,
@@ -65,8 +88,9 @@ export async function sendLaunch(
   const isEmpty = task.setup === null && task.run === null && task.runGenerator === undefined;
   const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
   const { dryrun, noSetup, fast, accepted } = options;
+  const { uploads } = await uploaded(context, calls, cluster, task, dryrun);
   const result = await calls.launch(
-    { task: text, dryrun, no_setup: noSetup, fast, override_skypilot_config },
+    { task: text, uploads, dryrun, no_setup: noSetup, fast, override_skypilot_config },
     accepted,
   );
   if (!dryrun) {
@@ -84,7 +108,11 @@ export async function sendExec(
   options: SendOptions,
 ): Promise<SubmitResult> {
   const { text, override_skypilot_config } = configured(context, task, options.config);
-  const result = await calls.exec({ task: text, dryrun: options.dryrun, override_skypilot_config }, options.accepted);
+  // Mounts came with the launch; the folder that one works in comes with every job.
+  const brought = task.workdir === undefined ? {} : { workdir: task.workdir };
+  const { uploads } = await uploaded(context, calls, cluster, brought, options.dryrun);
+  const body = { task: text, uploads, dryrun: options.dryrun, override_skypilot_config };
+  const result = await calls.exec(body, options.accepted);
   if (!options.dryrun) {
     await remember(context, cluster, null);
   }

@@ -15,18 +15,20 @@ export interface ProgressStream {
 }
 
 export interface Progress {
-  /** Draws it; `total` 0: not known. */
-  show(done: number, total: number, text: string): void;
+  /** Draws it; `total` 0: not known. `count`: what stands in place of `done/total`. */
+  show(done: number, total: number, text: string, count?: string): void;
   /** Takes it away, so that something else can be printed. */
   clear(): void;
+  /** Somebody sees it; absent: nobody does. */
+  visible?: boolean;
 }
 
 /** The text of one state, at most `columns` wide. */
-export function progressText(done: number, total: number, text: string, columns: number): string {
+export function progressText(done: number, total: number, text: string, columns: number, amount?: string): string {
   const share = total > 0 ? Math.min(1, done / total) : 0;
   const full = Math.round(share * barWidth);
   const bar = `[${"#".repeat(full)}${".".repeat(barWidth - full)}]`;
-  const count = total > 0 ? `${Math.min(done, total)}/${total}` : String(done);
+  const count = amount ?? (total > 0 ? `${Math.min(done, total)}/${total}` : String(done));
   const line = `${bar} ${count} ${plain(text)}`;
   return Array.from(line)
     .slice(0, Math.max(10, columns - 1))
@@ -36,9 +38,10 @@ export function progressText(done: number, total: number, text: string, columns:
 export function createProgress(stream: ProgressStream): Progress {
   let shown = false;
   return {
-    show(done, total, text) {
+    visible: stream.isTTY === true,
+    show(done, total, text, count) {
       if (stream.isTTY === true) {
-        stream.write(eraseLine + progressText(done, total, text, stream.columns || 80));
+        stream.write(eraseLine + progressText(done, total, text, stream.columns || 80, count));
         shown = true;
       }
     },
