@@ -18,6 +18,7 @@ import { type CoordinatorConfig, coordinatorConfigSchema } from "./config.ts";
 import { DiskFileStore } from "./files/store.ts";
 import { type Log, openLog } from "./log.ts";
 import { checkServer, openLink } from "./redis.ts";
+import type { ApiParts } from "./parts.ts";
 import { type Standing, Supervisor } from "./supervisor.ts";
 
 /** Paths of unix sockets are cut off by the kernel at 107 bytes; temporary names beside them need some of that. */
@@ -124,7 +125,12 @@ async function serve(config: CoordinatorConfig): Promise<void> {
   const tellStanding = announcer(notifier);
   const files = new DiskFileStore(config, log);
   const supervisor = new Supervisor(config, log, files, tellStanding);
-  const parts = { current: () => supervisor.current(), accounts: new SystemAccounts(), files };
+  const parts: ApiParts = {
+    current: () => supervisor.current(),
+    onLive: (listener) => supervisor.onLive(listener),
+    accounts: new SystemAccounts(),
+    files,
+  };
   const api = await startApi(parts, config, { version, commit }, log);
   const running = supervisor.run();
   notifier.watch(() => supervisor.isWell());

@@ -49,6 +49,7 @@ export interface Store {
   /** Null drops the entry; so does a node that is open and has the config's key. */
   saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void>;
   readonly admin: SchedulingStore;
+  readonly requests: RequestStore;
   /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
   putPayload(uid: Uid, payload: Payload): Promise<string>;
   getPayload(uid: Uid, ref: string): Promise<Payload | null>;
@@ -69,6 +70,43 @@ export interface SchedulingStore {
   /** Lines that are not in the history yet, by the names under which `dropUsage` knows them (`usageName`). */
   pendingUsage(): Promise<Map<string, UsageLine>>;
   dropUsage(names: readonly string[]): Promise<void>;
+}
+
+/** A request of the API that changes something, as it is stored. */
+export interface StoredRequest {
+  id: RequestId;
+  uid: Uid;
+  user: string;
+  /** As SkyPilot names it, without the `sky.` prefix. */
+  name: string;
+  /** Of the route that carries it out. */
+  path: string;
+  cluster: string | null;
+  /** Milliseconds since 1970. */
+  createdAt: number;
+  status: "RUNNING" | "SUCCEEDED" | "FAILED" | "CANCELLED";
+  /** JSON of what it looked up at first and must not look up anew, such as the jobs of a plain cancel; null: nothing. */
+  resolved: string | null;
+  /** JSON text. */
+  result: string;
+  error: { type: string; message: string; hint: string | null } | null;
+  /** What it has printed. */
+  text: string;
+  finishedAt: number | null;
+}
+
+/** Requests that change something, sealed (coordinator/store-requests.ts). Damaged entries are logged and dropped. */
+export interface RequestStore {
+  /** With the body that it is carried out with; durable when it returns. */
+  begin(request: StoredRequest, body: string): Promise<void>;
+  /** Overwrites the record and keeps the body. */
+  save(request: StoredRequest): Promise<void>;
+  /** Overwrites the record and drops the body: nothing is left to be done. */
+  end(request: StoredRequest): Promise<void>;
+  drop(requests: readonly Pick<StoredRequest, "uid" | "id">[]): Promise<void>;
+  /** Oldest first. `body` gone: nothing is left to be done. */
+  all(): Promise<{ request: StoredRequest; body: "kept" | "gone" }[]>;
+  body(uid: Uid, id: RequestId): Promise<string | null>;
 }
 
 /**
@@ -153,6 +191,8 @@ export interface Accounts {
 /** What the API is built from. `loop` and the others are null while the coordinator cannot reach Redis; `unavailable` then says why. */
 export interface ApiParts {
   current(): { loop: Loop; queue: JobQueue; store: Store; fleet: Fleet } | { unavailable: string };
+  /** Calls the listener each time that `current` begins to give parts. */
+  onLive(listener: () => void): void;
   accounts: Accounts;
   /** Lives as long as the process: uploads need no Redis. */
   files: FileStore;

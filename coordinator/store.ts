@@ -15,6 +15,7 @@ import type { Log } from "./log.ts";
 import type { Store } from "./parts.ts";
 import { failOnError } from "./queue-records.ts";
 import { AdminStore } from "./store-admin.ts";
+import { RequestRecords } from "./store-requests.ts";
 import type { RedisLink } from "./redis.ts";
 import type { Secrets } from "./secrets.ts";
 
@@ -51,6 +52,8 @@ export class RedisStore implements Store {
   readonly #now: () => number;
   /** People, quotas, windows and usage. */
   readonly admin: AdminStore;
+  /** Requests of the API that change something. */
+  readonly requests: RequestRecords;
 
   /** `now` gives milliseconds since 1970; it only decides which payloads are too young to be swept. */
   constructor(link: RedisLink, secrets: Secrets, log: Log, now: () => number = Date.now) {
@@ -59,6 +62,7 @@ export class RedisStore implements Store {
     this.#log = log;
     this.#now = now;
     this.admin = new AdminStore(link, log);
+    this.requests = new RequestRecords(link, secrets, log);
   }
 
   open(): Promise<{ stateId: string; epoch: number; setups: SetupState[] }> {

@@ -34,6 +34,7 @@ export class Supervisor {
   /** Since when a start or a close is under way; null while a generation works, and between two tries. */
   #busySince: number | null = null;
   readonly #onStanding: (standing: Standing) => void;
+  readonly #onLive: (() => void)[] = [];
 
   /** `onStanding` hears of each change: after a start, and of each new cause why there is none. */
   constructor(
@@ -56,6 +57,11 @@ export class Supervisor {
   /** For the API. `unavailable` is a sentence's end for users, without a full stop. */
   current(): ReturnType<ApiParts["current"]> {
     return this.#current?.parts ?? { unavailable: this.#why };
+  }
+
+  /** For the API: the listener is called each time that there are parts again. */
+  onLive(listener: () => void): void {
+    this.#onLive.push(listener);
   }
 
   /** Runs until stop(); resolves when the last generation is closed. */
@@ -91,6 +97,9 @@ export class Supervisor {
     }
     this.#current = generation;
     this.#onStanding({ works: true, text: `Serving cluster ${this.#config.cluster}.` });
+    for (const listener of this.#onLive) {
+      listener();
+    }
     const cause = await Promise.race([generation.failed, stopped]);
     this.#current = null;
     if (cause !== null) {

@@ -3,7 +3,8 @@
  * API version, know the account, apply the users policy, bound and check the body. It must never register a handler in
  * another way than through a declared Route. Called by server.ts; the router is also read by the test of identities.
  */
-import type { IncomingMessage } from "node:http";
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import type { HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { OpenAPIHono } from "@hono/zod-openapi";
@@ -13,7 +14,8 @@ import { SkyError } from "../../shared/errors.ts";
 import type { Uid } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { accountOf, isAdmin, type Peer, requireAdminNow, requireJobUser } from "./identity.ts";
-import { errorForUser } from "./requests.ts";
+import { errorForUser } from "./request-entry.ts";
+import type { Recall } from "./request-keeper.ts";
 import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
@@ -171,8 +173,8 @@ async function bodyOf(
   return { body: parsed.data };
 }
 
-/** Answers one call of one route. */
-async function answer(route: Route, c: Context<Bindings>, account: Account, context: ApiContext): Promise<RouteReply> {
+/** Throws when this account may not call this route. */
+async function requireIdentity(route: Route, account: Account, context: ApiContext): Promise<void> {
   if (route.identity === "jobUser") {
     requireJobUser(account, context.config.users);
   }
@@ -182,6 +184,11 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
     }
     await requireAdminNow(account, context.config.admin_group, context.parts.accounts);
   }
+}
+
+/** Answers one call of one route. */
+async function answer(route: Route, c: Context<Bindings>, account: Account, context: ApiContext): Promise<RouteReply> {
+  await requireIdentity(route, account, context);
   const body = await bodyOf(route, c.env.incoming, context, account.uid);
   if ("kind" in body) {
     return body;
@@ -189,6 +196,7 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
   return route.handle({
     context,
     account,
+    path: route.path,
     body: body.body,
     query: new URL(c.req.url).searchParams,
     header: (name) => c.req.header(name),
@@ -197,11 +205,33 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
   });
 }
 
+/** How a stored request is carried out again: as its route does it, with the rights that the account has now. */
+function recallFor(context: ApiContext): Recall {
+  return async (path, account, body, id) => {
+    const known = routes.find((one) => one.method === "POST" && one.path === path);
+    if (known?.bodySchema === null || known === undefined) {
+      throw new SkyError("NotSupportedError", `This coordinator knows no '${path}' any more.`, "Make the call again.");
+    }
+    await requireIdentity(known, account, context);
+    const parsed = known.bodySchema.safeParse(JSON.parse(body));
+    if (!parsed.success) {
+      throw bodyComplaint(path, parsed.error);
+    }
+    const incoming = new IncomingMessage(new Socket());
+    await known.handle({
+      ...{ context, account, path, body: parsed.data, query: new URLSearchParams() },
+      header: (name) => (name === headers.requestId.toLowerCase() ? id : undefined),
+      // Such routes answer with a value; nobody reads what they would write here.
+      ...{ incoming, outgoing: new ServerResponse(incoming) },
+    });
+  };
+}
+
 /** The router and the routes that were declared in it. `peerOf` gives what the kernel said about a connection. */
 export function buildApp(
   context: ApiContext,
   peerOf: (incoming: IncomingMessage) => Peer | null,
-): { app: OpenAPIHono<Bindings>; declared: readonly Route[] } {
+): { app: OpenAPIHono<Bindings>; declared: readonly Route[]; recall: Recall } {
   const app = new OpenAPIHono<Bindings>();
   const budget = new BodyBudget();
   const call = async (route: Route, c: Context<Bindings>): Promise<RouteReply> => {
@@ -257,7 +287,7 @@ export function buildApp(
   app.notFound((c) =>
     asResponse(errorReply(new SkyError("NotSupportedError", `There is no ${c.req.method} ${c.req.path} here.`), 404)),
   );
-  return { app, declared };
+  return { app, declared, recall: recallFor(context) };
 }
 
 function refusalError(status: 403 | 429 | 503): SkyError {

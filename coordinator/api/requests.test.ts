@@ -5,7 +5,8 @@ import { SkyError } from "../../shared/errors.ts";
 import { until } from "../../test/help/until.ts";
 import { openLog } from "../log.ts";
 import { StoreUnavailable } from "../parts.ts";
-import { type RequestSpec, RequestTable, payloadOf, requestLimits, requestedId } from "./requests.ts";
+import { type RequestSpec, requestLimits } from "./request-entry.ts";
+import { RequestTable, payloadOf, requestedId } from "./requests.ts";
 import { rootAccount } from "../../test/help/api-parts.ts";
 
 const tables: RequestTable[] = [];
@@ -47,13 +48,13 @@ describe("RequestTable", () => {
     expect([second.result, done]).toEqual([2, 2]);
   });
 
-  it("refuses an id of another user, and does not show it", () => {
+  it("refuses an id of another user, and does not show it", async () => {
     const table = newTable();
     const entry = table.start(spec(), async () => 1);
     expect(() => table.start(spec({ id: entry.id }, 7), async () => 2)).toThrow("is taken");
     expect(() => table.find(7, entry.id)).toThrow("not found");
     expect(table.list(7, { all: true })).toEqual([]);
-    expect(table.cancel(7, null)).toEqual([]);
+    expect(await table.cancel(7, null)).toEqual([]);
     expect(table.find(0, entry.id.slice(0, 6))).toBe(entry);
   });
 
@@ -95,10 +96,10 @@ describe("RequestTable", () => {
     await call.done;
     expect(call.error?.message).toContain("took longer");
     expect(stream.status).toBe("RUNNING");
-    expect(table.cancel(0, [stream.id])).toEqual([stream.id]);
+    expect(await table.cancel(0, [stream.id])).toEqual([stream.id]);
     await stream.done;
     expect(payloadOf(stream, false).status).toBe("CANCELLED");
-    expect(table.cancel(0, null)).toEqual([]);
+    expect(await table.cancel(0, null)).toEqual([]);
   });
 
   it("shows users what was meant for them, and nothing else", async () => {

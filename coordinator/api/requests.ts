@@ -1,104 +1,48 @@
 /**
- * The table of asynchronous API calls: every POST becomes a request whose result is fetched with `/api/get`. It lives in
- * memory only and is bounded in number and time, because what must survive (a submission) is deduplicated by the queue
- * through the same id. It must never show a request to anybody but the user who made it. Called by the routes.
+ * The table of asynchronous API calls: every POST becomes a request whose result is fetched with `/api/get`. It is bounded
+ * in number and time. Calls that only read live here alone; those that change something are also given to a keeper,
+ * which stores them before they begin, so that a restart can carry them out again. It must never show a request to
+ * anybody but the user who made it. Called by the routes and by request-keeper.ts.
  */
-import { randomUUID } from "node:crypto";
 import { SkyError } from "../../shared/errors.ts";
 import type { RequestPayload } from "../../shared/api.ts";
 import type { RequestId, Uid } from "../../shared/ids.ts";
 import { requestIdSchema } from "../../shared/ids.ts";
-import type { Account } from "../../shared/users-policy.ts";
 import type { Log } from "../log.ts";
 import { StoreUnavailable } from "../parts.ts";
 import { pickledError, pickledNone } from "./pickle.ts";
-
-export interface RequestLimits {
-  /** Most requests held at once, of everybody and of one user. */
-  total: number;
-  perUser: number;
-  /** Milliseconds for which a finished request is kept before and after its result was first fetched. */
-  keepMs: number;
-  keepFetchedMs: number;
-  /** Milliseconds after which a call fails, unless it is a stream. */
-  callMs: number;
-}
-
-export const requestLimits: RequestLimits = {
-  total: 1000,
-  perUser: 100,
-  keepMs: 600_000,
-  keepFetchedMs: 60_000,
-  callMs: 120_000,
-};
-
-/** Largest text that a request keeps for `/api/stream`, in characters. */
-const textMax = 65_536;
-
-/** What a call may use while it runs. */
-export interface Call {
-  readonly id: RequestId;
-  /** Aborted when the request is cancelled, times out or the server closes. */
-  readonly signal: AbortSignal;
-  /** Adds to what `/api/stream` shows; text beyond 64 K characters is dropped. */
-  print(text: string): void;
-}
-
-export interface RequestSpec {
-  /** As SkyPilot names it, without the `sky.` prefix: `launch`, `queue` … */
-  name: string;
-  account: Account;
-  cluster: string | null;
-  /** The id that the client chose; null draws one. */
-  id: RequestId | null;
-  /** A call that only reads leaves no record behind once its result was fetched. */
-  readOnly: boolean;
-  /** A stream has no time limit, and a second call with its id ends the first. */
-  stream: boolean;
-}
-
-export interface RequestEntry {
-  readonly id: RequestId;
-  readonly spec: RequestSpec;
-  readonly createdAt: number;
-  status: "RUNNING" | "SUCCEEDED" | "FAILED" | "CANCELLED";
-  result: unknown;
-  error: SkyError | null;
-  finishedAt: number | null;
-  fetchedAt: number | null;
-  text: string;
-  readonly abort: AbortController;
-  /** Settles when the request has ended; never rejects. */
-  done: Promise<void>;
-  readonly textListeners: Set<() => void>;
-}
-
-/** The SkyError that a user may see for anything that was thrown. What is not meant for people goes to the log only. */
-export function errorForUser(thrown: unknown, log: Log): SkyError {
-  if (thrown instanceof SkyError) {
-    return thrown;
-  }
-  if (thrown instanceof StoreUnavailable) {
-    return new SkyError(
-      "ServerUnavailableError",
-      `The coordinator cannot reach its store: ${thrown.message}`,
-      "Nothing is lost that was acknowledged. Try again in a moment.",
-    );
-  }
-  log.error({ err: thrown }, "an API call failed");
-  return new SkyError("InternalError", "The coordinator met an internal error (see the coordinator's log).");
-}
+import {
+  type Call,
+  cancelledError,
+  errorForUser,
+  type Keeper,
+  keepsNothing,
+  newEntry,
+  type RequestEntry,
+  type RequestLimits,
+  requestLimits,
+  type RequestSpec,
+  textMax,
+} from "./request-entry.ts";
 
 export class RequestTable {
   readonly #entries = new Map<RequestId, RequestEntry>();
   readonly #limits: RequestLimits;
   readonly #log: Log;
+  readonly #keeper: Keeper;
   readonly #sweeper: NodeJS.Timeout;
+  #closed = false;
 
-  constructor(log: Log, limits: RequestLimits = requestLimits) {
+  constructor(log: Log, limits: RequestLimits = requestLimits, keeper: Keeper = keepsNothing) {
     this.#limits = limits;
     this.#log = log;
+    this.#keeper = keeper;
     this.#sweeper = setInterval(() => this.#sweep(), Math.min(10_000, limits.keepFetchedMs)).unref();
+  }
+
+  /** Resolves when what was stored before is in the table too; rejects while the store is away. */
+  ready(): Promise<void> {
+    return this.#keeper.ready();
   }
 
   /** How many requests are held; for tests and metrics. */
@@ -108,12 +52,18 @@ export class RequestTable {
 
   /**
    * Starts a call, or joins the one of the same id and user. A request that failed because the store was away is done
-   * again. Throws PermissionDeniedError for another user's id, ServerUnavailableError when too many are held.
+   * again, and one that was read from the store is done now. Throws PermissionDeniedError for another user's id,
+   * ServerUnavailableError when too many are held.
    */
   start(spec: RequestSpec, run: (call: Call) => Promise<unknown>): RequestEntry {
     const known = spec.id === null ? undefined : this.#entries.get(spec.id);
     if (known !== undefined) {
       this.#checkSame(known, spec);
+      if (known.standing === "dormant") {
+        known.standing = "usual";
+        void this.#carryOut(known, run, true).then(() => known.wake?.());
+        return known;
+      }
       if (!spec.stream && known.error?.type !== "ServerUnavailableError") {
         return known;
       }
@@ -121,23 +71,41 @@ export class RequestTable {
       this.#entries.delete(known.id);
     }
     this.#makeRoom(spec.account.uid);
-    const entry: RequestEntry = {
-      id: spec.id ?? randomUUID(),
-      spec,
-      createdAt: Date.now(),
-      status: "RUNNING",
-      result: null,
-      error: null,
-      finishedAt: null,
-      fetchedAt: null,
-      text: "",
-      abort: new AbortController(),
-      done: Promise.resolve(),
-      textListeners: new Set(),
-    };
+    const entry = newEntry(spec, known === undefined ? {} : { createdAt: known.createdAt, resolved: known.resolved });
     this.#entries.set(entry.id, entry);
-    entry.done = this.#carryOut(entry, run);
+    entry.kept = spec.stored === undefined ? Promise.resolve() : this.#keeper.begin(entry);
+    entry.kept.catch(() => undefined);
+    entry.done = this.#carryOut(entry, run, known !== undefined);
     return entry;
+  }
+
+  /** The request of this id, whoever made it; for the keeper. */
+  entry(id: RequestId): RequestEntry | undefined {
+    return this.#entries.get(id);
+  }
+
+  /** Takes in what was read from the store: what has ended, as it ended, what has not, to be done when it is started. */
+  adopt(spec: RequestSpec, outcome: Partial<RequestEntry>): void {
+    const entry = newEntry(spec, outcome);
+    if (entry.status === "RUNNING") {
+      entry.standing = "dormant";
+      entry.done = new Promise((resolve) => {
+        entry.wake = resolve;
+      });
+    }
+    this.#entries.set(entry.id, entry);
+  }
+
+  /** Ends a dormant request that cannot be carried out any more. */
+  fail(entry: RequestEntry, error: unknown): void {
+    if (entry.standing === "dormant") {
+      entry.standing = "usual";
+      entry.status = "FAILED";
+      entry.error = errorForUser(error, this.#log);
+      this.#finish(entry);
+      this.#keeper.end(entry);
+      entry.wake?.();
+    }
   }
 
   /** The user's own request of this id or prefix. Throws JobNotFoundError (unknown) or ValueError (ambiguous). */
@@ -168,14 +136,32 @@ export class RequestTable {
     return own.filter((entry) => options.all || !(entry.spec.readOnly && entry.fetchedAt !== null)).reverse();
   }
 
-  /** Cancels the user's own running requests among these ids; returns those that were running. */
-  cancel(uid: Uid, ids: readonly string[] | null): string[] {
+  /**
+   * Cancels the user's own running requests among these ids; resolves with those that were running, when that is on disk:
+   * a restart must not carry out what its user was told is cancelled.
+   */
+  async cancel(uid: Uid, ids: readonly string[] | null): Promise<string[]> {
     const wanted = ids === null ? this.list(uid, { all: true }) : ids.map((id) => this.find(uid, id));
-    const running = wanted.filter((entry) => entry.status === "RUNNING");
+    const running = [...new Set(wanted)].filter((entry) => entry.status === "RUNNING");
     for (const entry of running) {
       entry.abort.abort();
+      if (entry.standing === "dormant") {
+        entry.standing = "usual";
+        entry.status = "CANCELLED";
+        entry.error = cancelledError(entry.id);
+        this.#finish(entry);
+        entry.wake?.();
+      }
     }
-    return running.map((entry) => entry.id);
+    await Promise.all(
+      running.map(async (entry) => {
+        await entry.done;
+        if (entry.spec.stored !== undefined && entry.status === "CANCELLED") {
+          await this.#keeper.save(entry);
+        }
+      }),
+    );
+    return running.filter((entry) => entry.status === "CANCELLED").map((entry) => entry.id);
   }
 
   /** Notes that the result has been handed out, which starts its last minute. */
@@ -183,8 +169,9 @@ export class RequestTable {
     entry.fetchedAt ??= Date.now();
   }
 
-  /** Aborts everything and forgets it. */
+  /** Aborts everything and forgets it; what has not ended is carried out again by the next process. */
   close(): void {
+    this.#closed = true;
     clearInterval(this.#sweeper);
     for (const entry of this.#entries.values()) {
       entry.abort.abort();
@@ -192,18 +179,8 @@ export class RequestTable {
     this.#entries.clear();
   }
 
-  async #carryOut(entry: RequestEntry, run: (call: Call) => Promise<unknown>): Promise<void> {
-    const signal = entry.abort.signal;
-    const call: Call = {
-      id: entry.id,
-      signal,
-      print: (text) => {
-        entry.text = (entry.text + text).slice(0, textMax);
-        for (const listener of entry.textListeners) {
-          listener();
-        }
-      },
-    };
+  async #carryOut(entry: RequestEntry, run: (call: Call) => Promise<unknown>, isAgain: boolean): Promise<void> {
+    const { signal } = entry.abort;
     const limit = new SkyError(
       "ServerUnavailableError",
       `The call '${entry.spec.name}' took longer than ${this.#limits.callMs / 1000} s.`,
@@ -216,23 +193,67 @@ export class RequestTable {
         timer = setTimeout(() => entry.abort.abort(limit), this.#limits.callMs);
       }
     });
+    const work = this.#work(entry, run, isAgain);
     try {
-      entry.result = await Promise.race([run(call), ended]);
+      entry.result = await Promise.race([work, ended]);
       entry.status = "SUCCEEDED";
     } catch (error) {
       if (signal.aborted && signal.reason !== limit) {
         entry.status = "CANCELLED";
-        entry.error = new SkyError("RequestCancelled", `Request '${entry.id}' was cancelled.`);
+        entry.error = cancelledError(entry.id);
       } else {
         entry.status = "FAILED";
         entry.error = errorForUser(error, this.#log);
+        const isAway = error instanceof StoreUnavailable || !this.#keeper.isLive();
+        entry.standing = isAway && entry.error.type === "ServerUnavailableError" ? "cut off" : "usual";
       }
     } finally {
       clearTimeout(timer);
-      entry.finishedAt = Date.now();
-      for (const listener of entry.textListeners) {
-        listener();
-      }
+      this.#finish(entry);
+      // Not before the work itself has ended: what it still does after a cancel belongs to the request.
+      void work.then(
+        () => this.#keepEnd(entry),
+        () => this.#keepEnd(entry),
+      );
+    }
+  }
+
+  async #work(entry: RequestEntry, run: (call: Call) => Promise<unknown>, isAgain: boolean): Promise<unknown> {
+    if (entry.spec.early !== true) {
+      await entry.kept;
+    }
+    return run({
+      id: entry.id,
+      signal: entry.abort.signal,
+      isAgain,
+      kept: entry.kept,
+      once: async (draw) => {
+        if (entry.resolved === null) {
+          entry.resolved = JSON.stringify(draw());
+          await this.#keeper.save(entry);
+        }
+        return JSON.parse(entry.resolved) as ReturnType<typeof draw>;
+      },
+      print: (text) => {
+        entry.text = (entry.text + text).slice(0, textMax);
+        for (const listener of entry.textListeners) {
+          listener();
+        }
+      },
+    });
+  }
+
+  #finish(entry: RequestEntry): void {
+    entry.finishedAt = Date.now();
+    for (const listener of entry.textListeners) {
+      listener();
+    }
+  }
+
+  #keepEnd(entry: RequestEntry): void {
+    const isMine = this.#entries.get(entry.id) === entry;
+    if (entry.spec.stored !== undefined && entry.standing !== "cut off" && isMine && !this.#closed) {
+      this.#keeper.end(entry);
     }
   }
 
@@ -266,10 +287,9 @@ export class RequestTable {
       return;
     }
     const finished = entries.filter((entry) => entry.finishedAt !== null);
-    const order = [
-      ...finished.filter((entry) => entry.fetchedAt !== null),
-      ...finished.filter((entry) => entry.fetchedAt === null),
-    ].slice(0, count);
+    const rank = (entry: RequestEntry): number =>
+      (entry.fetchedAt === null ? 2 : 0) + (entry.spec.stored === undefined ? 0 : 1);
+    const order = finished.sort((a, b) => rank(a) - rank(b) || a.createdAt - b.createdAt).slice(0, count);
     if (order.length < count) {
       throw new SkyError(
         "ServerUnavailableError",
@@ -277,22 +297,32 @@ export class RequestTable {
         "Try again when some have ended (`sky api status`).",
       );
     }
-    for (const entry of order) {
+    this.#forget(order);
+  }
+
+  #forget(entries: readonly RequestEntry[]): void {
+    for (const entry of entries) {
       this.#entries.delete(entry.id);
+    }
+    const stored = entries.filter((entry) => entry.spec.stored !== undefined);
+    if (stored.length > 0) {
+      this.#keeper.drop(stored);
     }
   }
 
   #sweep(): void {
     const now = Date.now();
-    for (const entry of this.#entries.values()) {
-      if (entry.finishedAt === null) {
-        continue;
+    const isOld = ({ spec, finishedAt, fetchedAt }: RequestEntry): boolean => {
+      if (finishedAt === null) {
+        return false;
       }
-      const old = now - entry.finishedAt > this.#limits.keepMs;
-      if (old || (entry.fetchedAt !== null && now - entry.fetchedAt > this.#limits.keepFetchedMs)) {
-        this.#entries.delete(entry.id);
+      if (spec.stored !== undefined) {
+        return now - finishedAt > this.#limits.keepStoredMs;
       }
-    }
+      const isFetched = fetchedAt !== null && now - fetchedAt > this.#limits.keepFetchedMs;
+      return isFetched || now - finishedAt > this.#limits.keepMs;
+    };
+    this.#forget([...this.#entries.values()].filter(isOld));
   }
 }
 

@@ -42,6 +42,8 @@ export interface ApiContext {
 export interface RouteCall<Body> {
   context: ApiContext;
   account: Account;
+  /** Of the route itself. */
+  path: string;
   body: Body;
   query: URLSearchParams;
   /** A header by its lower-case name. */

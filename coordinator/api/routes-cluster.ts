@@ -9,7 +9,8 @@ import { nodeRows } from "../core/views.ts";
 import { startCall } from "./call.ts";
 import { clusterRecord, resourcesStr } from "./cluster-record.ts";
 import { liveParts, untilJob } from "./job-watch.ts";
-import { type Call, userHash } from "./requests.ts";
+import type { Call } from "./request-entry.ts";
+import { userHash } from "./requests.ts";
 import { type ApiContext, type Route, type RouteCall, route } from "./route.ts";
 
 /** How long `down` waits for jobs to end; afterwards they end by themselves. */
@@ -97,7 +98,7 @@ function refusal(name: string, commands: string): Route {
     summary: `Refused: a local cluster does not support ${commands}.`,
     body: namedBodySchema,
     handle: async (call) =>
-      startCall(call, { name, cluster: call.body.cluster_name, readOnly: true }, async () => {
+      startCall(call, { name, cluster: call.body.cluster_name, readOnly: false }, async () => {
         throw new SkyError(
           "NotSupportedError",
           `Skipping local cluster ${call.body.cluster_name.slice(0, 100)}, as it does not support \`${commands}\`.`,

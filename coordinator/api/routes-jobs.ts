@@ -61,7 +61,7 @@ async function statusesFor(
   return statuses;
 }
 
-function cancel(call: RouteCall<z.infer<typeof cancelBodySchema>>): RouteReply {
+async function cancel(call: RouteCall<z.infer<typeof cancelBodySchema>>): Promise<RouteReply> {
   const { context, account, body } = call;
   if (body.all_users) {
     throw new SkyError(
@@ -74,7 +74,9 @@ function cancel(call: RouteCall<z.infer<typeof cancelBodySchema>>): RouteReply {
     const live = liveParts(context.parts);
     const asked = body.job_ids;
     const named = asked === null || asked.length === 0 ? null : asked;
-    const ids = jobsToCancel(live.loop.state, account.uid, { ids: named, all: body.all });
+    // Looked up once: what is carried out again after a restart must not cancel the next job instead.
+    const ids = await running.once(() => jobsToCancel(live.loop.state, account.uid, { ids: named, all: body.all }));
+    running.signal.throwIfAborted();
     const missed = (asked ?? []).filter((id) => !body.all && !ids.includes(id));
     if (missed.length > 0) {
       running.print(`You have no unfinished job ${missed.join(", ")}.\n`);

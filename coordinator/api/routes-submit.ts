@@ -20,6 +20,7 @@ import { explainDryrun } from "../core/explain-result.ts";
 import { neverFits } from "../core/never-fits.ts";
 import { countWaiting, demandsWith, fullOfWaiting } from "../core/quota-views.ts";
 import { startCall } from "./call.ts";
+import type { Call } from "./request-entry.ts";
 import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 import { isAdmin } from "./identity.ts";
@@ -151,13 +152,28 @@ function newRecord(
 /** What became of a submission: the job's id, null when there is nothing to run; `explain` of a dry run. */
 type Submitted = Pick<SubmitResult, "job_id" | "explain">;
 
-/** Queues the job; answers when it is durable. */
+/** The unfinished job that this request has queued already, or null. */
+function jobOf(context: ApiContext, account: Account, requestId: RequestId): number | null {
+  for (const { uid, id, record } of liveParts(context.parts).loop.state.jobs.values()) {
+    if (uid === account.uid && record.requestId === requestId) {
+      return id;
+    }
+  }
+  return null;
+}
+
+/** Queues the job; answers when it is durable. A request that was cancelled queues none, or cancels the one that it has. */
 async function submitTask(
   context: ApiContext,
   account: Account,
   submission: Submission,
-  requestId: RequestId,
+  running: Call,
 ): Promise<Submitted> {
+  const requestId = running.id;
+  const queued = running.isAgain ? jobOf(context, account, requestId) : null;
+  if (queued !== null) {
+    return { job_id: queued };
+  }
   const task = await context.turns.run(account.uid, () => taskOf(submission.taskText));
   const takesSetup = submission.kind === "launch" && !submission.noSetup;
   const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
@@ -185,9 +201,14 @@ async function submitTask(
   const taskRef = await live.store.putPayload(account.uid, payload);
   const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef });
   // The same request may have queued it before; what it has become since then counts, not this new record.
+  await running.kept;
+  running.signal.throwIfAborted();
   const { id, stored } = await live.queue.submit(record);
   if (stored !== null) {
     await announce(context, account, id, stored);
+  }
+  if (running.signal.aborted) {
+    await liveParts(context.parts).loop.dispatch({ type: "cancelRequested", uid: account.uid, ids: [id] });
   }
   return { job_id: id };
 }
@@ -224,16 +245,17 @@ function linesOf(submission: Submission, cluster: string, jobId: number | null):
   return lines.map((line) => `${line}\n`).join("");
 }
 
-function submit(call: RouteCall<unknown>, submission: Submission): RouteReply {
+async function submit(call: RouteCall<unknown>, submission: Submission): Promise<RouteReply> {
   const { context, account } = call;
   if (!clusterNameSchema.safeParse(submission.clusterName).success) {
     throw new SkyError("ValueError", `'${submission.clusterName.slice(0, 100)}' is not a valid cluster name.`);
   }
   return startCall(
     call,
-    { name: submission.kind, cluster: submission.clusterName, readOnly: false },
+    // It is read and checked while the request is being stored.
+    { name: submission.kind, cluster: submission.clusterName, readOnly: submission.dryrun, early: true },
     async (running): Promise<SubmitResult> => {
-      const submitted = await submitTask(context, account, submission, running.id);
+      const submitted = await submitTask(context, account, submission, running);
       running.print(linesOf(submission, submission.clusterName, submitted.job_id));
       return { ...submitted, handle: handleOf(submission.clusterName, context.config.nodes.length) };
     },

@@ -22,6 +22,7 @@ const isRoot = process.getuid?.() === 0;
 const build = { version: "1.2.3", commit: "abc" };
 const files = { quota_gb_per_user: 0, keep_days: 1 };
 const noParts = {
+  onLive: () => undefined,
   current: () => ({ unavailable: "test" }),
   accounts: { byUid: async () => rootAccount },
   files: new DiskFileStore({ state_dir: "/nonexistent", files, limits: { free_disk_mb: 0 } }, openLog("error")),

@@ -18,6 +18,8 @@ import { buildApp } from "./app.ts";
 import type { Peer } from "./identity.ts";
 import { logTimes } from "./log-rank.ts";
 import { WaitingNotices } from "./logs.ts";
+import { requestLimits } from "./request-entry.ts";
+import { RequestKeeper } from "./request-keeper.ts";
 import { RequestTable } from "./requests.ts";
 import type { ApiContext, BuildVersion } from "./route.ts";
 import { Turns } from "./turns.ts";
@@ -128,11 +130,12 @@ export async function startApi(
   log: Log = openLog(config.log_level),
 ): Promise<{ close(): Promise<void> }> {
   await clearSocketPath(config.socket);
-  const requests = new RequestTable(log);
+  const keeper = new RequestKeeper(parts, log);
+  const requests = new RequestTable(log, requestLimits, keeper);
   const notices = new WaitingNotices();
   const context: ApiContext = { parts, config, build, requests, notices, logTimes, turns: new Turns(), log };
   const peers = new Peers();
-  const { app } = buildApp(context, (incoming) => peers.of(incoming));
+  const { app, recall } = buildApp(context, (incoming) => peers.of(incoming));
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
   const server = createServer(
     { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs },
@@ -148,6 +151,7 @@ export async function startApi(
   server.keepAliveTimeout = keepAliveTimeoutMs;
   server.maxConnections = connectionsHardMax;
   server.on("connection", (socket) => peers.accept(socket));
+  keeper.attach(requests, recall);
   await listen(server, config.socket);
   return {
     close: () =>

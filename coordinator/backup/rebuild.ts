@@ -9,6 +9,7 @@ import { openLog } from "../log.ts";
 import { failOnError, pageSize, QueueRecords } from "../queue-records.ts";
 import type { RedisLink } from "../redis.ts";
 import { Secrets } from "../secrets.ts";
+import { requestBodiesKey, requestsKey } from "../store-requests.ts";
 import type { Manifest } from "./archive.ts";
 import { movedKey, restoredKey } from "./marks.ts";
 import type { Owner } from "./owner.ts";
@@ -82,7 +83,12 @@ async function mark(link: RedisLink, manifest: Manifest, id: string): Promise<He
     await markUser(link, uid, manifest, held);
   }
   await link.run("marking the state", async () => {
-    failOnError(await link.client.multi().del(movedKey).set(restoredKey, id).exec());
+    const marks = link.client.multi().del(movedKey).set(restoredKey, id);
+    if (!manifest.moved) {
+      // What was under way at the backup has ended since, in one way or another: it must not be done a second time.
+      marks.del(requestsKey, requestBodiesKey);
+    }
+    failOnError(await marks.exec());
   });
   return held;
 }

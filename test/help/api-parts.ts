@@ -24,6 +24,7 @@ import { CoreLoop } from "../../coordinator/loop.ts";
 import type { ApiParts, Fleet, JobQueue, Store } from "../../coordinator/parts.ts";
 import { startApi } from "../../coordinator/api/server.ts";
 import { MemoryAdminStore } from "./memory-admin-store.ts";
+import { MemoryRequestStore } from "./memory-request-store.ts";
 
 /** One log frame as bytes. */
 export function logFrame(kind: keyof typeof logFrameKinds, payload: Uint8Array | string): Buffer {
@@ -81,6 +82,7 @@ class MemoryQueue implements JobQueue {
 
 class MemoryStore implements Store {
   readonly admin = new MemoryAdminStore();
+  readonly requests = new MemoryRequestStore();
   readonly payloads: Payload[] = [];
   readonly admins = new Map<NodeName, NodeAdmin>();
   async open(): Promise<never> {
@@ -104,6 +106,9 @@ class MemoryStore implements Store {
   }
   async getPayload(_uid: Uid, ref: string): Promise<Payload | null> {
     return this.payloads[Number(ref) - 1] ?? null;
+  }
+  payloadAtHand(): null {
+    return null;
   }
   async close(): Promise<void> {}
 }
@@ -232,6 +237,7 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   const files = new DiskFileStore(config, log);
   const parts: ApiParts = {
     current: () => (unavailable.cause === null ? { loop, queue, store, fleet } : { unavailable: unavailable.cause }),
+    onLive: () => undefined,
     accounts: { byUid: async (uid) => accounts.get(uid) ?? null },
     files,
   };
