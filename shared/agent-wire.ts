@@ -224,6 +224,11 @@ const inventorySchema = z.strictObject({
     .array(z.strictObject({ mount: z.string().max(300), sizeGb: z.number().min(0).max(1e9) }))
     .max(50)
     .optional(),
+  /** Programs that run containers for every user; absent or empty: none. */
+  containers: z
+    .array(z.enum(["podman", "docker"]))
+    .max(10)
+    .optional(),
 });
 export type Inventory = z.infer<typeof inventorySchema>;
 

@@ -26,6 +26,7 @@ const constraintTypeSchema = z.enum([
   "labels",
   "exclusive",
   "version",
+  "container",
   "order",
   "reservation",
 ]);

@@ -99,6 +99,10 @@ const shapeSchema = z.strictObject({
   timeLimitSeconds: z.int().min(1).max(31_536_000).optional(),
   /** Started again elsewhere when its machine is lost (`job_recovery`), so it needs nodes that know leases; absent: no. */
   recovers: z.literal(true).optional(),
+  /** It brings files, secrets or other parts of a payload that only agents of protocol 2 know; absent: no. */
+  brings: z.literal(true).optional(),
+  /** It runs in a container, so it needs nodes with a program for that; absent: no. */
+  container: z.literal(true).optional(),
 });
 export type Shape = z.infer<typeof shapeSchema>;
 

@@ -9,6 +9,7 @@ import * as z from "zod";
 import { type SubmitResult, execBodySchema, launchBodySchema } from "../../shared/api.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
+import type { Uploads } from "../../shared/files.ts";
 import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
 import type { QuotaSubject } from "../../shared/scheduling.ts";
 import type { Task } from "../../shared/task.ts";
@@ -25,6 +26,7 @@ import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 import { isAdmin } from "./identity.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
+import { payloadOf, withNeeds } from "./task-payload.ts";
 import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
 
 /** Of a record that is never stored. */
@@ -39,6 +41,8 @@ interface Submission {
   clusterName: string;
   dryrun: boolean;
   noSetup: boolean;
+  /** Manifests of the task's local sources. */
+  uploads: Uploads;
 }
 
 /** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
@@ -115,6 +119,11 @@ function quotaName(subject: QuotaSubject): string {
     : `The quota of the group ${subject.slice("group:".length)}, whose members count together,`;
 }
 
+/** Bringing a launch's files is a part of its setup: a later exec elsewhere needs both. */
+function hasSetup({ kind, noSetup }: Submission, { setup, files }: Payload): boolean {
+  return setup !== null || (kind === "launch" && !noSetup && files !== undefined);
+}
+
 /** A new job's record: waiting, with nothing done yet. */
 function newRecord(
   context: ApiContext,
@@ -136,8 +145,8 @@ function newRecord(
     taskRef: ids.taskRef,
     shape,
     resourcesText: resourcesTextOf(shape),
-    hasSetup: payload.setup !== null,
-    hasRun: payload.run !== null,
+    hasSetup: hasSetup(submission, payload),
+    hasRun: payload.run !== null || payload.runGenerator !== undefined,
     submittedAt: Date.now(),
     phase: "waiting",
     attempt: null,
@@ -175,17 +184,18 @@ async function submitTask(
     return { job_id: queued };
   }
   const task = await context.turns.run(account.uid, () => taskOf(submission.taskText));
-  const takesSetup = submission.kind === "launch" && !submission.noSetup;
-  const payload: Payload = { setup: takesSetup ? task.setup : null, run: task.run, envs: task.envs };
+  const payload = await payloadOf(task, submission, account, context.config, context.parts.files);
   const live = liveParts(context.parts);
   const scheduling = schedulingOf(context.config);
   const isByAdmin = isAdmin(account, context.config.admin_group);
-  const shape = shapeOf(task, isByAdmin ? { ...scheduling, maxPriority: priorityMax } : scheduling);
+  const limits = isByAdmin ? { ...scheduling, maxPriority: priorityMax } : scheduling;
+  const shape = withNeeds(shapeOf(task, limits), payload);
   const never = neverFits(live.loop.state, shape);
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
   }
-  if (payload.setup === null && payload.run === null) {
+  const { setup, run, files, runGenerator } = payload;
+  if (setup === null && run === null && files === undefined && runGenerator === undefined) {
     return { job_id: null };
   }
   requireRoom(context, live, account);
@@ -276,6 +286,7 @@ export const submitRoutes: Route[] = [
         clusterName: call.body.cluster_name,
         dryrun: call.body.dryrun,
         noSetup: call.body.no_setup || call.body.fast,
+        uploads: call.body.uploads,
       }),
   }),
   route({
@@ -291,6 +302,7 @@ export const submitRoutes: Route[] = [
         clusterName: call.body.cluster_name,
         dryrun: call.body.dryrun,
         noSetup: true,
+        uploads: call.body.uploads,
       }),
   }),
   route({

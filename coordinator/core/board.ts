@@ -4,7 +4,7 @@
  * it. It is made anew for each plan and thrown away after it. Called by place.ts, reserve.ts and the plan.
  */
 import { type Demand, demandsOf, type RankGrant, type Shape } from "../../shared/job.ts";
-import { needsLeases } from "./eligible.ts";
+import { needsNewer } from "./eligible.ts";
 import { addGrant, emptyUse, fitGroups, isWanted, type NodeUse } from "./fit.ts";
 import type { Indexes, Option, Pool, Room, WaitingClass } from "./indexes.ts";
 import type { ActiveJob, JobKey, State } from "./state.ts";
@@ -74,7 +74,8 @@ export function openFrom(board: Board, pool: Pool, job: ActiveJob, from: number)
 /** Empty nodes of the pool could serve this demand. */
 function suits(pool: Pool, shape: Shape, demand: Demand): boolean {
   return (
-    (pool.knowsLeases || !needsLeases(shape)) &&
+    (pool.knowsLeases || !needsNewer(shape)) &&
+    (pool.hasContainers || shape.container !== true) &&
     fitGroups("empty", pool, pool.groups, emptyUse(), demand, shape.exclusive === true) !== null
   );
 }

@@ -5,7 +5,7 @@
  */
 import { nominalMemoryGb, vendorOf } from "../../shared/accelerators.ts";
 import { demandsOf, type RankGrant } from "../../shared/job.ts";
-import { knowsLeases, lacksLeases, takesJobs } from "./eligible.ts";
+import { hasContainers, knowsLeases, lacksContainers, lacksVersion, takesJobs } from "./eligible.ts";
 import { addGrant, type DeviceGroup, emptyUse, fitGroups, groupsOf, hasLabels, type NodeUse, slack } from "./fit.ts";
 import type { Bucket, Indexes, Pool, Room, WaitingClass } from "./indexes.ts";
 import type { NodeState, State } from "./state.ts";
@@ -48,7 +48,8 @@ function groupText({ kind, devices }: DeviceGroup): string {
 function poolKey(node: NodeState, groups: DeviceGroup[], windows: NodeWindows): string {
   const { cpus, memoryGb } = node.inventory as NonNullable<NodeState["inventory"]>;
   const set = (windows.get(node.name) ?? []).map((window) => window.id).join();
-  return [cpus, memoryGb, groups.map(groupText).join("+"), knowsLeases(node) ? "leases" : "", set].join("|");
+  const abilities = [knowsLeases(node) ? "leases" : "", hasContainers(node) ? "containers" : ""];
+  return [cpus, memoryGb, groups.map(groupText).join("+"), ...abilities, set].join("|");
 }
 
 function newPool(key: string, node: NodeState, groups: DeviceGroup[], windows: NodeWindows): Pool {
@@ -56,7 +57,8 @@ function newPool(key: string, node: NodeState, groups: DeviceGroup[], windows: N
   const devices = groups.reduce((sum, group) => sum + group.devices.length, 0);
   const levels = devices > 0 ? devices : cpuLevels;
   const buckets = Array.from({ length: levels + 1 }, (): Bucket => ({ rooms: [], cpus: 0, memoryGb: 0 }));
-  const own = { knowsLeases: knowsLeases(node), windows: windows.get(node.name) ?? [] };
+  const abilities = { knowsLeases: knowsLeases(node), hasContainers: hasContainers(node) };
+  const own = { ...abilities, windows: windows.get(node.name) ?? [] };
   return { key, cpus, memoryGb, groups, devices, ...own, rooms: [], buckets, partial: [] };
 }
 
@@ -196,7 +198,8 @@ function fitsOn(room: Room, own: WaitingClass): boolean {
   const { pool, node } = room;
   return (
     pool !== null &&
-    !lacksLeases(node, own.shape) &&
+    !lacksVersion(node, own.shape) &&
+    !lacksContainers(node, own.shape) &&
     demandsOf(own.shape).some(
       (demand) =>
         hasLabels(node.labels, demand.labels) &&

@@ -57,5 +57,6 @@ function waysText(demands: readonly Demand[]): string {
 export function shapeText(shape: Shape): string {
   const where = shape.nodes === 1 ? "1 node" : `each of ${shape.nodes} nodes`;
   const alone = shape.exclusive === true ? " that nobody else uses" : "";
-  return `${waysText(demandsOf(shape))} on ${where}${alone}`;
+  const able = shape.container === true ? " with podman or docker" : "";
+  return `${waysText(demandsOf(shape))} on ${where}${able}${alone}`;
 }

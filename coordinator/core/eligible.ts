@@ -28,8 +28,22 @@ export function needsLeases(shape: Shape): boolean {
   return shape.recovers === true || shape.preemptible === true || shape.timeLimitSeconds !== undefined;
 }
 
-export function lacksLeases(node: NodeState, shape: Shape): boolean {
-  return needsLeases(shape) && !knowsLeases(node);
+/** The job needs an agent that knows leases, or parts of payloads that came with the same version of the wire. */
+export function needsNewer(shape: Shape): boolean {
+  return needsLeases(shape) || shape.brings === true || shape.container === true;
+}
+
+export function lacksVersion(node: NodeState, shape: Shape): boolean {
+  return needsNewer(shape) && !knowsLeases(node);
+}
+
+/** The node says that it has a program for containers. */
+export function hasContainers({ inventory }: NodeState): boolean {
+  return (inventory?.containers ?? []).length > 0;
+}
+
+export function lacksContainers(node: NodeState, shape: Shape): boolean {
+  return shape.container === true && !hasContainers(node);
 }
 
 /**

@@ -58,6 +58,7 @@ export interface Pool {
   groups: DeviceGroup[];
   devices: number;
   knowsLeases: boolean;
+  hasContainers: boolean;
   windows: readonly NodeWindow[];
   rooms: number[];
   /** By the number of wholly free devices; without devices by eighths of the CPUs that are free. */

@@ -6,6 +6,7 @@
 import type { Inventory } from "../../shared/agent-wire.ts";
 import { demandsOf, type Shape } from "../../shared/job.ts";
 import { shapeText } from "./demand-text.ts";
+import { lacksContainers } from "./eligible.ts";
 import { isRefusedMix } from "./fit.ts";
 import { couldServe } from "./shortage.ts";
 import type { NodeState, State } from "./state.ts";
@@ -26,13 +27,19 @@ export function neverFits(state: State, shape: Shape): string | null {
   }
   const exclusive = shape.exclusive === true;
   const could = demandsOf(shape).some((demand) => {
-    const possible = nodes.filter((node) => node.inventory === null || couldServe(node, demand, exclusive));
+    const possible = nodes.filter(
+      (node) => node.inventory === null || (couldServe(node, demand, exclusive) && !lacksContainers(node, shape)),
+    );
     return possible.length >= shape.nodes;
   });
   if (could) {
     return null;
   }
-  const existing = nodes.slice(0, nodesListed).map((node) => `${node.name}: ${inventoryText(node.inventory)}`);
+  const existing = nodes.slice(0, nodesListed).map((node) => {
+    const programs = node.inventory?.containers ?? [];
+    const containers = shape.container === true ? `, ${programs.join(" and ") || "neither podman nor docker"}` : "";
+    return `${node.name}: ${inventoryText(node.inventory)}${node.inventory === null ? "" : containers}`;
+  });
   const more = nodes.length > nodesListed ? `\n\t\t… and ${nodes.length - nodesListed} more nodes` : "";
   return (
     "Requested resources do not match the existing cluster.\n" +

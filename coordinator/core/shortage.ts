@@ -5,7 +5,7 @@
 import type { Inventory } from "../../shared/agent-wire.ts";
 import type { ConstraintType } from "../../shared/explain-api.ts";
 import { type AcceleratorDemand, type Demand, demandsOf, type Shape } from "../../shared/job.ts";
-import { lacksLeases, takesJobs } from "./eligible.ts";
+import { lacksContainers, lacksVersion, needsLeases, takesJobs } from "./eligible.ts";
 import {
   devicesFor,
   emptyUse,
@@ -129,9 +129,12 @@ function unfitLack(node: NodeState, shape: Shape, now: number): Lack | null {
   if (!takesJobs(node)) {
     return { type: "node", text: unavailableText(node, now) ?? "is just coming back" };
   }
-  if (lacksLeases(node, shape)) {
-    const text = "runs an older version, which could neither warn nor end such a job, until its agent is upgraded";
-    return { type: "version", text };
+  if (lacksVersion(node, shape)) {
+    const could = needsLeases(shape) ? "could neither warn nor end such a job" : "cannot bring what such a job needs";
+    return { type: "version", text: `runs an older version, which ${could}, until its agent is upgraded` };
+  }
+  if (lacksContainers(node, shape)) {
+    return { type: "container", text: "has neither podman nor docker to run its image" };
   }
   return null;
 }
