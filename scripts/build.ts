@@ -1,5 +1,5 @@
 /**
- * Makes dist/: one bundle a program, the `sky` executable, the native modules and the licences of what is inside, so
+ * Makes dist/: one bundle a program, the package for programs with its types, the `sky` executable, the native modules and the licences of what is inside, so
  * that dist/ can be copied anywhere and needs nothing of the checkout. It builds into a folder beside dist/ and swaps
  * the two, so that a failed build leaves the last good one. It must never fetch anything. Called through scripts/build
  * (`--out DIR` and `--version V` for another place and version, `--newest-protocol 1` for programs that speak to each
@@ -22,6 +22,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type BuildOptions, build } from "esbuild";
 import { licencesOf } from "./release/licences.ts";
+import { readSdkTypes, sdkTypesText } from "./release/sdk-types.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const { values } = parseArgs({
@@ -128,7 +129,17 @@ async function main(): Promise<void> {
       build({ ...options, entryPoints: { skylet: "agent/skylet/main.ts" } }),
       // Split, so that a command loads only what it uses: most of them need no YAML and no SSH.
       build({ ...options, entryPoints: { client: "client/main.ts" }, splitting: true, chunkNames: "chunk-[hash]" }),
+      // What programs import. Classes keep their names, which errors show.
+      build({
+        ...options,
+        entryPoints: { sdk: "client/sdk/public/sky.ts" },
+        splitting: true,
+        chunkNames: "sdk-chunk-[hash]",
+        keepNames: true,
+      }),
     ]);
+    // `.d.mts` as the module is `.mjs`: the package.json beside them speaks of other files.
+    writeFileSync(join(staging, "sdk.d.mts"), sdkTypesText(readSdkTypes(root)));
     copyKoffi();
     cpSync(join(root, "agent/start-skylet.sh"), join(staging, "start-skylet.sh"));
     cpSync(join(root, "LICENSE"), join(staging, "LICENSE"));

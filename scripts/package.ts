@@ -30,7 +30,7 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const usage = "Usage: scripts/package [--out DIR] [--arch x64|arm64|all] [--version V]";
 const versionForm = /^\d+\.\d+\.\d+[A-Za-z0-9.+-]*$/;
 /** Bundles that are only the client's are in the client's package, and everything is in a release. */
-const clientFiles = /^(sky|client\.mjs|chunk-.*\.mjs|package\.json)$/;
+const clientFiles = /^(sky|client\.mjs|sdk\.mjs|sdk\.d\.mts|(sdk-)?chunk-.*\.mjs|package\.json)$/;
 
 interface Options {
   out: string;
@@ -167,7 +167,7 @@ function publish(from: string, to: string): void {
   renameSync(`${to}.${process.pid}.tmp`, to);
 }
 
-/** What `npm install -g FILE` takes: the client's bundles and no dependencies. */
+/** What `npm install -g FILE` takes, and `npm install FILE` for programs: the client's bundles and no dependencies. */
 function clientPackage(work: string, built: string, options: Options): string {
   const folder = join(work, "client");
   mkdirSync(join(folder, "dist"), { recursive: true });
@@ -175,8 +175,19 @@ function clientPackage(work: string, built: string, options: Options): string {
     cpSync(join(built, name), join(folder, "dist", name));
   }
   const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as Record<string, unknown>;
-  const { name, description, license, type, engines, bin } = manifest;
-  const own = { name, version: options.version, description, license, type, private: true, engines, bin };
+  const { name, description, license, type, engines, bin, exports, types } = manifest;
+  const own = {
+    name,
+    version: options.version,
+    description,
+    license,
+    type,
+    private: true,
+    engines,
+    bin,
+    exports,
+    types,
+  };
   writeFileSync(join(folder, "package.json"), `${JSON.stringify(own, null, 2)}\n`);
   for (const file of ["README.md", "LICENSE"]) {
     cpSync(join(root, file), join(folder, file));

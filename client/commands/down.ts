@@ -5,6 +5,8 @@
  */
 import { SkyError } from "../../shared/errors.ts";
 import { showFailure } from "../output/failure.ts";
+import type { Calls } from "../sdk/calls.ts";
+import type { Accepted } from "../sdk/requests.ts";
 import { callsTo, forget, type LocalCluster, listLocal, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 
@@ -27,16 +29,23 @@ async function chosen(context: Context, names: string[], flags: DownFlags): Prom
   return [...new Set(names)].map((name) => requireInitialized(context, name));
 }
 
-/** Asks the cluster to end what is the caller's there. */
-async function endJobs(context: Context, cluster: LocalCluster): Promise<void> {
-  const calls = callsTo(context, cluster);
+/** Asks the cluster to end what is the caller's there; a cluster that knows of nothing has nothing to end. */
+export async function endJobs(calls: Calls, accepted?: Accepted): Promise<void> {
   try {
-    await calls.down();
+    await calls.down(accepted);
   } catch (error) {
     const nothingThere = error instanceof SkyError && ["ClusterDoesNotExist", "ClusterNotUpError"].includes(error.type);
     if (!nothingThere) {
       throw error;
     }
+  }
+}
+
+/** The same over a connection of its own. */
+async function endJobsOn(context: Context, cluster: LocalCluster): Promise<void> {
+  const calls = callsTo(context, cluster);
+  try {
+    await endJobs(calls);
   } finally {
     calls.close();
   }
@@ -64,7 +73,7 @@ export async function down(context: Context, names: string[], flags: DownFlags):
     let confirmed = false;
     try {
       if (flags.purge !== true) {
-        await endJobs(context, cluster);
+        await endJobsOn(context, cluster);
       }
       confirmed = true;
       await forget(context, cluster.name);

@@ -1,7 +1,7 @@
 /**
  * Command generators: the text that is sent works by itself, and what cannot work by itself is refused with its reason.
  */
-import { runInNewContext } from "node:vm";
+import { runInNewContext, runInThisContext } from "node:vm";
 import { describe, expect, test } from "vitest";
 import { readTask } from "../../../shared/task-file.ts";
 import { ValueError } from "./exceptions.ts";
@@ -46,7 +46,9 @@ describe("a command generator", () => {
   });
 
   test("whose compiler keeps the names of functions works without it", () => {
-    const generator = (0, eval)('(rank) => { const inner = __name(() => "x" + rank, "inner"); return inner(); }');
+    const generator = runInThisContext(
+      '(rank) => { const inner = __name(() => "x" + rank, "inner"); return inner(); }',
+    );
     expect(onNode(generatorSource(generator as Generator), 3, [])).toBe("x3");
   });
 
@@ -66,7 +68,7 @@ describe("a command generator", () => {
     ["a native function", Math.max, /native or bound/],
     ["a bound function", named.bind(null), /native or bound/],
     ["a method in shorthand", shorthand.run, /method in shorthand/],
-    ["a class", class Command {}, /is a class/],
+    ["a class", Task, /is a class/],
     ["an asynchronous one", async () => "x", /asynchronous/],
     [
       "a generator function",
@@ -77,7 +79,7 @@ describe("a command generator", () => {
       /asynchronous or a generator/,
     ],
     ["one that uses the program around it", () => `echo ${mine}`, /uses '[^']*mine[^']*', which exists only in your/],
-    ["a huge one", (0, eval)(`() => "${"x".repeat(300_000)}"`), /over 256 KiB/],
+    ["a huge one", runInThisContext(`() => "${"x".repeat(300_000)}"`), /over 256 KiB/],
   ])("is refused: %s", (_what, generator, text) => {
     expect(() => new Task({ run: generator as Generator })).toThrow(ValueError);
     expect(() => new Task({ run: generator as Generator })).toThrow(text);

@@ -28,7 +28,7 @@ function sourceOf(generator: (rank: number, ips: string[]) => string | null): st
   if (/^class\b/.test(text)) {
     refuse("it is a class.");
   }
-  if (/^(async\b|function\s*\*)/.test(text) || /^\*/.test(text)) {
+  if (/^(async\b|function\s*\*|\*)/.test(text)) {
     refuse("it is asynchronous or a generator function; it has to return its command at once.");
   }
   return keepsNames.test(text) ? `(() => { const __name = (named) => named; return (${text}); })()` : text;
