@@ -22,6 +22,7 @@ import { Linger } from "./linger.ts";
 import { Link, readLinkKeys } from "./link.ts";
 import { AgentLoop } from "./loop.ts";
 import { Orders } from "./orders.ts";
+import { Payloads } from "./payloads.ts";
 import { uptimeMs } from "./processes.ts";
 import { type Installed, SkyletStarts } from "./skylet-starts.ts";
 import { SkyletStreams } from "./skylet-streams.ts";
@@ -200,6 +201,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   });
   const clearing = new Clearing(cgroups, log, (event) => loop.settle(event));
   const streams = openStreams(state, () => link, userLog);
+  const payloads = new Payloads();
   const skylets = new Skylets({
     socketPath: socketPathOf(config.runtime_dir),
     starts: new SkyletStarts(config, installed, units),
@@ -211,6 +213,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     dispatch: (event) => loop.dispatch(event),
     settle: (event) => loop.settle(event),
     entry: (attempt) => state.attempts.get(attempt)?.entry,
+    payload: (attempt) => payloads.take(attempt),
     hasAttempts,
     onJob: (uid) => linger?.hold(uid),
   });
@@ -218,7 +221,7 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const inspections = openInspections(config, installed, units !== null, () => link, log);
   const key = keys.node;
   const orders: Orders = new Orders({
-    ...{ sendCoordinator, config, ledger, loop, skylets, log, redial, installed, inspections, key },
+    ...{ sendCoordinator, config, ledger, loop, skylets, payloads, log, redial, installed, inspections, key },
     use: () => watch.use(),
   });
   const link: Link = new Link(config, keys, orders, log);

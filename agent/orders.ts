@@ -13,6 +13,7 @@ import type { LinkOwner } from "./link.ts";
 import type { AgentLoop } from "./loop.ts";
 import { followKeyWish, type NodeKey } from "./node-key.ts";
 import type { Installed } from "./skylet-starts.ts";
+import type { Payloads } from "./payloads.ts";
 import type { Skylets } from "./skylets.ts";
 import { startVitals } from "./vitals.ts";
 
@@ -28,6 +29,7 @@ export interface OrdersParts {
   ledger: Ledger;
   loop: AgentLoop;
   skylets: Skylets;
+  payloads: Payloads;
   installed: Installed;
   inspections: Pick<Inspections, "start">;
   /** How busy the accelerators are. */
@@ -86,6 +88,7 @@ export class Orders implements LinkOwner {
   onDown(): void {
     this.#protocol = 1;
     this.#toldVitals = false;
+    this.#parts.payloads.clear();
     this.#parts.loop.dispatch({ type: "linkDown" });
   }
 
@@ -102,11 +105,15 @@ export class Orders implements LinkOwner {
         }
         return;
       case "desired":
+        this.#parts.payloads.prune(message);
         loop.dispatch({ type: "desiredReceived", desired: message });
         if (!this.#toldVitals) {
           this.#toldVitals = true;
           this.#vitals.now();
         }
+        return;
+      case "payloads":
+        this.#parts.payloads.keep(message);
         return;
       case "retireSkylet":
         loop.dispatch({ type: "retireRequested", uid: message.uid });

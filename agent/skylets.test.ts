@@ -57,6 +57,7 @@ async function listenAs(name: string): Promise<Skylets> {
     dispatch: take,
     settle: async (event) => take(event),
     entry: () => undefined,
+    payload: () => null,
     hasAttempts: () => true,
     onJob: () => undefined,
   });

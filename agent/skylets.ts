@@ -40,6 +40,8 @@ export interface SkyletsOptions {
   /** As `dispatch`; resolves when the event has been dealt with. */
   settle(event: AgentEvent): Promise<void>;
   entry(attempt: AttemptId): LedgerEntry | undefined;
+  /** JSON text of the attempt's payload if it came ahead of its order, once. */
+  payload(attempt: AttemptId): string | null;
   /** The ledger holds an attempt of this user. */
   hasAttempts(uid: Uid): boolean;
   /** A job of this user is about to begin. */
@@ -143,9 +145,18 @@ export class Skylets implements ControlOwner {
         return;
       }
       if (slot.ready === connection) {
+        this.sendPayload(connection, message);
         connection.send(message);
       }
     });
+  }
+
+  /** Ahead of a start, when it is here. */
+  private sendPayload(connection: SkyletControl, message: ToSkylet): void {
+    const text = message.type === "start" ? this.options.payload(message.wanted.attempt) : null;
+    if (message.type === "start" && text !== null) {
+      connection.send({ type: "payload", attempt: message.wanted.attempt, text });
+    }
   }
 
   /** The coordinator wants a log stream; the skylet is started for it if need be. */

@@ -7,6 +7,7 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { Connection, ServerChannel, Session } from "ssh2";
 import {
+  type Desired,
   type FromAgent,
   frameBytesMax,
   fromAgentSchema,
@@ -19,6 +20,7 @@ import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts
 import type { Payload } from "../shared/job.ts";
 import { encodeFrame, LineReader, parseFrame } from "../shared/lines.ts";
 import { fromAgentIn, type Protocol, protocolOf, toAgentIn } from "../shared/protocols.ts";
+import { SentPayloads } from "./fleet-payloads.ts";
 
 /** Sessions (control, streams, payload fetches) of one connection at one time. */
 const sessionsMax = 1_024;
@@ -39,6 +41,8 @@ export interface SessionOwner {
   /** Takes over the stream when this node was asked for it; false refuses it. */
   onStream(session: NodeSession, id: string, accept: () => Duplex): boolean;
   payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
+  /** The same when it is small and at hand. */
+  payloadAtHand(node: NodeName, attempt: AttemptId): Payload | null;
 }
 
 export class NodeSession {
@@ -54,6 +58,7 @@ export class NodeSession {
   private control: ServerChannel | null = null;
   /** By the subsystem that the agent asked for. */
   private protocol: Protocol = 1;
+  private readonly payloads = new SentPayloads();
   private greeted = false;
   private closed = false;
   private sessions = 0;
@@ -118,11 +123,18 @@ export class NodeSession {
 
   /** Queues a control frame, as far as the session's protocol knows it. Never throws: a node that cannot take it is cut off and gets the whole picture when it is back. */
   tell(given: ToAgent): void {
-    const message = toAgentIn(this.protocol, given);
-    if (message === null || this.control === null || !this.greeted || this.closed) {
+    if (this.control === null || !this.greeted || this.closed) {
       return;
     }
+    const message = toAgentIn(this.protocol, given);
+    if (message === null) {
+      return;
+    }
+    const ahead = given.type === "desired" ? this.payloadsBefore(given) : null;
     try {
+      if (ahead !== null) {
+        this.control.write(encodeFrame(ahead, frameBytesMax));
+      }
       this.control.write(encodeFrame(message, frameBytesMax));
     } catch (error) {
       this.log.error({ node: this.node, type: message.type, error: messageOf(error) }, "a message was not sent");
@@ -131,6 +143,11 @@ export class NodeSession {
     if (this.control.writableLength > queuedBytesMax) {
       this.close("it does not take its control messages");
     }
+  }
+
+  private payloadsBefore(order: Desired): ToAgent | null {
+    const ahead = this.payloads.before(order, (attempt) => this.owner.payloadAtHand(this.node, attempt));
+    return ahead === null ? null : toAgentIn(this.protocol, ahead);
   }
 
   private serve(session: Session): void {

@@ -73,6 +73,10 @@ beforeEach(async () => {
       }
       return payload;
     },
+    payloadAtHand: (node: string, attempt: string) => {
+      const payload = payloads.get(`${node}/${attempt}`);
+      return payload instanceof Error ? null : (payload ?? null);
+    },
     filesFor: async () => null,
     files: new DiskFileStore(config, log),
   };

@@ -122,6 +122,10 @@ class Agents implements SessionOwner {
     return this.owner.payloadFor(...args);
   }
 
+  payloadAtHand(...args: Parameters<FleetOwner["payloadAtHand"]>): ReturnType<FleetOwner["payloadAtHand"]> {
+    return this.owner.payloadAtHand(...args);
+  }
+
   filesFor(...args: Parameters<FleetOwner["filesFor"]>): ReturnType<FleetOwner["filesFor"]> {
     return this.owner.filesFor(...args);
   }

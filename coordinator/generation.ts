@@ -18,7 +18,7 @@ import { configuredKeys } from "./fleet-listen.ts";
 import type { Log } from "./log.ts";
 import { CoreLoop } from "./loop.ts";
 import type { FileStore, Fleet, JobQueue, Loop, Store } from "./parts.ts";
-import { filesFor, payloadFor } from "./payloads.ts";
+import { filesFor, payloadAtHand, payloadFor } from "./payloads.ts";
 import { UserQueues } from "./queue.ts";
 import { checkServer, openFence, openPart, type RedisLink } from "./redis.ts";
 import { startRetention } from "./retention.ts";
@@ -71,6 +71,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log, files
         dispatch: (event) => loop.note(event),
         keysOf: (node) => keysOf(loop.state, node),
         payloadFor: (node, attempt) => payloadFor(loop.state, store, node, attempt),
+        payloadAtHand: (node, attempt) => payloadAtHand(loop.state, store, node, attempt),
         filesFor: (node, attempt) => filesFor(loop.state, store, node, attempt),
         files,
       },

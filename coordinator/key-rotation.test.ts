@@ -88,6 +88,7 @@ async function startHead(configuredKey = first.public): Promise<void> {
       dispatch: (event) => loop.note(event),
       keysOf: (name) => keysOf(state, name),
       payloadFor: async () => null,
+      payloadAtHand: () => null,
       filesFor: async () => null,
       files: new DiskFileStore(config, log),
     },

@@ -53,6 +53,8 @@ export interface Store {
   /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
   putPayload(uid: Uid, payload: Payload): Promise<string>;
   getPayload(uid: Uid, ref: string): Promise<Payload | null>;
+  /** A small one that was put or read a moment ago; null: ask `getPayload`. */
+  payloadAtHand(uid: Uid, ref: string): Payload | null;
   close(): Promise<void>;
 }
 
@@ -168,6 +170,8 @@ export interface FleetOwner {
   keysOf(node: NodeName): readonly string[];
   /** The payload that this node may have for this attempt (its state wants it there), or null. */
   payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
+  /** The same if it is small and at hand just now, so that it can go along with the order; else null. */
+  payloadAtHand(node: NodeName, attempt: AttemptId): Payload | null;
   /** The uploads that this node may have for this attempt, or null: not wanted there. */
   filesFor(node: NodeName, attempt: AttemptId): Promise<FileGrant | null>;
   readonly files: FileStore;

@@ -36,12 +36,42 @@ export async function payloadFor(
     return payload;
   };
   const own = await read(record.taskRef);
-  if (!rank.setup) {
-    return { ...own, setup: null };
+  const setupRef = setupRefOf(job, attempt, rank);
+  return payloadOf(own, setupRef === null || setupRef === record.taskRef ? own : await read(setupRef), setupRef);
+}
+
+/** The same from what the store has at hand; null: not wanted there, or it has to be read. */
+export function payloadAtHand(
+  state: State,
+  store: Pick<Store, "payloadAtHand">,
+  node: NodeName,
+  attemptId: AttemptId,
+): Payload | null {
+  const wanted = rankOf(state, node, attemptId);
+  if (wanted === null) {
+    return null;
   }
-  const setupRef = attempt.setupRef ?? record.taskRef;
-  const { setup } = setupRef === record.taskRef ? own : await read(setupRef);
-  return { ...own, setup };
+  const { job, attempt, rank } = wanted;
+  const own = store.payloadAtHand(job.uid, job.record.taskRef);
+  const setupRef = setupRefOf(job, attempt, rank);
+  const setup = setupRef === null ? own : store.payloadAtHand(job.uid, setupRef);
+  return own === null || setup === null ? null : payloadOf(own, setup, setupRef);
+}
+
+/** Which payload has the setup that this rank runs; null when it runs none. */
+function setupRefOf(job: ActiveJob, attempt: AttemptRecord, rank: RankRecord): string | null {
+  return rank.setup ? (attempt.setupRef ?? job.record.taskRef) : null;
+}
+
+function payloadOf(own: Payload, withSetup: Payload, setupRef: string | null): Payload {
+  if (setupRef === null || own === withSetup) {
+    return setupRef === null ? { ...own, setup: null } : own;
+  }
+  // Where two lay something in one place, the job's own counts.
+  const ours = new Set((own.files ?? []).map((file) => file.destination));
+  const before = (withSetup.files ?? []).filter((file) => !ours.has(file.destination));
+  const files = [...before, ...(own.files ?? [])];
+  return { ...own, setup: withSetup.setup, ...(files.length === 0 ? {} : { files }) };
 }
 
 /** The uploads that this node's rank may have: those that its payload names. Null and errors as above. */

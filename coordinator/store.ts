@@ -13,6 +13,7 @@ import { type NodeAdmin, nodeAdminSchema, openNode } from "../shared/node-admin.
 import type { SetupState } from "./core/state.ts";
 import type { Log } from "./log.ts";
 import type { Store } from "./parts.ts";
+import { PayloadCache } from "./payload-cache.ts";
 import { failOnError } from "./queue-records.ts";
 import { AdminStore } from "./store-admin.ts";
 import { RequestRecords } from "./store-requests.ts";
@@ -50,6 +51,7 @@ export class RedisStore implements Store {
   readonly #secrets: Secrets;
   readonly #log: Log;
   readonly #now: () => number;
+  readonly #atHand = new PayloadCache();
   /** People, quotas, windows and usage. */
   readonly admin: AdminStore;
   /** Requests of the API that change something. */
@@ -148,6 +150,7 @@ export class RedisStore implements Store {
       transaction.zadd(payloadsKey(uid), this.#now(), ref);
       failOnError(await transaction.exec());
     });
+    this.#atHand.put(uid, ref, payloadSchema.parse(JSON.parse(text)), text);
     return ref;
   }
 
@@ -157,12 +160,19 @@ export class RedisStore implements Store {
       return null;
     }
     try {
-      return payloadSchema.parse(JSON.parse(this.#secrets.open(sealed, context(uid, ref))));
+      const text = this.#secrets.open(sealed, context(uid, ref));
+      const payload = payloadSchema.parse(JSON.parse(text));
+      this.#atHand.put(uid, ref, payload, text);
+      return payload;
     } catch {
       // The cause could quote the content.
       this.#log.error({ uid, ref }, "a stored task is damaged");
       return null;
     }
+  }
+
+  payloadAtHand(uid: Uid, ref: string): Payload | null {
+    return this.#atHand.get(uid, ref);
   }
 
   /**
@@ -185,6 +195,7 @@ export class RedisStore implements Store {
         const gone = await this.#link.run("dropping a payload", () =>
           this.#link.client.eval(dropScript, 2, ...keys, ref, score),
         );
+        this.#atHand.drop(uid, ref);
         dropped += Number(gone);
       }
     }

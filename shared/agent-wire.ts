@@ -99,6 +99,18 @@ const desiredSchema = z.strictObject({
 });
 export type Desired = z.infer<typeof desiredSchema>;
 
+/** Largest payload that is sent ahead of an order, in characters of JSON; larger ones are asked for. */
+export const givenPayloadMax = 128 * 1024;
+/**
+ * Small payloads of attempts that the next order wants to start, so that nobody has to ask for them; as JSON text, since
+ * only the user's skylet reads it. Sent at most once on a connection. What is missing is asked for. Since protocol 2.
+ */
+const givenPayloadsSchema = z.strictObject({
+  type: z.literal("payloads"),
+  payloads: z.array(z.strictObject({ attempt: attemptIdSchema, text: z.string().max(givenPayloadMax) })).max(1_000),
+});
+export type GivenPayloads = z.infer<typeof givenPayloadsSchema>;
+
 /** What a log stream is to carry. Offsets are bytes already received, so that a cut stream can be resumed. */
 export const logRequestSchema = z.strictObject({
   kind: z.literal("logs"),
@@ -168,6 +180,7 @@ const useKeySchema = z.strictObject({ type: z.literal("useKey"), key: publicKeyS
 export const toAgentSchema = z.discriminatedUnion("type", [
   welcomeSchema,
   desiredSchema,
+  givenPayloadsSchema,
   openStreamSchema,
   retireSkyletSchema,
   renewedSchema,

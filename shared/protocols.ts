@@ -55,6 +55,7 @@ export function toAgentIn(protocol: Protocol, message: ToAgent): ToAgent | null 
     case "openStream":
     case "retireSkylet":
       return message;
+    case "payloads":
     case "renewed":
     case "inspect":
     case "makeKey":

@@ -8,7 +8,7 @@
  * Used by agent/skylets.ts and agent/skylet/main.ts.
  */
 import * as z from "zod";
-import { logRequestSchema, rankStateSchema, wantedAttemptSchema } from "./agent-wire.ts";
+import { givenPayloadMax, logRequestSchema, rankStateSchema, wantedAttemptSchema } from "./agent-wire.ts";
 import { attemptIdSchema } from "./ids.ts";
 
 /** Largest frame in bytes, newline included. */
@@ -33,7 +33,12 @@ export const skyletHelloSchema = z.discriminatedUnion("role", [
 ]);
 
 export const toSkyletSchema = z.discriminatedUnion("type", [
-  /** Fetch the payload, write the attempt's files, start the runner blocked, answer `prepared` or `failed`. Idempotent. */
+  /** The payload of the attempt that the next message starts, as JSON text. */
+  z.strictObject({ type: z.literal("payload"), attempt: attemptIdSchema, text: z.string().max(givenPayloadMax) }),
+  /**
+   * Fetch the payload unless it has just come, write the attempt's files, start the runner blocked, answer `prepared` or
+   * `failed`. Idempotent.
+   */
   z.strictObject({ type: z.literal("start"), wanted: wantedAttemptSchema }),
   /** The pid was checked and recorded: let user code begin. */
   z.strictObject({ type: z.literal("go"), attempt: attemptIdSchema }),

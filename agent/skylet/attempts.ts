@@ -11,6 +11,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { messageOf } from "../../shared/errors.ts";
 import { attemptIdSchema } from "../../shared/ids.ts";
+import type { Payload } from "../../shared/job.ts";
 import type { FromSkylet, SkyletAttempt } from "../../shared/skylet-wire.ts";
 import { type AttemptSpec, readRunner, readSpec, type Runner, writeLease } from "./attempt-folder.ts";
 import { AttemptWatch } from "./attempt-watch.ts";
@@ -124,8 +125,8 @@ export class Attempts {
     return this.#starting.has(id);
   }
 
-  /** Prepares a runner that waits at its gate; answers `prepared`, `changed` (it was further already) or `failed`. */
-  async start(wanted: WantedAttempt): Promise<void> {
+  /** Prepares a runner that waits at its gate; answers `prepared`, `changed` (it was further already) or `failed`. A null `payload` is fetched. */
+  async start(wanted: WantedAttempt, payload: Payload | null = null): Promise<void> {
     const id = wanted.attempt;
     if (this.#starting.has(id)) {
       return;
@@ -141,7 +142,7 @@ export class Attempts {
     }
     const state = { abort: new AbortController(), done: Promise.resolve() };
     this.#starting.set(id, state);
-    state.done = this.#prepare(wanted, state.abort.signal).finally(() => this.#starting.delete(id));
+    state.done = this.#prepare(wanted, payload, state.abort.signal).finally(() => this.#starting.delete(id));
     await state.done;
   }
 
@@ -154,12 +155,12 @@ export class Attempts {
     }
   }
 
-  async #prepare(wanted: WantedAttempt, cancelled: AbortSignal): Promise<void> {
+  async #prepare(wanted: WantedAttempt, payload: Payload | null, cancelled: AbortSignal): Promise<void> {
     const folder = this.#folder(wanted.attempt);
     try {
       // What is left of a runner that never began.
       await this.forget(wanted.attempt);
-      const { spec, runner, child } = await prepareRunner(this.#options, folder, wanted, cancelled);
+      const { spec, runner, child } = await prepareRunner(this.#options, folder, wanted, payload, cancelled);
       const attempt = this.#newAttempt(spec, runner, child, false);
       this.#attempts.set(wanted.attempt, attempt);
       attempt.watch.begin(true);

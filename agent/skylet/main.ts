@@ -9,6 +9,7 @@ import { homedir, userInfo } from "node:os";
 import { parseArgs } from "node:util";
 import * as z from "zod";
 import { messageOf } from "../../shared/errors.ts";
+import { type Payload, payloadSchema } from "../../shared/job.ts";
 import type { ToSkylet } from "../../shared/skylet-wire.ts";
 import { versionText } from "../../shared/version.ts";
 import { Attempts } from "./attempts.ts";
@@ -50,6 +51,8 @@ class Skylet {
   readonly #attempts: Attempts;
   readonly #control: Control;
   readonly #home = homeFolder();
+  /** The last that came, until the next start. */
+  #payload: Extract<ToSkylet, { type: "payload" }> | null = null;
   #streams = 0;
   #idleSince = performance.now();
 
@@ -80,8 +83,11 @@ class Skylet {
 
   #receive(message: ToSkylet): void {
     switch (message.type) {
+      case "payload":
+        this.#payload = message;
+        return;
       case "start":
-        void this.#attempts.start(message.wanted);
+        void this.#attempts.start(message.wanted, this.#takePayload(message.wanted.attempt));
         return;
       case "go":
         this.#attempts.go(message.attempt);
@@ -109,6 +115,17 @@ class Skylet {
         return;
       case "retire":
         process.exit(0);
+    }
+  }
+
+  /** What came ahead of this start; null: it is fetched. */
+  #takePayload(attempt: string): Payload | null {
+    const given = this.#payload;
+    this.#payload = null;
+    try {
+      return given?.attempt === attempt ? payloadSchema.parse(JSON.parse(given.text)) : null;
+    } catch {
+      return null;
     }
   }
 

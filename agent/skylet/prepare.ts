@@ -32,11 +32,12 @@ export interface PreparedRunner {
   child: ChildProcess;
 }
 
-/** Throws a SkyError whose message names machine, path, cause and way out. */
+/** `given`: the payload if it is here already. Throws a SkyError whose message names machine, path, cause and way out. */
 export async function prepareRunner(
   options: PrepareOptions,
   folder: string,
   wanted: WantedAttempt,
+  given: Payload | null,
   cancelled: AbortSignal,
 ): Promise<PreparedRunner> {
   const { home } = options;
@@ -44,7 +45,7 @@ export async function prepareRunner(
   let child: ChildProcess | null = null;
   let logDir: string | null = null;
   try {
-    const payload = await options.fetchPayload(wanted.attempt, cancelled);
+    const payload = given ?? (await options.fetchPayload(wanted.attempt, cancelled));
     doing = "run /bin/bash";
     await access("/bin/bash", constants.X_OK);
     doing = `use the home ${home}`;

@@ -19,7 +19,7 @@ import { startFleet } from "../../coordinator/fleet.ts";
 import { configuredKeys } from "../../coordinator/fleet-listen.ts";
 import type { LogRequest, AttemptReport, Report, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Payload } from "../../shared/job.ts";
-import { launch, must } from "../help/run.ts";
+import { launch, must, run } from "../help/run.ts";
 import { until } from "../help/until.ts";
 import { makeUser, processesOf, removeUser, type TestUser } from "../help/users.ts";
 import { type Agent, prepareFolders, startAgent } from "../../agent/agent.ts";
@@ -44,6 +44,8 @@ let seq = 0;
 let stateId = "s".repeat(16);
 const events: CoreEvent[] = [];
 const payloads = new Map<string, Payload>();
+/** Go ahead of the order. */
+const atHand = new Map<string, Payload>();
 
 beforeAll(async () => {
   if (!canSwitchUser) {
@@ -80,6 +82,7 @@ beforeEach(async () => {
   await writeFile(join(dir, "node_key"), keys.node.private, { mode: 0o600 });
   events.length = 0;
   payloads.clear();
+  atHand.clear();
   seq = 0;
   stateId = "s".repeat(16);
   const coordinator = coordinatorConfigSchema.parse({
@@ -99,6 +102,7 @@ beforeEach(async () => {
     },
     keysOf: () => [...configuredKeys(coordinator).values()],
     payloadFor: async (_node: string, attempt: string) => payloads.get(attempt) ?? null,
+    payloadAtHand: (_node: string, attempt: string) => atHand.get(attempt) ?? null,
     filesFor: async () => null,
     files: new DiskFileStore(coordinator, log),
   };
@@ -321,6 +325,26 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
       /session of user '\w+' could not be started on node n1: .*exit code 7/,
     );
     await must(["usermod", "--shell", "/bin/bash", bob.name]);
+  });
+
+  it("starts with the payload that came ahead of the order, and keeps it in no ledger", async () => {
+    await start();
+    const one = wantedFor(alice, "");
+    payloads.clear();
+    atHand.set(one.attempt, { setup: null, run: 'echo "$WORD" | rev; sleep 30', envs: { WORD: "yrevocsid" } });
+    want([one]);
+    const running = await until(
+      () => (reported(one.attempt)?.state === "running" ? reported(one.attempt) : null),
+      "the job",
+    );
+    const log = join(alice.home, running.logDir ?? "", "tasks/run.log");
+    await until(() => readFile(log, "utf8").then((text) => text.includes("discovery")), "its output");
+    for (const place of [config.state_dir, join(dir, "run", String(alice.uid), one.attempt, "spec.json")]) {
+      const found = await run(["grep", "-r", "yrevocsid", place]);
+      expect(found.code).toBe(1);
+    }
+    want([], [one.attempt]);
+    await until(() => reported(one.attempt) === undefined, "nothing of it");
   });
 
   it("believes no skylet about attempts of others, processes of others, or other users' streams and payloads", async () => {
