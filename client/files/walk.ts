@@ -106,7 +106,7 @@ class Walk {
         folders.push({ name: shownPath(name), path: own });
       }
     }
-    if (this.found.length > manifestEntriesMax) {
+    if (this.found.length >= manifestEntriesMax) {
       throw new SkyError(
         "ValueError",
         `${shownPath(this.#root)} holds more than ${manifestEntriesMax} files.`,

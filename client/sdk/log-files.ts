@@ -2,6 +2,7 @@
  * The calls that fetch a job's log files as they are. A stream that is cut goes on where it stopped. It must never write
  * files; `write` gets the bytes. Used by client/files/download-logs.ts.
  */
+import { SkyError } from "../../shared/errors.ts";
 import {
   type LogFile,
   logFaultTrailer,
@@ -59,7 +60,12 @@ export function createLogFileCalls(transport: Transport, say: (text: string) => 
           throw new LostConnection(error, "coordinator");
         }
         if (reply.statusCode !== 200) {
-          throw replyFailure(transport.clusterName, reply.statusCode ?? 0, refusal);
+          const failure = replyFailure(transport.clusterName, reply.statusCode ?? 0, refusal);
+          if (failure instanceof SkyError) {
+            // Not thrown: other files are on their way over the same connection.
+            return failure.message;
+          }
+          throw failure;
         }
         const fault = reply.trailers[logFaultTrailer.toLowerCase()] ?? "";
         return fault === "" ? null : printable(decodeURIComponent(fault));
