@@ -82,7 +82,7 @@ class MemoryQueue implements JobQueue {
 
 class MemoryStore implements Store {
   readonly admin = new MemoryAdminStore();
-  readonly requests = new MemoryRequestStore();
+  requests = new MemoryRequestStore();
   readonly payloads: Payload[] = [];
   readonly admins = new Map<NodeName, NodeAdmin>();
   async open(): Promise<never> {
@@ -210,8 +210,15 @@ const nothingRecovered: Recovered = {
   now: 0,
 };
 
-/** A cluster whose nodes have 4 CPUs and 8 GiB each, node 1 also two V100. The test's own account (root) may run jobs. */
-export async function startTestCluster(nodes = ["one"], changes: Record<string, unknown> = {}): Promise<TestCluster> {
+/**
+ * A cluster whose nodes have 4 CPUs and 8 GiB each, node 1 also two V100. The test's own account (root) may run jobs.
+ * `kept`: what a cluster before it has left.
+ */
+export async function startTestCluster(
+  nodes = ["one"],
+  changes: Record<string, unknown> = {},
+  kept: { requests?: MemoryRequestStore; queue?: MemoryQueue } = {},
+): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), "sky-api-"));
   const config = coordinatorConfigSchema.parse({
     cluster: "lab",
@@ -226,7 +233,9 @@ export async function startTestCluster(nodes = ["one"], changes: Record<string, 
   });
   const key = `ssh-ed25519 ${"A".repeat(68)}`;
   const core = { nodes: nodes.map((name) => ({ name, address: null, key })), graceSeconds: 1 };
-  const [queue, store, fleet, log] = [new MemoryQueue(), new MemoryStore(), new MemoryFleet(), openLog("error")];
+  const [queue, store, fleet] = [kept.queue ?? new MemoryQueue(), new MemoryStore(), new MemoryFleet()];
+  const log = openLog("error");
+  store.requests = kept.requests ?? store.requests;
   const state = initialState(core, nothingRecovered);
   const tell = (node: NodeName, message: ToAgent): void => fleet.tell(node, message);
   const cut = (node: NodeName): void => fleet.cut(node);
