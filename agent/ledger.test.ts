@@ -89,6 +89,16 @@ it("does not take a write that was cut short for an entry, and removes what is l
   expect(await readdir(join(dir, "attempts"))).toEqual(["aaaaaaaa-1.json"]);
 });
 
+it("forgets what was only accepted when the power went, without a word; a lost identity it names", async () => {
+  const ledger = new Ledger(dir);
+  await ledger.read();
+  await ledger.save(entry("aaaaaaaa-1"));
+  await truncate(join(dir, "attempts", "aaaaaaaa-1.json"), 0);
+  expect(await ledger.read()).toMatchObject({ entries: [], warnings: [] });
+  await writeFile(join(dir, "identity.json"), "");
+  expect((await ledger.read()).warnings).toHaveLength(1);
+});
+
 it("refuses to write an entry that it could not read back", async () => {
   const ledger = new Ledger(dir);
   await ledger.read();

@@ -1,7 +1,7 @@
 /**
  * What this node has promised, on disk: one file for each attempt and one for the coordinator that was accepted. A write
- * has returned only when it survives a power cut (temporary file, fsync, rename, fsync of the folder); writes that come
- * together share the last of these. A damaged file is set aside and reported, never a reason not to start. It decides nothing. Called by agent/loop.ts and agent/main.ts.
+ * has returned only when it survives a power cut (temporary file, fsync, rename, fsync of the folder), but for attempts
+ * that are only accepted; writes that come together share the last of these. A damaged file is set aside and reported, never a reason not to start. It decides nothing. Called by agent/loop.ts and agent/main.ts.
  */
 import { mkdir, open, readdir, readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
@@ -101,9 +101,15 @@ export class Ledger {
     return identity ?? { stateId: null, epoch: 0 };
   }
 
+  /**
+   * What has only been accepted outlives the agent, not the machine: none of its user's code can have begun, and after a
+   * power cut the coordinator orders it anew. Everything else outlives both.
+   */
   async save(entry: LedgerEntry): Promise<void> {
-    await this.write(this.attempts, `${attemptIdSchema.parse(entry.wanted.attempt)}.json`, entrySchema.parse(entry));
-    await this.syncAttempts();
+    const isPromise = entry.phase !== "accepted";
+    const name = `${attemptIdSchema.parse(entry.wanted.attempt)}.json`;
+    await this.write(this.attempts, name, entrySchema.parse(entry), isPromise);
+    await (isPromise ? this.syncAttempts() : undefined);
   }
 
   /** Forgetting twice is fine. */
@@ -114,7 +120,7 @@ export class Ledger {
 
   async saveIdentity(identity: Identity): Promise<void> {
     await mkdir(this.folder, { recursive: true, mode: 0o700 });
-    await this.write(this.folder, "identity.json", identitySchema.parse(identity));
+    await this.write(this.folder, "identity.json", identitySchema.parse(identity), true);
     await syncPath(this.folder);
   }
 
@@ -131,14 +137,14 @@ export class Ledger {
   }
 
   /** Every step may wait for the disk's journal, also the making of a file, so none is done at once. */
-  private async write(folder: string, name: string, value: unknown): Promise<void> {
+  private async write(folder: string, name: string, value: unknown, isSynced: boolean): Promise<void> {
     this.counter += 1;
     const temporary = join(folder, `${name}.${process.pid}-${this.counter}.tmp`);
     try {
       const handle = await open(temporary, "wx", 0o600);
       try {
         await handle.writeFile(`${JSON.stringify(value)}\n`);
-        await handle.sync();
+        await (isSynced ? handle.sync() : undefined);
       } finally {
         await handle.close();
       }
@@ -152,6 +158,11 @@ export class Ledger {
   private async load<T>(file: string, schema: z.ZodType<T>, warnings: string[]): Promise<T | null> {
     const text = await isThere(readFile(file, "utf8"));
     if (text === null) {
+      return null;
+    }
+    if (text === "" && file.startsWith(this.attempts)) {
+      // One that was only accepted when the power went: its name was on disk, its content not yet.
+      await rm(file, { force: true });
       return null;
     }
     // An agent that was killed may not have come to it, and this one builds on what it reads.

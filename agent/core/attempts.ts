@@ -78,10 +78,14 @@ export function skyletOf(state: AgentState, uid: Uid, user: string): SkyletState
   return skylet;
 }
 
-/** Replaces parts of the entry; they are written at the next `advance`. */
+/** Replaces parts of the entry; they are written at the next `advance`, if any of them is another than before. */
 export function changeEntry(context: Context, attempt: NodeAttempt, parts: Partial<LedgerEntry>): void {
-  attempt.entry = { ...attempt.entry, ...parts };
-  attempt.unsaved = true;
+  const changed = { ...attempt.entry, ...parts };
+  const names = Object.keys(parts) as (keyof LedgerEntry)[];
+  if (names.some((name) => changed[name] !== attempt.entry[name])) {
+    attempt.entry = changed;
+    attempt.unsaved = true;
+  }
   const { pid, setupExit, runExit, logDir, fault, phase } = attempt.entry;
   const state = phase === "exited" ? "exited" : attempt.report.state;
   attempt.report = { ...attempt.report, pid, setupExit, runExit, logDir, fault, state };

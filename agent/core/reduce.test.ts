@@ -119,6 +119,18 @@ test("pictures of another epoch or with an old number are not obeyed", () => {
   expect(hand.state.attempts.size).toBe(0);
 });
 
+test("news that the ledger has already is reported and not written again", () => {
+  const hand = new Hand().join();
+  hand.desire(1, [wanted()]);
+  hand.give({ type: "skyletReady", uid: 1001, attempts: [] });
+  hand.give({ type: "runnerPrepared", uid: 1001, attempt, pid: 7, startTime: "5", logDir: "sky_logs/1" });
+  const running = view({ state: "running", pid: 7, startTime: "5", logDir: "sky_logs/1" });
+  expect(hand.give({ type: "runnerChanged", uid: 1001, attempt: running })).toEqual([]);
+  expect(hand.reported()).toEqual([`${attempt} running`]);
+  const exited = view({ ...running, state: "exited", runExit: 0 });
+  expect(hand.give({ type: "runnerChanged", uid: 1001, attempt: exited })).toEqual(["saveLedger"]);
+});
+
 test("only what is named as ended is stopped; it is forgotten when nothing of it is left", () => {
   const hand = new Hand().join().run();
   expect(hand.desire(2, [])).toEqual([]);
