@@ -13,6 +13,8 @@ export const packBytesMax = 16 * 1024 * 1024;
 /** A manifest is text of JSON lines, one entry each; larger trees are refused with a hint at `.skyignore`. */
 export const manifestBytesMax = 256 * 1024 * 1024;
 export const manifestEntriesMax = 1_000_000;
+/** One line of it, newline included: a file of more than about 100 GB does not fit. */
+export const manifestLineBytesMax = 8 * 1024 * 1024;
 /** Hashes in one question. */
 export const hashesMax = 10_000;
 
@@ -50,8 +52,8 @@ export const missingResultSchema = z.strictObject({ missing: z.array(hashSchema)
 export const packResultSchema = z.strictObject({ stored: z.int() });
 
 /**
- * `POST /onprem/files/manifest` (octet-stream, the manifest's text). With missing chunks nothing is kept and they are named;
- * with none it is on disk under its id. `GET /onprem/files/manifest/{id}` answers the same for one that may be there
+ * `POST /onprem/files/manifest` (octet-stream, the manifest's text). With missing chunks nothing is kept and they are named
+ * (at most `hashesMax` of them); with none it is on disk under its id, the SHA-256 of the text. `GET /onprem/files/manifest/{id}` answers the same for one that may be there
  * already (404 ClusterFileNotFound when not) and renews its time.
  */
 export const manifestResultSchema = z.strictObject({ id: hashSchema, missing: z.array(hashSchema) });
