@@ -128,7 +128,7 @@ test("news that the ledger has already is reported and not written again", () =>
   expect(hand.give({ type: "runnerChanged", uid: 1001, attempt: running })).toEqual([]);
   expect(hand.reported()).toEqual([`${attempt} running`]);
   const exited = view({ ...running, state: "exited", runExit: 0 });
-  expect(hand.give({ type: "runnerChanged", uid: 1001, attempt: exited })).toEqual(["saveLedger"]);
+  expect(hand.give({ type: "runnerChanged", uid: 1001, attempt: exited })).toEqual(["save exited"]);
 });
 
 test("only what is named as ended is stopped; it is forgotten when nothing of it is left", () => {
