@@ -10,6 +10,7 @@ import type { ExecFlags } from "./commands/exec.ts";
 import type { LaunchFlags } from "./commands/launch.ts";
 import { registerAdmin } from "./program-admin.ts";
 import { registerConfig } from "./program-config.ts";
+import { registerCp, registerLogs } from "./program-files.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
 
 /** Exit codes of the command line itself; jobs have 0 and 100–103 (shared/api.ts). */
@@ -144,30 +145,6 @@ const registerQuota: Register = (program, context, outcome) => {
     .action(async (names: string[], flags: { output: string }) => {
       const { quota } = await import("./commands/quota.ts");
       outcome.code = await quota(context, names, flags);
-    });
-};
-
-const registerLogs: Register = (program, context, outcome) => {
-  program
-    .command("logs")
-    .description("stream the output of jobs; ends with the job's exit code")
-    .argument("<cluster>", "the local cluster")
-    .argument("[ids...]", "job ids; none: the latest")
-    .option("--follow", "go on until the job ends (default)")
-    .option("--no-follow", "print what there is")
-    .option("--tail <lines>", "only the last lines; 0: all", integer(0), 0)
-    .option("--status", "print the status only")
-    .option("-s, --sync-down", "bring log files home, to ~/sky_logs; ids may be patterns of ids or names")
-    .addHelpText(
-      "after",
-      `${examples("sky logs lab", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status", "sky logs lab 3 4 --sync-down")}
-
-Exit codes: 0 succeeded, 100 failed, 101 not finished, 102 no such job,
-103 cancelled, 130 Ctrl-C.`,
-    )
-    .action(async (name: string, ids: string[], flags) => {
-      const { logs } = await import("./commands/logs.ts");
-      outcome.code = await logs(context, name, ids, { ...flags, follow: flags.follow !== false });
     });
 };
 
@@ -344,6 +321,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerExplain,
     registerQuota,
     registerLogs,
+    registerCp,
     registerCancel,
     registerClusters,
     registerGpus,

@@ -63,6 +63,7 @@ function localHead(cluster: RegisteredCluster): HeadConnection {
   const open = new Set<Duplex>();
   return {
     how: `the socket ${cluster.socket} on this machine`,
+    isHere: true,
     async openStream() {
       const socket = connect({ path: cluster.socket, allowHalfOpen: true });
       open.add(socket);

@@ -4,7 +4,7 @@
  * client/ssh/connect.ts only.
  */
 import type { Duplex } from "node:stream";
-import type { Client, ClientChannel } from "ssh2";
+import type { Client, ClientChannel, SFTPWrapper } from "ssh2";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { parseJumps } from "../local/jumps.ts";
 import type { RegisteredCluster } from "../local/registered.ts";
@@ -106,6 +106,13 @@ class Ssh2Head implements HeadConnection {
     return stream;
   }
 
+  openSftp(): Promise<SFTPWrapper> {
+    return this.opened<SFTPWrapper>((done) => this.client.sftp(done)).catch((error: unknown) => {
+      const cause = new Error(`its sshd serves no files (SFTP): ${messageOf(error)}`);
+      throw error instanceof SkyError ? error : broken(this.place, cause);
+    });
+  }
+
   close(): void {
     this.closed = true;
     endAll(this.clients);
@@ -145,20 +152,24 @@ class Ssh2Head implements HeadConnection {
     return exitOf(channel);
   }
 
-  /** A channel, or an error, within the limit. */
   private channel(
     open: (done: (error: Error | undefined, channel: ClientChannel) => void) => void,
   ): Promise<ClientChannel> {
+    return this.opened(open);
+  }
+
+  /** What a channel gives, or an error, within the limit. */
+  private opened<T>(open: (done: (error: Error | undefined, given: T) => void) => void): Promise<T> {
     return new Promise((resolve, reject) => {
       const limit = setTimeout(
         () => reject(broken(this.place, new Error("the server opens no channel in time"))),
         channelLimitMs,
       );
       try {
-        open((error, channel) => {
+        open((error, given) => {
           clearTimeout(limit);
           if (error === undefined) {
-            resolve(channel);
+            resolve(given);
           } else {
             reject(error);
           }
