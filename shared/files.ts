@@ -67,6 +67,9 @@ export const filesUsageSchema = z.strictObject({
   keep_days: z.number(),
 });
 
+/** `DELETE /onprem/files`: uploads that no unfinished job needs are forgotten. */
+export const cleanResultSchema = z.strictObject({ freed_bytes: z.number() });
+
 /** Which manifest holds the files of each local source of a task, by the source's text in the task. In launch and exec bodies. */
 export const uploadsSchema = z.record(z.string().max(4096), hashSchema);
 export type Uploads = z.infer<typeof uploadsSchema>;
