@@ -31,6 +31,8 @@ export interface JobQueue {
   /** Move to the finished list, from wherever it is. Idempotent. */
   finish(uid: Uid, id: JobId, attemptNumber: number): Promise<void>;
   read(uid: Uid, id: JobId): Promise<JobRecord | null>;
+  /** As `read`, in as few round trips as go; ids without a record are left out. */
+  readMany(uid: Uid, ids: readonly JobId[]): Promise<Map<JobId, JobRecord>>;
   /** Finished jobs of a user, newest first, at most `limit`. */
   finished(uid: Uid, limit: number): Promise<Job[]>;
   /** At start: every unfinished job of every known user, in pages, after repairing the lists from the records. */

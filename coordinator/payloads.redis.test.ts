@@ -109,3 +109,15 @@ test("the sweep keeps what records name, finished ones included, and drops the r
   expect(await store.getPayload(uid, refs[1] as string)).toEqual(payload("two"));
   expect(await store.getPayload(uid, refs[2] as string)).toEqual(payload("three"));
 });
+
+test("many records are read at once, and those that there are not are left out", async () => {
+  const records = ["one", "two"].map((name) => ({
+    ...runningRecord("f".repeat(64), null),
+    requestId: randomUUID(),
+    name,
+  }));
+  const ids = await Promise.all(records.map((record) => queue.add({ ...record, phase: "waiting", attempt: null })));
+  const found = await queue.readMany(uid, [...ids, 999, ...Array.from({ length: 1_200 }, (_, at) => 2_000 + at)]);
+  expect([...found.keys()]).toEqual(ids);
+  expect([...found.values()].map((record) => record.name)).toEqual(["one", "two"]);
+});

@@ -152,6 +152,19 @@ export class UserQueues implements JobQueue {
     return this.#link.run(`reading job ${id} of uid ${uid}`, () => this.#read(uid, id));
   }
 
+  async readMany(uid: Uid, ids: readonly JobId[]): Promise<Map<JobId, JobRecord>> {
+    const found = new Map<JobId, JobRecord>();
+    for (let start = 0; start < ids.length; start += pageSize) {
+      const page = ids.slice(start, start + pageSize).map(String);
+      for (const { id, record } of await this.#link.run("reading jobs", () => this.#records.page(uid, page))) {
+        if (record !== null) {
+          found.set(id, record);
+        }
+      }
+    }
+    return found;
+  }
+
   finished(uid: Uid, limit: number): Promise<Job[]> {
     return this.#link.run(`reading finished jobs of uid ${uid}`, async () => {
       const jobs: Job[] = [];

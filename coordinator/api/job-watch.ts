@@ -45,6 +45,22 @@ export async function readJob(live: LiveParts, uid: Uid, id: JobId): Promise<Job
   return record === null ? null : { record, ended: record.phase === "ended" };
 }
 
+/** As `readJob`, those that there are. */
+export async function readJobs(live: LiveParts, uid: Uid, ids: readonly JobId[]): Promise<Map<JobId, JobRecord>> {
+  const { jobs } = live.loop.state;
+  // Each either as memory has it now, or from the store: a job leaves memory only after its end is stored.
+  const held = ids.flatMap((id) => {
+    const record = jobs.get(jobKey(uid, id))?.record;
+    return record === undefined ? [] : [[id, record] as const];
+  });
+  const known = new Map(held);
+  const stored = await live.queue.readMany(
+    uid,
+    ids.filter((id) => !known.has(id)),
+  );
+  return new Map([...stored, ...known]);
+}
+
 /** The number of the user's latest job, finished or not; null when there is none. */
 export async function latestJob(live: LiveParts, uid: Uid): Promise<JobId | null> {
   let latest: JobId | null = null;

@@ -10,8 +10,9 @@ import { type JobStatus, statusOf } from "../../shared/job.ts";
 import { jobsToCancel, queueRowOf, queueRows } from "../core/views.ts";
 import { startCall } from "./call.ts";
 import { isAdmin } from "./identity.ts";
-import { latestJob, liveParts, readJob } from "./job-watch.ts";
+import { latestJob, liveParts, readJobs } from "./job-watch.ts";
 import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
+import { isPythonClient } from "./skypilot-dialect.ts";
 
 /** Newest first, unfinished and finished alike, as SkyPilot lists them. */
 async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): Promise<QueueRow[]> {
@@ -40,7 +41,13 @@ async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): P
   for (const job of finished.filter(({ id }) => (own.get(id)?.phase ?? "ended") === "ended")) {
     rows.push(queueRowOf({ id: job.id, record: job.record }, job.record.reason, null));
   }
-  return rows.sort((a, b) => b.submitted_at - a.submitted_at || b.job_id - a.job_id);
+  // SkyPilot's own client takes no row without a name.
+  const named = isPythonClient(call.header("user-agent")) ? rows.map(withName) : rows;
+  return named.sort((a, b) => b.submitted_at - a.submitted_at || b.job_id - a.job_id);
+}
+
+function withName(row: QueueRow): QueueRow {
+  return { ...row, job_name: row.job_name ?? "-" };
 }
 
 async function statusesFor(
@@ -53,12 +60,14 @@ async function statusesFor(
     const latest = await latestJob(live, uid);
     ids = latest === null ? [] : [latest];
   }
-  const statuses: Record<string, JobStatus | null> = {};
-  for (const id of ids.slice(0, 1000)) {
-    const view = await readJob(live, uid, id);
-    statuses[id] = view === null ? null : statusOf(view.record);
-  }
-  return statuses;
+  const asked = ids.slice(0, 1000);
+  const records = await readJobs(live, uid, asked);
+  return Object.fromEntries(
+    asked.map((id) => {
+      const record = records.get(id);
+      return [String(id), record === undefined ? null : statusOf(record)];
+    }),
+  );
 }
 
 async function cancel(call: RouteCall<z.infer<typeof cancelBodySchema>>): Promise<RouteReply> {

@@ -68,6 +68,11 @@ class MemoryQueue implements JobQueue {
   async read(uid: Uid, id: JobId): Promise<JobRecord | null> {
     return this.records.get(`${uid}/${id}`) ?? null;
   }
+  async readMany(uid: Uid, ids: readonly JobId[]): Promise<Map<JobId, JobRecord>> {
+    return new Map(
+      ids.flatMap((id) => [...this.records].filter(([key]) => key === `${uid}/${id}`).map(([, one]) => [id, one])),
+    );
+  }
   async finished(uid: Uid, limit: number): Promise<Job[]> {
     const own = [...this.records].filter(([key, record]) => key.startsWith(`${uid}/`) && record.phase === "ended");
     return own

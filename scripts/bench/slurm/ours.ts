@@ -30,10 +30,12 @@ export class OurJobs {
   private readonly cluster: TestCluster;
   private readonly user: TestUser;
   private readonly dir: string;
+  private readonly runtimeDir: string;
   private readonly driver: ReturnType<typeof startAs>;
   private readonly answers: AsyncIterator<string>;
 
-  private constructor(cluster: TestCluster, user: TestUser, dir: string) {
+  private constructor(cluster: TestCluster, user: TestUser, dir: string, runtimeDir: string) {
+    this.runtimeDir = runtimeDir;
     this.cluster = cluster;
     this.user = user;
     this.dir = dir;
@@ -59,13 +61,16 @@ export class OurJobs {
       logLevel: "error",
     });
     chmodSync(dir, 0o755);
+    // In memory, as the installed product's /run/sky-onprem is on every machine with systemd.
+    const runtimeDir = mkdtempSync("/dev/shm/sky-run-");
+    chmodSync(runtimeDir, 0o755);
     const cluster = await startCluster([
       ...["--name", clusterName, "--accelerators=-"],
-      ...["--agent-config", JSON.stringify({ cpus: slots, memory_gb: slots })],
+      ...["--agent-config", JSON.stringify({ cpus: slots, memory_gb: slots, runtime_dir: join(runtimeDir, "run") })],
     ]);
     register(user, cluster, null);
     await skyOk(user, ["launch", "-c", clusterName, "", "-y"]);
-    return new OurJobs(cluster, user, dir);
+    return new OurJobs(cluster, user, dir, runtimeDir);
   }
 
   async stop(): Promise<void> {
@@ -73,6 +78,7 @@ export class OurJobs {
     await this.driver.ended.catch(() => {});
     await this.cluster.stop();
     rmSync(this.dir, { recursive: true, force: true });
+    rmSync(this.runtimeDir, { recursive: true, force: true });
   }
 
   /** Jobs finished per second once `count` waiting jobs are let go, and the processor time per job. */
@@ -146,8 +152,8 @@ export class OurJobs {
     const end = performance.now() + limitMs;
     const last = ids.slice(-lastLooked);
     for (const looked of [last, ids]) {
-      for (;;) {
-        const { statuses } = await this.ask({ do: "statuses", ids: looked });
+      for (let asked = looked; ; ) {
+        const { statuses } = await this.ask({ do: "statuses", ids: asked });
         const open = Object.entries(statuses).filter(([, status]) => status !== "SUCCEEDED");
         const bad = open.find(([, status]) => status === null || /FAILED|CANCELLED/.test(status));
         if (bad !== undefined) {
@@ -156,6 +162,7 @@ export class OurJobs {
         if (open.length === 0) {
           break;
         }
+        asked = open.map(([id]) => Number(id));
         if (performance.now() > end) {
           throw new Error(`${open.length} of our jobs do not end`);
         }
