@@ -72,7 +72,10 @@ export const jobStatusBodySchema = z.object({
   job_ids: z.array(z.int().min(1)).nullable().default(null),
 });
 export const downBodySchema = z.object({ cluster_name: z.string(), purge: z.boolean().default(false) });
-export const statusBodySchema = z.object({ cluster_names: z.array(z.string()).nullable().default(null) });
+export const statusBodySchema = z.object({
+  cluster_names: z.array(z.string()).nullable().default(null),
+  include_handle: z.boolean().default(true),
+});
 
 /** Result of `launch` and `exec`. `job_id` is null for a task with neither setup nor run. */
 export const submitResultSchema = z.object({

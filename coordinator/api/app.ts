@@ -16,7 +16,8 @@ import type { Account } from "../../shared/users-policy.ts";
 import { accountOf, isAdmin, type Peer, requireAdminNow, requireJobUser } from "./identity.ts";
 import { errorForUser } from "./request-entry.ts";
 import type { Recall } from "./request-keeper.ts";
-import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, plainRoute } from "./route.ts";
+import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json } from "./route.ts";
+import { documentRoute, publish } from "./openapi.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
 import { explainRoutes } from "./routes-explain.ts";
@@ -29,8 +30,12 @@ import { logRoutes } from "./routes-logs.ts";
 import { onpremRoutes } from "./routes-onprem.ts";
 import { quotaRoutes } from "./routes-quotas.ts";
 import { requestRoutes } from "./routes-requests.ts";
+import { skypilotFileRoutes } from "./routes-skypilot-files.ts";
+import { skypilotGpuRoutes } from "./routes-skypilot-gpus.ts";
+import { skypilotRoutes } from "./routes-skypilot.ts";
 import { submitRoutes } from "./routes-submit.ts";
 import { configRoutes } from "./routes-config.ts";
+import { isPythonClient, pythonRefusal, requireThisCluster } from "./skypilot-dialect.ts";
 import { usageRoutes } from "./routes-usage.ts";
 import { windowRoutes } from "./routes-windows.ts";
 
@@ -43,13 +48,6 @@ const oldestApiVersion = 24;
 const bodyBytesPerUserMax = 3 * apiBodyBytesMax;
 const smallBodyBytes = 64 * 1024;
 
-/** Who may call, for the published document. */
-const callers: Record<Route["identity"], string> = {
-  account: "Any account of the head machine.",
-  jobUser: "The caller must be allowed to run jobs.",
-  admin: "Root, or a member of the admin group.",
-};
-
 /** Every route but the document, which describes them. */
 const routes: Route[] = [
   ...healthRoutes,
@@ -59,6 +57,9 @@ const routes: Route[] = [
   ...logRoutes,
   ...logFileRoutes,
   ...clusterRoutes,
+  ...skypilotRoutes,
+  ...skypilotGpuRoutes,
+  ...skypilotFileRoutes,
   ...onpremRoutes,
   ...explainRoutes,
   ...configRoutes,
@@ -193,6 +194,9 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
   if ("kind" in body) {
     return body;
   }
+  if (isPythonClient(c.req.header("user-agent"))) {
+    requireThisCluster(route.path, body.body, context.config.cluster);
+  }
   return route.handle({
     context,
     account,
@@ -264,8 +268,14 @@ export function buildApp(
         429,
       );
     }
+    let account: Account | null = null;
     try {
-      return await answer(route, c, await accountOf(peer.uid, context.parts.accounts), context);
+      account = await accountOf(peer.uid, context.parts.accounts);
+      return await answer(route, c, account, context);
+    } catch (error) {
+      const refusal = errorForUser(error, context.log);
+      const isPython = isPythonClient(c.req.header("user-agent"));
+      return isPython ? pythonRefusal(route, refusal, account, context) : errorReply(refusal);
     } finally {
       release();
     }
@@ -279,7 +289,7 @@ export function buildApp(
         return asResponse(errorReply(errorForUser(error, context.log)));
       }
     };
-  const declared = [...routes, documentRoute(app, context)];
+  const declared = [...routes, documentRoute(app, context.build.version)];
   for (const route of declared) {
     app.on(route.method, route.path, handler(route));
     publish(app, route);
@@ -299,49 +309,4 @@ function refusalError(status: 403 | 429 | 503): SkyError {
       ? "You have too many open connections to the coordinator."
       : "The coordinator has too many open connections.";
   return new SkyError("ServerUnavailableError", text, "Close some, or try again in a moment.");
-}
-
-/** What a route takes, for the published document. */
-function requestOf(route: Route): Pick<Parameters<OpenAPIHono["openAPIRegistry"]["registerPath"]>[0], "request"> {
-  if (route.bodySchema !== null) {
-    return { request: { body: { content: { "application/json": { schema: route.bodySchema } } } } };
-  }
-  if (route.rawBytesMax !== undefined) {
-    return { request: { body: { content: { "application/octet-stream": { schema: { type: "string" } } } } } };
-  }
-  return {};
-}
-
-/** Adds the route to the published document. */
-function publish(app: OpenAPIHono<Bindings>, route: Route): void {
-  app.openAPIRegistry.registerPath({
-    method: route.method === "GET" ? "get" : "post",
-    path: route.path,
-    summary: route.summary,
-    description: callers[route.identity],
-    ...requestOf(route),
-    responses: { 200: { description: "Done, or accepted; see the description of requests." } },
-  });
-}
-
-function documentRoute(app: OpenAPIHono<Bindings>, context: ApiContext): Route {
-  return plainRoute({
-    method: "GET",
-    path: "/openapi.json",
-    identity: "account",
-    summary: "This document.",
-    handle: async () =>
-      json(
-        app.getOpenAPI31Document({
-          openapi: "3.1.0",
-          info: {
-            title: "sky-onprem",
-            version: context.build.version,
-            description:
-              "SkyPilot's API and what on-prem adds. A POST answers null and a request id in X-Skypilot-Request-ID; " +
-              "GET /api/get?request_id=… waits for the result.",
-          },
-        }),
-      ),
-  });
 }

@@ -46,6 +46,22 @@ export interface ClusterRecordFacts {
   launchedAt: number;
   user: { hash: string; name: string };
   nodes: readonly NodeRow[];
+  /** Default: true. */
+  withHandle?: boolean;
+}
+
+function sum(nodes: readonly NodeRow[], of: (node: NodeRow) => number): number {
+  return nodes.reduce((all, node) => all + of(node), 0);
+}
+
+/** `{'V100': 4}`, as Python writes it; null when there are none. */
+function acceleratorsText(nodes: readonly NodeRow[]): string | null {
+  const kinds = new Map<string, number>();
+  for (const [kind, count] of nodes.flatMap((node) => Object.entries(node.accelerators))) {
+    kinds.set(kind, (kinds.get(kind) ?? 0) + count);
+  }
+  const text = [...kinds].map(([kind, count]) => `'${kind}': ${count}`).join(", ");
+  return text === "" ? null : `{${text}}`;
 }
 
 /** One record of `status`. UP as soon as one node is. */
@@ -64,13 +80,21 @@ export function clusterRecord(facts: ClusterRecordFacts): Record<string, unknown
     workspace: "default",
     is_managed: false,
     nodes: facts.nodes.length,
-    handle: handleOf(facts.clusterName, facts.nodes.length),
+    ...(facts.withHandle === false ? {} : { handle: handleOf(facts.clusterName, facts.nodes.length) }),
     last_use: "",
+    status_updated_at: facts.launchedAt,
+    owner: null,
+    metadata: null,
+    last_event: null,
+    credentials: null,
     resources_str: resources,
     resources_str_full: resources,
     infra: `Local (${facts.clusterName})`,
     cloud: "Local",
     region: facts.clusterName,
+    cpus: String(sum(facts.nodes, (node) => node.cpus)),
+    memory: String(Math.floor(sum(facts.nodes, (node) => node.memory_gb))),
+    accelerators: acceleratorsText(facts.nodes),
     labels: {},
     node_names: facts.nodes.map((node) => node.name),
   };

@@ -13,6 +13,7 @@ import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { LogTimes } from "./log-rank.ts";
 import type { WaitingNotices } from "./logs.ts";
+import type { ZipUploads } from "../zips/zips.ts";
 import type { Turns } from "./turns.ts";
 
 /**
@@ -35,6 +36,7 @@ export interface ApiContext {
   notices: WaitingNotices;
   logTimes: LogTimes;
   turns: Turns;
+  zips: ZipUploads;
   log: Log;
 }
 
@@ -55,12 +57,17 @@ export interface RouteCall<Body> {
 }
 
 /** A JSON reply; `streamed` when the route has written to `outgoing`. */
-export type RouteReply =
-  | { kind: "json"; status: number; body: unknown; headers?: Record<string, string> }
-  | { kind: "streamed" };
+export type RouteReply = JsonReply | { kind: "streamed" };
+interface JsonReply {
+  kind: "json";
+  status: number;
+  body: unknown;
+  headers: Record<string, string>;
+}
 
 export interface Route {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "DELETE";
+  /** A part `:name` stands for any text; the route reads it from `incoming.url`. */
   path: string;
   identity: RouteIdentity;
   summary: string;
@@ -90,7 +97,7 @@ export function plainRoute(
   return { ...rest, bodySchema: null, handle: (call) => handle(call as RouteCall<null>) };
 }
 
-export function json(body: unknown, status = 200, headers: Record<string, string> = {}): RouteReply {
+export function json(body: unknown, status = 200, headers: Record<string, string> = {}): JsonReply {
   return { kind: "json", status, body, headers };
 }
 
@@ -103,7 +110,7 @@ const statuses: Partial<Record<SkyErrorType, number>> = {
 };
 
 /** An error as a reply: `{detail: {type, message, hint}}`. */
-export function errorReply(error: SkyError, status = statuses[error.type] ?? 400): RouteReply {
+export function errorReply(error: SkyError, status = statuses[error.type] ?? 400): JsonReply {
   const body = { detail: { type: error.type, message: error.message, hint: error.hint } };
   return json(body, status, status === 503 || status === 429 ? { "Retry-After": "1" } : {});
 }

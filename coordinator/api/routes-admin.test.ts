@@ -57,7 +57,7 @@ async function askAs(uid: number, calls: string[]): Promise<{ call: string; stat
 
 describe.skipIf(!isRoot)("every verb", () => {
   it("is refused to an ordinary user with a text that names the group, and open to its members", async () => {
-    const document = (await cluster.call("GET", "/openapi.json")).json as { paths: Record<string, object> };
+    const document = (await cluster.call("GET", "/api/openapi.json")).json as { paths: Record<string, object> };
     const calls = Object.entries(document.paths).flatMap(([path, methods]) =>
       path.startsWith("/onprem/admin/") ? Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`) : [],
     );

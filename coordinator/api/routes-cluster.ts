@@ -11,6 +11,7 @@ import { clusterRecord, resourcesStr } from "./cluster-record.ts";
 import { liveParts, untilJob } from "./job-watch.ts";
 import type { Call } from "./request-entry.ts";
 import { userHash } from "./requests.ts";
+import { isPythonClient } from "./skypilot-dialect.ts";
 import { type ApiContext, type Route, type RouteCall, route } from "./route.ts";
 
 /** How long `down` waits for jobs to end; afterwards they end by themselves. */
@@ -25,7 +26,9 @@ async function status(call: RouteCall<z.infer<typeof statusBodySchema>>): Promis
   const { loop } = liveParts(context.parts);
   const own = context.config.cluster;
   // A user may have registered this cluster under another name: the name asked for is the name given.
-  const names = body.cluster_names ?? [own];
+  // SkyPilot's own client makes names up, and must hear that there is no such cluster.
+  const known = (name: string): boolean => name === own || !isPythonClient(call.header("user-agent"));
+  const names = (body.cluster_names ?? [own]).filter(known);
   const nodes = nodeRows(loop.state, Date.now());
   return names.slice(0, 1).map((clusterName) =>
     clusterRecord({
@@ -34,6 +37,7 @@ async function status(call: RouteCall<z.infer<typeof statusBodySchema>>): Promis
       launchedAt: startedAt,
       user: { hash: userHash(account.uid), name: account.name },
       nodes,
+      withHandle: body.include_handle,
     }),
   );
 }
@@ -68,25 +72,6 @@ function checkText(context: ApiContext): string {
     lines.push(...complaints.map((complaint) => `    ${node.name}: ${complaint}`));
   }
   return `${lines.join("\n")}\n`;
-}
-
-/** Counts that a task may ask for on one node: powers of two up to what a node has, and that number itself. */
-function acceleratorCounts(context: ApiContext): Record<string, number[]> {
-  const { loop } = liveParts(context.parts);
-  const most = new Map<string, number>();
-  for (const node of nodeRows(loop.state, Date.now())) {
-    for (const [kind, count] of Object.entries(node.accelerators)) {
-      most.set(kind, Math.max(most.get(kind) ?? 0, count));
-    }
-  }
-  const countsUpTo = (count: number): number[] => {
-    const counts: number[] = [];
-    for (let power = 1; power < count; power *= 2) {
-      counts.push(power);
-    }
-    return [...counts, count];
-  };
-  return Object.fromEntries([...most].map(([kind, count]) => [kind, countsUpTo(count)]));
 }
 
 /** A route that tells that machines which one owns are neither started nor stopped. */
@@ -138,17 +123,6 @@ export const clusterRoutes: Route[] = [
         running.print(checkText(call.context));
         return { default: { [`Local (${call.context.config.cluster})`]: ["compute"] } };
       }),
-  }),
-  route({
-    method: "POST",
-    path: "/list_accelerator_counts",
-    identity: "account",
-    summary: "Kinds of accelerators and the numbers of them that one node has.",
-    body: anyBodySchema,
-    handle: async (call) =>
-      startCall(call, { name: "list_accelerator_counts", cluster: null, readOnly: true }, async () =>
-        acceleratorCounts(call.context),
-      ),
   }),
   refusal("start", "sky start"),
   refusal("stop", "sky stop/autostop"),

@@ -71,7 +71,7 @@ async function stream(call: RouteCall<null>): Promise<RouteReply> {
     }
   };
   send();
-  if (call.query.get("follow") !== "false") {
+  if (call.query.get("follow")?.toLowerCase() !== "false") {
     entry.textListeners.add(send);
     await Promise.race([entry.done, new Promise((resolve) => outgoing.once("close", resolve))]);
     entry.textListeners.delete(send);

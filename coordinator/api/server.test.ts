@@ -15,6 +15,7 @@ import { WaitingNotices } from "./logs.ts";
 import { RequestTable } from "./requests.ts";
 import { startApi } from "./server.ts";
 import { type TestCluster, rootAccount, startTestCluster } from "../../test/help/api-parts.ts";
+import { ZipUploads } from "../zips/zips.ts";
 import { Turns } from "./turns.ts";
 
 const run = promisify(execFile);
@@ -61,6 +62,7 @@ describe("routes", () => {
       notices: new WaitingNotices(),
       logTimes,
       turns: new Turns(),
+      zips: new ZipUploads(cluster.config.state_dir, 0, noParts.files),
       log,
     };
     const { app, declared } = buildApp(context, () => null);
@@ -73,11 +75,12 @@ describe("routes", () => {
       expect(route.identity === "admin", route.path).toBe(route.path.startsWith("/onprem/admin/"));
     }
     requests.close();
+    context.zips.close();
   });
 
   it("are all described by the published document", async () => {
     cluster = await startTestCluster();
-    const reply = await cluster.call("GET", "/openapi.json");
+    const reply = await cluster.call("GET", "/api/openapi.json");
     const document = reply.json as { openapi: string; paths: Record<string, Record<string, unknown>> };
     expect(document.openapi).toBe("3.1.0");
     expect(document.paths["/launch"]?.["post"]).toMatchObject({ requestBody: { content: { "application/json": {} } } });

@@ -14,6 +14,7 @@ import { peerUid } from "../../system/peer-uid.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import { type Log, openLog } from "../log.ts";
 import type { ApiParts } from "../parts.ts";
+import { ZipUploads } from "../zips/zips.ts";
 import { buildApp } from "./app.ts";
 import type { Peer } from "./identity.ts";
 import { logTimes } from "./log-rank.ts";
@@ -133,7 +134,8 @@ export async function startApi(
   const keeper = new RequestKeeper(parts, log);
   const requests = new RequestTable(log, requestLimits, keeper);
   const notices = new WaitingNotices();
-  const context: ApiContext = { parts, config, build, requests, notices, logTimes, turns: new Turns(), log };
+  const zips = new ZipUploads(config.state_dir, config.limits.free_disk_mb, parts.files);
+  const context: ApiContext = { parts, config, build, requests, notices, logTimes, turns: new Turns(), zips, log };
   const peers = new Peers();
   const { app, recall } = buildApp(context, (incoming) => peers.of(incoming));
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
@@ -157,6 +159,7 @@ export async function startApi(
     close: () =>
       new Promise((resolve) => {
         requests.close();
+        zips.close();
         server.close(() => resolve());
         server.closeAllConnections();
       }),
