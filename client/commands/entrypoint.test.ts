@@ -65,3 +65,47 @@ describe("refused flags", () => {
     await expect(resources("{}", flags)).rejects.toThrow(text);
   });
 });
+
+describe("what the task brings along", () => {
+  const env = { MINE: "my own" };
+  const task = (flags: Partial<TaskFlags>, yaml = "run: a\n"): ReturnType<typeof taskOf> => {
+    writeFileSync(join(cwd, "b.yaml"), yaml);
+    return taskOf(["b.yaml"], { env: [], ...flags }, { cwd, env });
+  };
+
+  test("flags in place of the file's working folder, image and ports", async () => {
+    const yaml = "workdir: ./code\nresources: {image_id: docker:a, ports: 80}\nrun: a\n";
+    expect(await task({ workdir: "~/other", imageId: "docker:b", ports: ["90,91", "100-110"] }, yaml)).toMatchObject({
+      workdir: { kind: "local", path: "~/other" },
+      image: "b",
+      ports: ["90", "91", "100-110"],
+    });
+    expect((await task({ gitUrl: "https://h/a.git", gitRef: "v1" }, yaml)).workdir).toEqual({
+      kind: "git",
+      url: "https://h/a.git",
+      ref: "v1",
+    });
+    expect((await task({}, yaml)).workdir).toEqual({ kind: "local", path: "./code" });
+  });
+
+  test("secrets from the file, the secret file, the flags and the caller's environment", async () => {
+    writeFileSync(join(cwd, "s.env"), "B=two\nC=three\n");
+    const flags = { secretFile: "s.env", secret: ["C=four", "MINE", "D="] };
+    const { secrets, envs } = await task(flags, "secrets: {A: one, B: null}\nrun: a\n");
+    expect(secrets).toEqual({ A: "one", B: "two", C: "four", MINE: "my own", D: "" });
+    expect(envs).toEqual({});
+    expect((await taskOf(["echo", "x"], { env: [], secret: ["K=v"] }, { cwd, env })).secrets).toEqual({ K: "v" });
+  });
+
+  test.each<[Partial<TaskFlags>, string]>([
+    [{ secret: ["1=hunter2"] }, "--secret 1: '1' cannot be the name of an environment variable."],
+    [{ secret: ["NOT_SET"] }, "--secret NOT_SET: NOT_SET is not set in your environment."],
+    [{ secretFile: "none.env" }, "Cannot read the secret file"],
+    [{ imageId: "ami-1" }, "'image_id' must be docker:IMAGE"],
+    [{ ports: ["x"] }, "'ports' must be ports from 1 to 65535"],
+    [{ workdir: ".", gitUrl: "https://h/a" }, "--workdir and --git-url exclude each other"],
+    [{ gitRef: "main" }, "--git-ref needs --git-url."],
+  ])("refused: %j", async (flags, text) => {
+    await expect(task(flags)).rejects.toThrow(text);
+  });
+});

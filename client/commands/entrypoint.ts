@@ -6,11 +6,20 @@ import { readFile, stat } from "node:fs/promises";
 import { basename, resolve } from "node:path";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { readAccelerators } from "../../shared/accelerator-request.ts";
-import { type AcceleratorRequest, type Task, type TaskResources, type TaskWay, waysOf } from "../../shared/task.ts";
+import {
+  type AcceleratorRequest,
+  type FileSource,
+  type Task,
+  type TaskResources,
+  type TaskWay,
+  waysOf,
+} from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
 import { noResources, readLabel, withWays } from "../../shared/task-resources.ts";
+import { readImage, readPorts } from "../../shared/task-settings.ts";
 import { readCpus, readMemory, readPriority, readTime } from "../../shared/units.ts";
 import type { Context } from "./context.ts";
+import { isEnvName, parseEnvFile } from "./env-file.ts";
 
 /** The flags of launch and exec that change the task. */
 export interface TaskFlags {
@@ -26,8 +35,14 @@ export interface TaskFlags {
   preemptible?: boolean;
   /** A folder; takes the place of what the file says. */
   workdir?: string;
+  gitUrl?: string;
+  gitRef?: string;
+  imageId?: string;
+  ports?: string[];
   env: string[];
   envFile?: string;
+  secret?: string[];
+  secretFile?: string;
   /** `--config`: a file, or any number of key=value. */
   config?: string[];
 }
@@ -38,7 +53,6 @@ type Surroundings = Pick<Context, "cwd" | "env">;
 /** SkyPilot's name for a task that was given as a command line; jobs' log lines carry it. */
 const commandTaskName = "sky-cmd";
 const fileBytesMax = 8 * 1024 * 1024;
-const envName = /^[a-zA-Z_][a-zA-Z0-9_]*$/;
 
 async function readSmallFile(path: string, what: string): Promise<string> {
   try {
@@ -58,46 +72,28 @@ async function readSmallFile(path: string, what: string): Promise<string> {
   }
 }
 
-/** `KEY=value` lines; `#` comments, `export ` in front and matching quotes around the value are understood. */
-function parseEnvFile(text: string, file: string): [string, string][] {
-  const found: [string, string][] = [];
-  text.split(/\r?\n/).forEach((raw, index) => {
-    const line = raw.trim().replace(/^export\s+/, "");
-    if (line === "" || line.startsWith("#")) {
-      return;
-    }
-    const at = line.indexOf("=");
-    const key = at < 0 ? line : line.slice(0, at).trim();
-    if (at < 0 || !envName.test(key)) {
-      throw new SkyError("ValueError", `${file}, line ${index + 1}: expected KEY=VALUE.`);
-    }
-    const value = line.slice(at + 1).trim();
-    const quoted = /^(["'])(.*)\1$/s.exec(value);
-    found.push([key, quoted === null ? value.replace(/\s+#.*$/, "") : (quoted[2] ?? "")]);
-  });
-  return found;
-}
-
-/** What `--env-file` and `--env` say, later ones winning. `--env KEY` takes the caller's own value. */
-async function envOverrides(flags: TaskFlags, context: Surroundings): Promise<Record<string, string>> {
+/** What a file of variables and repeated flags say, later ones winning. `KEY` alone takes the caller's own value. */
+async function variables(
+  flag: "--env" | "--secret",
+  file: string | undefined,
+  given: readonly string[],
+  context: Surroundings,
+): Promise<Record<string, string>> {
   const pairs: [string, string][] = [];
-  if (flags.envFile !== undefined) {
-    const path = resolve(context.cwd, flags.envFile);
-    pairs.push(...parseEnvFile(await readSmallFile(path, "the env file"), flags.envFile));
+  if (file !== undefined) {
+    const text = await readSmallFile(resolve(context.cwd, file), flag === "--env" ? "the env file" : "the secret file");
+    pairs.push(...parseEnvFile(text, file, context.env));
   }
-  for (const flag of flags.env) {
-    const at = flag.indexOf("=");
-    const key = at < 0 ? flag : flag.slice(0, at);
-    if (!envName.test(key)) {
-      throw new SkyError("ValueError", `--env ${flag}: '${key}' cannot be the name of an environment variable.`);
+  for (const text of given) {
+    const at = text.indexOf("=");
+    const key = at < 0 ? text : text.slice(0, at);
+    if (!isEnvName(key)) {
+      throw new SkyError("ValueError", `${flag} ${key}: '${key}' cannot be the name of an environment variable.`);
     }
-    const value = at < 0 ? context.env[key] : flag.slice(at + 1);
+    const value = at < 0 ? context.env[key] : text.slice(at + 1);
     if (value === undefined) {
-      throw new SkyError(
-        "ValueError",
-        `--env ${key}: ${key} is not set in your environment.`,
-        `Write --env ${key}=VALUE.`,
-      );
+      const hint = `Write ${flag} ${key}=VALUE.`;
+      throw new SkyError("ValueError", `${flag} ${key}: ${key} is not set in your environment.`, hint);
     }
     pairs.push([key, value]);
   }
@@ -113,29 +109,50 @@ const emptyTask: Task = {
   run: null,
 };
 
-async function baseTask(words: string[], overrides: Record<string, string>, context: Surroundings): Promise<Task> {
+interface Overrides {
+  envs: Record<string, string>;
+  secrets: Record<string, string>;
+}
+
+async function baseTask(words: string[], { envs, secrets }: Overrides, context: Surroundings): Promise<Task> {
   const entrypoint = words.join(" ");
   if (words.length === 1 && /\.ya?ml$/.test(entrypoint) && !/\s/.test(entrypoint)) {
     const text = await readSmallFile(resolve(context.cwd, entrypoint), "the task file");
-    return readTask(text, { file: basename(entrypoint), envOverrides: overrides });
+    return readTask(text, { file: basename(entrypoint), envOverrides: envs, secretOverrides: secrets });
   }
-  if (entrypoint.trim() === "") {
-    return { ...emptyTask, envs: overrides };
-  }
-  return { ...emptyTask, name: commandTaskName, run: entrypoint, envs: overrides };
+  const plain = { ...emptyTask, envs, ...(Object.keys(secrets).length === 0 ? {} : { secrets }) };
+  return entrypoint.trim() === "" ? plain : { ...plain, name: commandTaskName, run: entrypoint };
 }
 
 /** The task of `[ENTRYPOINT…]`: one `.yaml`/`.yml` file, or words that make one command line; none or '': no task. */
 export async function taskOf(words: string[], flags: TaskFlags, context: Surroundings): Promise<Task> {
-  const overrides = await envOverrides(flags, context);
-  const task = await baseTask(words, overrides, context);
+  const envs = await variables("--env", flags.envFile, flags.env, context);
+  const secrets = await variables("--secret", flags.secretFile, flags.secret ?? [], context);
+  const task = await baseTask(words, { envs, secrets }, context);
+  const workdir = workdirFlag(flags) ?? task.workdir;
+  const ports = flags.ports === undefined ? task.ports : readPorts(flags.ports);
   return {
     ...task,
     name: flags.name ?? task.name,
     numNodes: flags.numNodes ?? task.numNodes,
-    ...(flags.workdir === undefined ? {} : { workdir: { kind: "local" as const, path: flags.workdir } }),
     resources: resourcesOver(task.resources, flags),
+    ...(workdir === undefined ? {} : { workdir }),
+    ...(flags.imageId === undefined ? {} : { image: readImage(flags.imageId) }),
+    ...(ports === undefined ? {} : { ports }),
   };
+}
+
+function workdirFlag({ workdir, gitUrl, gitRef }: TaskFlags): FileSource | null {
+  if (workdir !== undefined && (gitUrl !== undefined || gitRef !== undefined)) {
+    throw new SkyError("ValueError", "--workdir and --git-url exclude each other: the job has one working folder.");
+  }
+  if (gitRef !== undefined && gitUrl === undefined) {
+    throw new SkyError("ValueError", "--git-ref needs --git-url.");
+  }
+  if (gitUrl !== undefined) {
+    return { kind: "git", url: gitUrl, ref: gitRef ?? null };
+  }
+  return workdir === undefined ? null : { kind: "local", path: workdir };
 }
 
 /** `--gpus none` asks for none, as in SkyPilot. */
