@@ -13,7 +13,6 @@ import { isAdmin } from "./identity.ts";
 import { latestJob, liveParts, readJobs } from "./job-watch.ts";
 import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 import { isPythonClient } from "./skypilot-dialect.ts";
-import { isPythonClient } from "./skypilot-dialect.ts";
 
 /** Newest first, unfinished and finished alike, as SkyPilot lists them. */
 async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): Promise<QueueRow[]> {
