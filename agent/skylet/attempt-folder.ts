@@ -14,6 +14,8 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
 import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
 import { environmentFile, runVariables, setupVariables } from "./environment.ts";
+import type { FilesOrder } from "./files/order.ts";
+import { insideScript } from "./inside.ts";
 import { isAlive } from "./processes.ts";
 import { attemptFiles, type RunnerPlan, runnerScript, userScript } from "./runner-script.ts";
 import { watcherScript } from "./watcher-script.ts";
@@ -32,20 +34,33 @@ export type Runner = z.infer<typeof runnerSchema>;
 const mode = 0o600;
 
 /** Writes everything a runner needs; the folder must not exist. */
-export async function writeAttemptFolder(spec: AttemptSpec, payload: Payload, plan: RunnerPlan): Promise<void> {
+export async function writeAttemptFolder(
+  spec: AttemptSpec,
+  payload: Payload,
+  plan: RunnerPlan,
+  order: FilesOrder | null,
+): Promise<void> {
   const { folder } = plan;
+  const envs = { ...payload.envs, ...payload.secrets };
   // At once: it is the machine's own memory, and a turn of the thread pool for each file costs more than the write.
   const put = (name: string, text: string): void => writeFileSync(join(folder, name), text, { mode, flag: "wx" });
   mkdirSync(folder, { mode: 0o700 });
   put(attemptFiles.spec, JSON.stringify(spec));
   put(attemptFiles.runnerScript, runnerScript(plan));
   if (plan.setup) {
-    put(attemptFiles.setupEnvironment, environmentFile(setupVariables(spec.wanted, payload.envs)));
+    put(attemptFiles.setupEnvironment, environmentFile(setupVariables(spec.wanted, envs)));
     put(attemptFiles.setupScript, userScript(plan, attemptFiles.setupEnvironment, payload.setup ?? ""));
   }
   if (plan.run) {
-    put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, payload.envs)));
+    put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, envs)));
     put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? ""));
+  }
+  if (order !== null) {
+    put(attemptFiles.filesOrder, JSON.stringify(order));
+  }
+  const readOnly = readOnlyPaths(payload);
+  if (plan.inside === true) {
+    put(attemptFiles.insideScript, insideScript(readOnly, process.getuid?.() ?? 0, process.getgid?.() ?? 0));
   }
   if (plan.lease !== null) {
     put(attemptFiles.watcherScript, watcherScript(plan.folder, plan.lease));
@@ -55,6 +70,11 @@ export async function writeAttemptFolder(spec: AttemptSpec, payload: Payload, pl
   } else {
     await makeFifo(join(folder, attemptFiles.wake));
   }
+}
+
+/** Paths of volumes that may only be read. */
+export function readOnlyPaths({ files }: Payload): string[] {
+  return (files ?? []).flatMap((plan) => (plan.kind === "volume" && plan.readOnly ? [plan.path] : []));
 }
 
 /** Node has no call for it. */
@@ -164,7 +184,7 @@ export function readStanding(folder: string, spec: AttemptSpec, runner: Runner |
     return { snapshot, alive, neverStarted };
   }
   if (alive && started) {
-    const done = !spec.wanted.setup || setupExit === 0;
+    const done = !(spec.wanted.setup || has(attemptFiles.filesOrder)) || setupExit === 0;
     snapshot.state = running ? "running" : done ? "setupDone" : "setup";
   } else if (alive || neverStarted) {
     snapshot.state = "starting";

@@ -2,7 +2,8 @@
  * The skylet: the one program that touches a user's files and starts their jobs, running as that user with that user's
  * login environment, one per user and node. It takes orders from the agent only and ends when there is nothing to do;
  * its end, crash or replacement leaves every runner alone. Started by the agent through `sudo su --login`:
- * `node skylet.mjs --version`, or `node skylet.mjs --socket PATH --dir FOLDER --version V --nofile N --idle SECONDS [--agent-uid UID]`.
+ * `node skylet.mjs --version`, or `node skylet.mjs --socket PATH --dir FOLDER --version V --nofile N --idle SECONDS [--agent-uid UID]`;
+ * `node skylet.mjs files FOLDER` is another program, a part of one job (files/main.ts).
  */
 import { mkdirSync } from "node:fs";
 import { homedir, userInfo } from "node:os";
@@ -14,6 +15,7 @@ import type { ToSkylet } from "../../shared/skylet-wire.ts";
 import { versionText } from "../../shared/version.ts";
 import { Attempts } from "./attempts.ts";
 import { type AgentAddress, Control, dial, fetchPayload } from "./control.ts";
+import { runFiles } from "./files/main.ts";
 import { serveLogs } from "./output.ts";
 import { readBootId } from "./processes.ts";
 
@@ -64,6 +66,8 @@ class Skylet {
       home: this.#home,
       nofile: given.nofile,
       bootId: readBootId(),
+      program: { node: process.execPath, program: process.argv[1] ?? "" },
+      address: this.#address,
       fetchPayload: (attempt, signal) => fetchPayload(this.#address, attempt, signal),
       send: (message) => this.#control.send(message),
     });
@@ -163,6 +167,9 @@ class Skylet {
 if (process.argv.length === 3 && process.argv[2] === "--version") {
   process.stdout.write(`${versionText("sky-skylet")}\n`);
   process.exit(0);
+}
+if (process.argv.length === 4 && process.argv[2] === "files") {
+  await runFiles(process.argv[3] ?? "");
 }
 try {
   const given = readArguments();

@@ -10,17 +10,30 @@ import { join } from "node:path";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
-import { type AttemptSpec, type Runner, startFailure, writeAttemptFolder, writeRunner } from "./attempt-folder.ts";
+import {
+  type AttemptSpec,
+  readOnlyPaths,
+  type Runner,
+  startFailure,
+  writeAttemptFolder,
+  writeRunner,
+} from "./attempt-folder.ts";
+import type { AgentAddress } from "./control.ts";
 import { runnerEnvironment } from "./environment.ts";
+import type { FilesOrder } from "./files/order.ts";
 import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
 import { livingProcess } from "./processes.ts";
-import { attemptFiles } from "./runner-script.ts";
+import { attemptFiles, type RunnerPlan } from "./runner-script.ts";
 
 export interface PrepareOptions {
   home: string;
   /** As `ulimit -Sn` printed it in the user's login shell. */
   nofile: string;
   bootId: string;
+  /** Node and the bundle that this program is. */
+  program: { node: string; program: string };
+  /** Where files are asked for. */
+  address: AgentAddress;
   /** Waits for it until `signal` is aborted. */
   fetchPayload: (attempt: string, signal: AbortSignal) => Promise<Payload>;
 }
@@ -81,21 +94,48 @@ async function writeFiles(
   logDir: string,
 ): Promise<AttemptSpec> {
   const { home, nofile, bootId } = options;
+  const order = filesOrderOf(options, wanted, payload);
+  const isInside = readOnlyPaths(payload).length > 0;
   const spec: AttemptSpec = { format: 1, bootId, wanted, logDir };
   // The pid is in the prefixes only, which the runner does not need.
   const logs = rankFileOf(wanted, 1);
   await rm(folder, { recursive: true, force: true });
-  await writeAttemptFolder(spec, payload, {
+  const plan: RunnerPlan = {
     folder,
     home,
     nofile,
-    setup: wanted.setup,
+    // With files alone there is no script; that they are there is what `setup` waits for.
+    setup: wanted.setup && (payload.setup !== null || order === null),
     run: wanted.hasRun,
     lease: wanted.leaseSeconds === undefined ? null : { graceSeconds: wanted.graceSeconds },
     setupLog: join(home, logDir, logs.setupLog),
     runLog: join(home, logDir, logs.runLog),
-  });
+    ...(order === null ? {} : { files: options.program }),
+    ...(isInside ? { inside: true } : {}),
+  };
+  await writeAttemptFolder(spec, payload, plan, order);
   return spec;
+}
+
+/** Variables by which git and the tools of buckets prove who asks. */
+const credentialName = /^(GIT_TOKEN|GIT_SSH_KEY_PATH|(AWS|RCLONE|GOOGLE|CLOUDSDK|HF|HUGGING_FACE|R2)_\w+|\w+_proxy)$/iu;
+
+/** Null: the job brings no files. */
+function filesOrderOf(options: PrepareOptions, wanted: WantedAttempt, payload: Payload): FilesOrder | null {
+  if (payload.files === undefined || payload.files.length === 0) {
+    return null;
+  }
+  const variables = Object.entries({ ...payload.envs, ...payload.secrets });
+  return {
+    format: 1,
+    socket: options.address.socket,
+    agentUid: options.address.agentUid,
+    attempt: wanted.attempt,
+    job: wanted.jobId,
+    home: options.home,
+    plans: payload.files,
+    credentials: Object.fromEntries(variables.filter(([name]) => credentialName.test(name))),
+  };
 }
 
 /** A session of its own, no terminal; its only open file is the gate. */

@@ -1,8 +1,8 @@
 /**
  * The text of a rank's runner (POSIX sh) and of the two bash scripts that it runs. Pure. The runner is what outlives
  * skylet and agent: it waits at its gate, runs setup and run with output straight into the log files, and writes exit
- * codes into the attempt's folder. It must never need Node, and its files' format must not change between versions,
- * because a newer skylet adopts the runners of an older one. Called by attempts.ts.
+ * codes into the attempt's folder. It must never need Node once it runs the user's scripts, and its files' format must not change
+ * between versions, because a newer skylet adopts the runners of an older one. Called by attempts.ts.
  */
 import { leaseFault } from "../../shared/agent-wire.ts";
 import { shellQuoted } from "./environment.ts";
@@ -38,6 +38,12 @@ export const attemptFiles = {
   watcherScript: "watcher.sh",
   /** Empty; made by the skylet when the warning signal is sent. */
   warned: "warned",
+  /** JSON: what files/main.ts is to bring before setup; only of attempts with files. */
+  filesOrder: "files.json",
+  /** One path a line: what the runner unmounts at its end. */
+  mounts: "mounts",
+  /** What stands around the user's scripts: its arguments are run inside; only where something has to. */
+  insideScript: "inside.sh",
 } as const;
 
 export interface RunnerPlan {
@@ -49,6 +55,10 @@ export interface RunnerPlan {
   nofile: string;
   setup: boolean;
   run: boolean;
+  /** The program that brings files, Node and bundle; absent: there are none. */
+  files?: { node: string; program: string };
+  /** The scripts run inside of `inside.sh`. */
+  inside?: true;
   /** Ends the attempt when its lease has run out; null: it has none. */
   lease: { graceSeconds: number } | null;
   setupLog: string;
@@ -62,11 +72,49 @@ export interface RunnerPlan {
 function setupPart(plan: RunnerPlan): string {
   return `log=${shellQuoted(plan.setupLog, "The log's path")}
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
-/bin/bash -i "$folder/${attemptFiles.setupScript}" >>"$log" 2>/dev/null
+${bash(plan)} "$folder/${attemptFiles.setupScript}" >>"$log" 2>/dev/null
 code=$?
 echo "$code" >"$folder/${attemptFiles.setupExit}"
 [ "$code" = 0 ] || finish -
 `;
+}
+
+function bash(plan: RunnerPlan): string {
+  return `${plan.inside === true ? `/bin/sh "$folder/${attemptFiles.insideScript}" ` : ""}/bin/bash -i`;
+}
+
+/** Files come before setup and count as part of it. */
+function filesPart({ setupLog, setup }: RunnerPlan, files: { node: string; program: string }): string {
+  const words = [files.node, files.program].map((word) => shellQuoted(word, "The program's path")).join(" ");
+  return `log=${shellQuoted(setupLog, "The log's path")}
+true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
+${words} files "$folder" >>"$log" 2>&1
+code=$?
+if [ "$code" != 0 ]; then
+  echo "$code" >"$folder/${attemptFiles.setupExit}"
+  finish -
+fi
+${
+  setup
+    ? ""
+    : `echo 0 >"$folder/${attemptFiles.setupExit}"
+`
+}`;
+}
+
+/** What was mounted for the attempt goes with it. */
+function finishPart(plan: RunnerPlan): string {
+  const end = `finish() { echo "$1" >"$folder/${attemptFiles.exit}"; exit 0; }`;
+  if (plan.files === undefined) {
+    return end;
+  }
+  return `unmount() {
+  [ -e "$folder/${attemptFiles.mounts}" ] || return 0
+  while IFS= read -r place; do
+    fusermount3 -u -z "$place" || fusermount -u -z "$place"
+  done <"$folder/${attemptFiles.mounts}"
+}
+${end.replace("{ echo", "{ unmount; echo")}`;
 }
 
 function runPart(plan: RunnerPlan): string {
@@ -80,7 +128,7 @@ done
 if halted; then finish -; fi
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
 true >"$folder/${attemptFiles.running}"
-/bin/bash -i "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
+${bash(plan)} "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
 finish "$?"
 `;
 }
@@ -106,7 +154,7 @@ export function runnerScript(plan: RunnerPlan): string {
 # A stop signals every process; this one must live until it has written the exit code. Traps are not inherited.
 trap : TERM INT HUP QUIT USR1 USR2 ALRM
 folder=${shellQuoted(plan.folder, "The attempt's path")}
-finish() { echo "$1" >"$folder/${attemptFiles.exit}"; exit 0; }
+${finishPart(plan)}
 broken() { echo "$1" >"$folder/${attemptFiles.fault}"; finish -; }
 pause() { [ -e "$folder/${attemptFiles.wake}" ] || sleep 1; }
 word=
@@ -118,7 +166,7 @@ true >"$folder/${attemptFiles.started}" || exit 0
 set +C
 if [ -e "$folder/${attemptFiles.stopped}" ]; then finish -; fi
 ${plan.lease === null ? "" : leasePart()}ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
-${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
+${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
 }
 
 /**

@@ -46,7 +46,8 @@ function outcomeOf(job: ActiveJob, rank: RankRecord, report: AttemptReport): Out
   if (report.fault !== null) {
     return { end: "FAILED_DRIVER", reason: `${node}: ${report.fault}` };
   }
-  if (rank.setup && rank.setupExit !== 0) {
+  // Without a setup of its own, its files may still have failed before it ran.
+  if ((rank.setup || rank.setupExit !== null) && rank.setupExit !== 0) {
     return rank.setupExit === null
       ? { end: "FAILED_DRIVER", reason: `${node}: it ended during setup without an exit code.` }
       : { end: "FAILED_SETUP", reason: `setup ended with exit code ${rank.setupExit}${where}` };

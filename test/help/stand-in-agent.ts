@@ -10,6 +10,7 @@ import { createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
+import { FileStore } from "./file-store.ts";
 import { until } from "./until.ts";
 import type { LogRequest, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { Payload } from "../../shared/job.ts";
@@ -59,6 +60,7 @@ export class StandInAgent {
   readonly payloads = new Map<string, Payload>();
   readonly streams = new Map<string, Received>();
   readonly attempts = new Set<string>();
+  readonly files = new FileStore();
   connections = 0;
   /** Connections that asked for a payload. */
   payloadCalls = 0;
@@ -147,8 +149,10 @@ export class StandInAgent {
           rest = received === undefined ? rest : readLogFrames(rest, received);
         };
       } else {
-        onBytes = () => undefined;
-        socket.destroy();
+        const take = this.files.serve(socket);
+        onBytes = () => {
+          rest = take(rest) as Buffer<ArrayBuffer>;
+        };
       }
       onBytes();
     });
