@@ -87,6 +87,22 @@ test("the setup is the one that the attempt names, and only where the rank runs 
   await expect(answer(runningRecord(own, "f".repeat(64)), "n1")).rejects.toThrow(/job 1 of alice are not in the store/);
 });
 
+test("an exec that runs an earlier launch's setup gets that launch's files too, and its own where both lay one", async () => {
+  const upload = (destination: string, fill: string) =>
+    ({ kind: "upload", destination, manifest: fill.repeat(64) }) as const;
+  const launch = { ...payload("launch"), files: [upload("/data", "a"), upload("sky_workdir", "b")] };
+  const earlier = await store.putPayload(uid, launch);
+  const own = await store.putPayload(uid, { ...payload("exec"), setup: null, files: [upload("sky_workdir", "c")] });
+  const plain = await store.putPayload(uid, { ...payload("exec"), setup: null });
+  expect((await answer(runningRecord(own, earlier), "n1"))?.files).toEqual([
+    upload("/data", "a"),
+    upload("sky_workdir", "c"),
+  ]);
+  expect((await answer(runningRecord(own, earlier), "n2"))?.files).toEqual([upload("sky_workdir", "c")]);
+  expect((await answer(runningRecord(plain, earlier), "n1"))?.files).toEqual(launch.files);
+  expect((await answer(runningRecord(plain, earlier), "n2"))?.files).toBeUndefined();
+});
+
 test("the sweep keeps what records name, finished ones included, and drops the rest after its time", async () => {
   now = 10 * hour;
   const refs: string[] = [];

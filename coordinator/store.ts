@@ -132,7 +132,8 @@ export class RedisStore implements Store {
   }
 
   async putPayload(uid: Uid, payload: Payload): Promise<string> {
-    const text = JSON.stringify({ setup: payload.setup, run: payload.run, envs: payload.envs });
+    // In the schema's order, so that equal payloads have one name.
+    const text = JSON.stringify(payloadSchema.parse(payload));
     const bytes = Buffer.byteLength(text);
     if (bytes > payloadBytesMax) {
       const megabytes = (size: number): string => (size / 1024 / 1024).toFixed(1);
