@@ -43,6 +43,8 @@ interface Submission {
   noSetup: boolean;
   /** Manifests of the task's local sources. */
   uploads: Uploads;
+  /** SkyPilot's client: the zip that holds them. */
+  blobId: string | null;
 }
 
 /** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
@@ -171,6 +173,16 @@ function jobOf(context: ApiContext, account: Account, requestId: RequestId): num
   return null;
 }
 
+/** The manifests that were named, and those of the sources that lie in the zip that was named. */
+async function uploadsOf(
+  { zips }: ApiContext,
+  { uid }: Account,
+  { uploads, blobId }: Submission,
+  { sourceNames }: Task,
+): Promise<Uploads> {
+  return blobId === null ? uploads : { ...uploads, ...(await zips.uploadsOf(uid, blobId, sourceNames ?? {})) };
+}
+
 /** Queues the job; answers when it is durable. A request that was cancelled queues none, or cancels the one that it has. */
 async function submitTask(
   context: ApiContext,
@@ -184,7 +196,8 @@ async function submitTask(
     return { job_id: queued };
   }
   const task = await context.turns.run(account.uid, () => taskOf(submission.taskText));
-  const payload = await payloadOf(task, submission, account, context.config, context.parts.files);
+  const uploads = await uploadsOf(context, account, submission, task);
+  const payload = await payloadOf(task, { ...submission, uploads }, account, context.config, context.parts.files);
   const live = liveParts(context.parts);
   const scheduling = schedulingOf(context.config);
   const isByAdmin = isAdmin(account, context.config.admin_group);
@@ -287,6 +300,7 @@ export const submitRoutes: Route[] = [
         dryrun: call.body.dryrun,
         noSetup: call.body.no_setup || call.body.fast,
         uploads: call.body.uploads,
+        blobId: call.body.file_mounts_blob_id,
       }),
   }),
   route({
@@ -303,6 +317,7 @@ export const submitRoutes: Route[] = [
         dryrun: call.body.dryrun,
         noSetup: true,
         uploads: call.body.uploads,
+        blobId: call.body.file_mounts_blob_id,
       }),
   }),
   route({

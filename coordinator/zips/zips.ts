@@ -102,19 +102,20 @@ export class ZipUploads {
         }
       }
     }
-    const uploads: Uploads = {};
+    const uploads: [string, string][] = [];
     for (const { source, path, entries } of sources) {
       const first = entries[0];
       if (first === undefined) {
         throw new SkyError("ValueError", `'${source.slice(0, 200)}' is not among the uploaded files.`);
       }
       const whole = first.path === "" ? entries : [{ type: "dir" as const, path: "", mode: 0o755 }, ...entries];
-      uploads[source] = await this.#put(
+      const manifest = await this.#put(
         uid,
         whole.map((entry) => keptInside(entry, path)),
       );
+      uploads.push([source, manifest]);
     }
-    return uploads;
+    return Object.fromEntries(uploads);
   }
 
   async #requireDisk(): Promise<void> {
