@@ -22,6 +22,7 @@ import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
 import { explainRoutes } from "./routes-explain.ts";
 import { inspectRoutes } from "./routes-inspect.ts";
+import { fileRoutes } from "./routes-files.ts";
 import { heldRoutes } from "./routes-held.ts";
 import { healthRoutes } from "./routes-health.ts";
 import { jobRoutes } from "./routes-jobs.ts";
@@ -69,6 +70,7 @@ const routes: Route[] = [
   ...heldRoutes,
   ...quotaRoutes,
   ...windowRoutes,
+  ...fileRoutes,
 ];
 
 function asResponse(reply: RouteReply): Response {
@@ -254,7 +256,8 @@ export function buildApp(
     if (mismatch !== null) {
       return mismatch;
     }
-    const declaredBytes = Number(incoming.headers["content-length"] ?? apiBodyBytesMax);
+    const unsaid = route.rawBytesMax === undefined ? apiBodyBytesMax : 0;
+    const declaredBytes = Number(incoming.headers["content-length"] ?? unsaid);
     if (declaredBytes > (route.rawBytesMax ?? apiBodyBytesMax)) {
       outgoing.shouldKeepAlive = false;
       return tooLarge(route.rawBytesMax);

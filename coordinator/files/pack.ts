@@ -53,7 +53,10 @@ export async function* chunksOf(
   for await (const piece of body) {
     total += piece.length;
     if (total > packBytesMax) {
-      throw new SkyError("ValueError", `An upload of chunks may have ${packBytesMax / 1024 ** 2} MB; this one has more.`);
+      throw new SkyError(
+        "ValueError",
+        `An upload of chunks may have ${packBytesMax / 1024 ** 2} MB; this one has more.`,
+      );
     }
     for (let at = 0; at < piece.length; ) {
       if (bytes === null) {
@@ -128,7 +131,11 @@ export class PackWriter {
     const head = Buffer.allocUnsafe(headBytes);
     digest.copy(head);
     head.writeUInt32BE(bytes.length, digestBytes);
-    this.entries.push({ digest: head.subarray(0, digestBytes), offset: this.#offset + headBytes, length: bytes.length });
+    this.entries.push({
+      digest: head.subarray(0, digestBytes),
+      offset: this.#offset + headBytes,
+      length: bytes.length,
+    });
     this.#pieces.push(head, bytes);
     this.#held += head.length + bytes.length;
     this.#offset += head.length + bytes.length;

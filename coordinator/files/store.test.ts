@@ -55,7 +55,9 @@ async function upload(uid: number, entries: readonly ReturnType<typeof fileEntry
 /** Every file below a user's folder. */
 function filesOf(uid: number): string[] {
   const own = join(folder, "files", String(uid));
-  return existsSync(own) ? readdirSync(own, { recursive: true, encoding: "utf8" }).filter((name) => /[.0-9a-f]{24}/.test(name)) : [];
+  return existsSync(own)
+    ? readdirSync(own, { recursive: true, encoding: "utf8" }).filter((name) => /[.0-9a-f]{24}/.test(name))
+    : [];
 }
 
 describe("chunks", () => {
@@ -109,7 +111,11 @@ describe("chunks", () => {
     ["an end in the middle of a head", Buffer.concat([packOf([red]), Buffer.alloc(3)]), "in the middle"],
     ["a chunk of no bytes", Buffer.alloc(36), "a chunk of 0 bytes"],
     ["a chunk that is too long", long, "it may have 1 to"],
-    ["more bytes than a pack may have", packOf(Array.from({ length: 5 }, (_, at) => Buffer.alloc(4 * 1024 * 1024, at))), `${packBytesMax / 1024 / 1024} MB`],
+    [
+      "more bytes than a pack may have",
+      packOf(Array.from({ length: 5 }, (_, at) => Buffer.alloc(4 * 1024 * 1024, at))),
+      `${packBytesMax / 1024 / 1024} MB`,
+    ],
   ])("with %s are refused, and nothing stays", async (_what, body, text) => {
     await expect(store.putPack(alice, piecesOf(body, 65_536))).rejects.toThrow(text);
     expect(filesOf(alice)).toEqual([]);
@@ -182,7 +188,11 @@ describe("forgetting", () => {
     const used = await upload(alice, [fileEntry("c", [blue])]);
     clock += 5 * dayMs;
     await store.sweep(async () => new Set([needed]));
-    expect(await Promise.all([old, needed, used].map((id) => store.hasManifest(alice, id)))).toEqual([false, true, true]);
+    expect(await Promise.all([old, needed, used].map((id) => store.hasManifest(alice, id)))).toEqual([
+      false,
+      true,
+      true,
+    ]);
     expect(await chunk(alice, sha256(green))).toBe(green.toString());
     clock += 20 * dayMs;
     await store.sweep(nobody);

@@ -143,9 +143,7 @@ export class DiskFileStore implements FileStore {
 
   #sweep(uid: Uid, times: { usedBefore: number; bornBefore: number }, inUse: ManifestsInUse): Promise<number> {
     return this.#with(uid, (files) =>
-      files.alone(() =>
-        sweepUser(files.index, { ...times, now: this.#now(), inUse: () => inUse(uid) }, this.#log),
-      ),
+      files.alone(() => sweepUser(files.index, { ...times, now: this.#now(), inUse: () => inUse(uid) }, this.#log)),
     );
   }
 

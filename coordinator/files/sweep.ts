@@ -151,12 +151,7 @@ async function removePacks(index: UserIndex, numbers: readonly number[]): Promis
 }
 
 /** Writes what lives of these packs into one new pack, and removes them once that is on disk. */
-async function rewrite(
-  index: UserIndex,
-  group: readonly [number, Lying][],
-  live: EntrySet,
-  log: Log,
-): Promise<void> {
+async function rewrite(index: UserIndex, group: readonly [number, Lying][], live: EntrySet, log: Log): Promise<void> {
   const writer = await PackWriter.create(index.packFolder);
   const copied = new EntrySet();
   try {
@@ -168,9 +163,7 @@ async function rewrite(
     }
     const bytes = await writer.finish();
     const born = Math.max(...group.map(([number]) => index.packs.get(number)?.born ?? 0));
-    const isLeft = group.some(([, { all }]) =>
-      all.some((entry) => isWanted(index, live, entry) && !copied.has(entry)),
-    );
+    const isLeft = group.some(([, { all }]) => all.some((entry) => isWanted(index, live, entry) && !copied.has(entry)));
     if (isLeft) {
       // Asked for while the others were copied, or not what its hash says any more.
       log.warn({ folder: index.packFolder, packs: group.length }, "uploaded packs were not put together");

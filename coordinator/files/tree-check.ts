@@ -58,7 +58,9 @@ export class TreeCheck {
     const parsed = manifestEntrySchema.safeParse(value);
     if (!parsed.success) {
       const issue = parsed.error.issues[0];
-      throw this.complaint(`${issue?.path.map(String).join(".") ?? ""}: ${issue?.message ?? "is not valid"}`.slice(0, 300));
+      throw this.complaint(
+        `${issue?.path.map(String).join(".") ?? ""}: ${issue?.message ?? "is not valid"}`.slice(0, 300),
+      );
     }
     return parsed.data;
   }
@@ -94,7 +96,9 @@ export class TreeCheck {
       return;
     }
     if (before !== 0) {
-      throw this.complaint(before === kinds.implied ? "this path is a folder elsewhere in the list" : "this path is there twice");
+      throw this.complaint(
+        before === kinds.implied ? "this path is a folder elsewhere in the list" : "this path is there twice",
+      );
     }
     this.#kinds.set(own, 0, kind);
     for (let end = path.length; end > 0; ) {

@@ -349,7 +349,11 @@ export class UserFiles {
       );
     }
     if (this.index.chunks.size >= chunksMax) {
-      throw new SkyError("ValueError", `Your uploaded files have ${chunksMax} parts, the most that are kept.`, cleanHint);
+      throw new SkyError(
+        "ValueError",
+        `Your uploaded files have ${chunksMax} parts, the most that are kept.`,
+        cleanHint,
+      );
     }
   }
 }
