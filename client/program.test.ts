@@ -42,7 +42,7 @@ describe("launch", () => {
       └── Cluster lab is up.
       ✓ Cluster launched: lab.
 
-      📋 Useful Commands
+      Useful Commands
       Cluster name: lab
       ├── To submit a job:         sky exec lab yaml_file
       └── To teardown the cluster: sky down lab
@@ -98,7 +98,7 @@ describe("launch", () => {
       [36m(min, pid=12)[0m hello
       ✓ Job finished (status: SUCCEEDED).
 
-      📋 Useful Commands
+      Useful Commands
       Job ID: 1
       ├── To cancel the job:       sky cancel lab 1
       ├── To stream job logs:      sky logs lab 1
@@ -119,7 +119,7 @@ describe("launch", () => {
     head.results.set("/logs", { value: 100 });
     const { code, out } = await sky(["launch", "-c", "lab", "--", "exit", "1"]);
     expect(code).toBe(100);
-    expect(out).toContain("📋 Useful Commands");
+    expect(out).toContain("Useful Commands");
     expect(out).not.toContain("Setup detached");
   });
 

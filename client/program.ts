@@ -9,6 +9,7 @@ import { type Context, UsageError } from "./commands/context.ts";
 import type { ExecFlags } from "./commands/exec.ts";
 import type { LaunchFlags } from "./commands/launch.ts";
 import { registerAdmin } from "./program-admin.ts";
+import { addAsync, registerApi } from "./program-api.ts";
 import { registerConfig } from "./program-config.ts";
 import { registerCp, registerLogs } from "./program-files.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
@@ -333,6 +334,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerGpus,
     registerUsage,
     registerConfig,
+    registerApi,
     registerUnsupported,
     registerAdmin,
     registerPlumbing,
@@ -340,7 +342,19 @@ function buildProgram(context: Context, outcome: Outcome): Command {
   for (const register of registers) {
     register(program, context, outcome);
   }
+  addAsync(program, context);
   return program;
+}
+
+/** Of a request that is left to itself: says how to find it again. False: it is something else. */
+async function showTaken(error: unknown, { screen }: Context): Promise<boolean> {
+  const { RequestTaken } = await import("./sdk/requests.ts");
+  if (!(error instanceof RequestTaken)) {
+    return false;
+  }
+  const { takenText } = await import("./output/requests-text.ts");
+  screen.print(takenText(error, screen.colors));
+  return true;
 }
 
 /** Runs `sky` with these words (without the program's own name). Resolves with the exit code; never rejects. */
@@ -357,6 +371,9 @@ export async function runSky(words: string[], context: Context): Promise<number>
   } catch (error) {
     if (error instanceof CommanderError) {
       return error.exitCode === 0 ? 0 : usageCode;
+    }
+    if (context.leavesRequests === true && (await showTaken(error, context))) {
+      return 0;
     }
     const { showFailure } = await import("./output/failure.ts");
     showFailure(error, context.screen, context.env);

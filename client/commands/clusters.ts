@@ -124,10 +124,31 @@ export function checkCloud(name: string, cloud: string | undefined): void {
   }
 }
 
+/** The named cluster; without a name the only one that is initialized here. Throws UsageError when there is no such. */
+export async function oneCluster(context: Context, name: string | undefined): Promise<LocalCluster> {
+  if (name !== undefined) {
+    return findLocal(context, name);
+  }
+  const clusters = (await listLocal(context)).clusters.filter((cluster) => cluster.initialized !== null);
+  const [only, second] = clusters;
+  if (only === undefined || second !== undefined) {
+    const names = clusters.map((cluster) => cluster.name).join(", ");
+    const why =
+      only === undefined ? "No cluster is initialized here." : `Several clusters are initialized here: ${names}.`;
+    throw new UsageError(why, "Name one with -c. `sky status` lists yours.");
+  }
+  return only;
+}
+
+/** The way to this cluster, as the caller. Connects at the first call; `close` it. */
+export function transportOf(context: Context, cluster: RegisteredCluster): Transport {
+  return new Transport(cluster.name, () => context.connect(cluster), context.leavesRequests);
+}
+
 /** The API of this cluster, as the caller. Connects at the first call; `close` it. */
 export function callsTo(context: Context, cluster: LocalCluster): Calls {
   const { screen } = context;
-  const transport = new Transport(cluster.name, () => context.connect(cluster.registered));
+  const transport = transportOf(context, cluster.registered);
   return createCalls(transport, (text) => screen.note(screen.noteColors.yellow(text)));
 }
 

@@ -16,6 +16,8 @@ export interface Context {
   cwd: string;
   /** The command line as the person could type it again. */
   commandLine: string;
+  /** `--async`: calls that change something are left to themselves once they were taken. */
+  leavesRequests?: boolean;
   /** Seconds since 1970. */
   now(): number;
   /** Connects to the head as the caller; client/ssh, loaded only when needed. */

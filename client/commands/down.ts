@@ -5,8 +5,9 @@
  */
 import { SkyError } from "../../shared/errors.ts";
 import { showFailure } from "../output/failure.ts";
+import { takenText } from "../output/requests-text.ts";
 import type { Calls } from "../sdk/calls.ts";
-import type { Accepted } from "../sdk/requests.ts";
+import { type Accepted, RequestTaken } from "../sdk/requests.ts";
 import { callsTo, forget, type LocalCluster, listLocal, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 
@@ -41,11 +42,18 @@ export async function endJobs(calls: Calls, accepted?: Accepted): Promise<void> 
   }
 }
 
-/** The same over a connection of its own. */
-async function endJobsOn(context: Context, cluster: LocalCluster): Promise<void> {
+/** The same over a connection of its own. Resolves with how far it is. */
+async function endJobsOn(context: Context, cluster: LocalCluster): Promise<"done" | "submitted"> {
   const calls = callsTo(context, cluster);
   try {
     await endJobs(calls);
+    return "done";
+  } catch (error) {
+    if (!(error instanceof RequestTaken)) {
+      throw error;
+    }
+    context.screen.print(takenText(error, context.screen.colors));
+    return "submitted";
   } finally {
     calls.close();
   }
@@ -72,12 +80,9 @@ export async function down(context: Context, names: string[], flags: DownFlags):
   for (const cluster of clusters) {
     let confirmed = false;
     try {
-      if (flags.purge !== true) {
-        await endJobsOn(context, cluster);
-      }
+      const how = flags.purge === true ? "forgotten on this machine only" : await endJobsOn(context, cluster);
       confirmed = true;
       await forget(context, cluster.name);
-      const how = flags.purge === true ? "forgotten on this machine only" : "done";
       screen.print(`Terminating cluster ${cluster.name}...${how}.`);
     } catch (error) {
       failed = true;

@@ -14,7 +14,7 @@ import { localSourcesOf } from "../../shared/task-files.ts";
 import { requireSource } from "../files/upload.ts";
 import { clientConfig, lineConfig } from "../local/config-files.ts";
 import type { Calls } from "../sdk/calls.ts";
-import type { Accepted } from "../sdk/requests.ts";
+import { type Accepted, RequestTaken } from "../sdk/requests.ts";
 import { type LocalCluster, remember } from "./clusters.ts";
 import type { Context } from "./context.ts";
 import { uploadTask } from "./uploading.ts";
@@ -75,6 +75,27 @@ async function uploaded(
   return { uploads: sources.length === 0 ? {} : await uploadTask(context, calls, cluster.name, sources) };
 }
 
+/** Sends it, and keeps what `sky status` shows once the cluster has taken it, also where nobody waits for the result. */
+async function remembering(
+  context: Context,
+  cluster: LocalCluster,
+  nodes: NodesResult | null | "dry run",
+  send: () => Promise<SubmitResult>,
+): Promise<SubmitResult> {
+  const keep = async (): Promise<void> => (nodes === "dry run" ? undefined : remember(context, cluster, nodes));
+  let result: SubmitResult;
+  try {
+    result = await send();
+  } catch (error) {
+    if (error instanceof RequestTaken) {
+      await keep();
+    }
+    throw error;
+  }
+  await keep();
+  return result;
+}
+
 /** Sends the task with its setup; the cluster is initialized on this machine afterwards. Rejects with a SkyError. */
 export async function sendLaunch(
   context: Context,
@@ -89,14 +110,8 @@ export async function sendLaunch(
   const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
   const { dryrun, noSetup, fast, accepted } = options;
   const { uploads } = await uploaded(context, calls, cluster, task, dryrun);
-  const result = await calls.launch(
-    { task: text, uploads, dryrun, no_setup: noSetup, fast, override_skypilot_config },
-    accepted,
-  );
-  if (!dryrun) {
-    await remember(context, cluster, nodes);
-  }
-  return result;
+  const body = { task: text, uploads, dryrun, no_setup: noSetup, fast, override_skypilot_config };
+  return remembering(context, cluster, dryrun ? "dry run" : nodes, () => calls.launch(body, accepted));
 }
 
 /** Sends the task without its setup. Rejects with a SkyError. */
@@ -112,9 +127,6 @@ export async function sendExec(
   const brought = task.workdir === undefined ? {} : { workdir: task.workdir };
   const { uploads } = await uploaded(context, calls, cluster, brought, options.dryrun);
   const body = { task: text, uploads, dryrun: options.dryrun, override_skypilot_config };
-  const result = await calls.exec(body, options.accepted);
-  if (!options.dryrun) {
-    await remember(context, cluster, null);
-  }
-  return result;
+  const nodes = options.dryrun ? "dry run" : null;
+  return remembering(context, cluster, nodes, () => calls.exec(body, options.accepted));
 }

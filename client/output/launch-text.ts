@@ -18,7 +18,7 @@ export function usefulCommands(cluster: string, jobId: number | null, colors: Co
         ];
   return [
     "",
-    "📋 Useful Commands",
+    `${colors.isColorSupported ? "📋 " : ""}Useful Commands`,
     ...job,
     `Cluster name: ${cluster}`,
     `├── To submit a job:         ${command(`sky exec ${cluster} yaml_file`)}`,

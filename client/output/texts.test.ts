@@ -310,7 +310,7 @@ it("gpus list with what is known of each device, in 80 columns", () => {
 it("useful commands", () => {
   expect(usefulCommands("lab", 1, none)).toMatchInlineSnapshot(`
     "
-    📋 Useful Commands
+    Useful Commands
     Job ID: 1
     ├── To cancel the job:       sky cancel lab 1
     ├── To stream job logs:      sky logs lab 1
@@ -319,6 +319,10 @@ it("useful commands", () => {
     ├── To submit a job:         sky exec lab yaml_file
     └── To teardown the cluster: sky down lab"
   `);
+});
+
+it("useful commands have their sign on terminals only", () => {
+  expect(usefulCommands("lab", 1, pc.createColors(true))).toContain("📋 Useful Commands");
 });
 
 it("a table drops control characters of a cell", () => {

@@ -53,6 +53,7 @@ export function createAdminCalls(transport: Transport, say: (text: string) => vo
     limitMs: changeLimitMs,
     say,
     afterGivingUp: "It may or may not have been done: `sky admin nodes` shows it once the cluster answers.",
+    changes: true,
   };
   const reading: Patience = { limitMs: readLimitMs, say, afterGivingUp: null };
   const unknownRows = unknownResultSchema.shape.attempts;

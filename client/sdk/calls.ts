@@ -74,6 +74,7 @@ export function createCalls(transport: Transport, say: (text: string) => void): 
     limitMs: changeLimitMs,
     say,
     afterGivingUp: `It may or may not have been taken: \`sky queue ${cluster_name}\` shows it once the cluster answers.`,
+    changes: true,
   };
   const reading: Patience = { limitMs: readLimitMs, say, afterGivingUp: null };
   return {

@@ -25,7 +25,7 @@ export interface HeldCalls {
 /** The calls over one transport. `say` gets a line for the person each time a lost call is sent again. */
 export function createHeldCalls(transport: Transport, say: (text: string) => void): HeldCalls {
   const afterGivingUp = "It may or may not have been done: `sky admin release` lists what is still held.";
-  const change: Patience = { limitMs, say, afterGivingUp };
+  const change: Patience = { limitMs, say, afterGivingUp, changes: true };
   return {
     held: () => read(transport, "/onprem/admin/held", heldResultSchema, { limitMs, say, afterGivingUp: null }),
     release: (body) => submit(transport, "/onprem/admin/release", { ...body }, releaseResultSchema, change),

@@ -20,6 +20,23 @@ export interface Patience {
   say(text: string): void;
   /** What the person should know when it was given up; null: nothing more. */
   afterGivingUp: string | null;
+  /** The call changes something: over a transport that leaves such calls nobody waits for its result. */
+  changes?: true;
+}
+
+/** A call was taken, and the caller had said not to wait for its result: `sky api logs` and `get` know it by this id. */
+export class RequestTaken extends Error {
+  readonly clusterName: string;
+  readonly requestId: string;
+  /** As `sky api status` names it, without `sky.`. */
+  readonly requestName: string;
+
+  constructor(clusterName: string, requestId: string, path: string) {
+    super(`request ${requestId} was taken`);
+    this.clusterName = clusterName;
+    this.requestId = requestId;
+    this.requestName = path.replace(/^\/(onprem\/)?/, "").replaceAll("/", ".");
+  }
 }
 
 const replySilenceMs = 30_000;
@@ -179,6 +196,9 @@ export async function submit<T>(
     const named = reply.headers[headers.requestId.toLowerCase()];
     const id = typeof named === "string" ? named : requestId;
     accepted(id);
+    if (transport.leavesRequests && patience.changes === true) {
+      throw new RequestTaken(transport.clusterName, id, path);
+    }
     return fetchResult(transport, id, schema);
   });
 }

@@ -49,6 +49,7 @@ export function createSchedulingCalls(transport: Transport, say: (text: string) 
     limitMs: changeLimitMs,
     say,
     afterGivingUp: `It may or may not have been done: \`sky admin ${verb}\` shows it once the cluster answers.`,
+    changes: true,
   });
   const [quota, windows] = [changing("quota"), changing("windows")];
   return {

@@ -146,14 +146,17 @@ function writePieces(message: ClientRequest, pieces: readonly Uint8Array[], take
 
 export class Transport {
   readonly clusterName: string;
+  /** Calls that change something end with RequestTaken as soon as they were taken. */
+  readonly leavesRequests: boolean;
   readonly #connect: () => Promise<HeadStreams>;
   #connection: Promise<HeadStreams> | null = null;
   #agent: StreamAgent | null = null;
   #reached: Reached = "nowhere";
 
-  constructor(clusterName: string, connect: () => Promise<HeadStreams>) {
+  constructor(clusterName: string, connect: () => Promise<HeadStreams>, leavesRequests = false) {
     this.clusterName = clusterName;
     this.#connect = connect;
+    this.leavesRequests = leavesRequests;
   }
 
   /** Connects now rather than at the first call. Rejects with what client/ssh says. */

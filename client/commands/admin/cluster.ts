@@ -8,8 +8,8 @@ import { userInfo } from "node:os";
 import { SkyError } from "../../../shared/errors.ts";
 import type { RegisteredCluster } from "../../local/registered.ts";
 import { type AdminCalls, createAdminCalls } from "../../sdk/admin-calls.ts";
-import { Transport } from "../../sdk/transport.ts";
-import { findLocal, listLocal } from "../clusters.ts";
+import type { Transport } from "../../sdk/transport.ts";
+import { findLocal, listLocal, transportOf } from "../clusters.ts";
 import { type Context, UsageError } from "../context.ts";
 
 /** The socket of an installed coordinator. */
@@ -75,7 +75,7 @@ async function chosenCluster(context: Context, flags: ClusterFlags): Promise<Reg
 /** The way to the cluster that is meant; `close` it. */
 export async function transportTo(context: Context, flags: ClusterFlags): Promise<Transport> {
   const cluster = await chosenCluster(context, flags);
-  return new Transport(cluster.name, () => context.connect(cluster));
+  return transportOf(context, cluster);
 }
 
 /** The admin's calls to the cluster that is meant; `close` them. */
