@@ -35,6 +35,13 @@ test.each<[string, Record<string, NodeWords>, JobWords, string]>([
     "needs 0.5 CPUs on each of 2 nodes: n1 has room, n2 has 0.25 of 0.25 CPUs free",
   ],
   [
+    "containers",
+    { n1: { containers: true, cpus: 1 }, n2: {} },
+    { cpus: 1, container: true },
+    "needs 1 CPUs on 1 node with podman or docker: n1 has 0.5 of 1 CPUs free (in use by your job 1), " +
+      "n2 has neither podman nor docker to run its image",
+  ],
+  [
     "mixed kinds",
     { n1: { accelerators: "V100:1,H100:1" } },
     { accelerators: "V100:1", cpus: 0 },
@@ -94,6 +101,9 @@ test("what can never fit is said with what there is, also while nodes are unreac
       "  Existing:\tn1: 4 x V100, 8 CPUs, 64 GiB\n\t\tn2: 8 CPUs, 64 GiB",
   );
   expect(neverFits(scenario.state, shapeOf({ nodes: 3 }))).toContain("on each of 3 nodes");
+  const inContainer = neverFits(scenario.state, shapeOf({ container: true }));
+  expect(inContainer).toContain("Requested:\t0.5 CPUs on 1 node with podman or docker");
+  expect(inContainer).toContain("64 GiB, neither podman nor docker");
 });
 
 const me = { uid: 1001, isAdmin: false };

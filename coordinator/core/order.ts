@@ -32,7 +32,13 @@ export function classOf(shape: Shape): string {
       .map(demandText)
       .join(shape.anyOrder === true ? " | " : " > "),
     shape.timeLimitSeconds ?? "",
-    [shape.exclusive === true && "x", shape.recovers === true && "r", shape.preemptible === true && "p"]
+    [
+      shape.exclusive === true && "x",
+      shape.recovers === true && "r",
+      shape.preemptible === true && "p",
+      shape.brings === true && "b",
+      shape.container === true && "c",
+    ]
       .filter(Boolean)
       .join(""),
   ];

@@ -49,6 +49,12 @@ const placements: [string, Record<string, NodeWords>, JobWords[], string[]][] = 
     ["n1", "n2", "waiting", "n1", "waiting"],
   ],
   [
+    "jobs with an image only where there is a program for containers",
+    { n1: {}, n2: { containers: true, cpus: 1 } },
+    [{ container: true }, { container: true }, { container: true }, { cpus: 8 }],
+    ["n2", "n2", "waiting", "n1"],
+  ],
+  [
     "a device in quarantine is never granted, the others of its node are",
     { n1: { accelerators: "V100:3", faulty: [1] } },
     [{ accelerators: "V100:2" }, { accelerators: "V100:1" }],
@@ -339,6 +345,15 @@ describe("quotas", () => {
     scenario.dispatch({ type: "quotaChanged", subject: "each", quota: { running: 1 } });
     expect(scenario.place(id)).toBe("n1");
   });
+});
+
+test("jobs that bring something run only where the node's version knows of it", () => {
+  const scenario = new Scenario({ n1: {} }).up();
+  scenario.connect("n1", { protocol: 1 }).report("n1");
+  const ids = [{ brings: true }, {}].map((words) => scenario.submit(words));
+  expect(ids.map((id) => scenario.place(id))).toEqual(["waiting", "n1"]);
+  scenario.connect("n1").report("n1", scenario.running("n1"));
+  expect(ids.map((id) => scenario.place(id))).toEqual(["n1", "n1"]);
 });
 
 test("jobs with a limit or that give way run only where the node's version can warn them", () => {

@@ -34,6 +34,8 @@ export interface NodeWords {
   mixed?: boolean;
   /** Indices of devices in quarantine. */
   faulty?: number[];
+  /** It has podman. */
+  containers?: boolean;
 }
 
 export interface JobWords {
@@ -51,6 +53,10 @@ export interface JobWords {
   setup?: boolean;
   run?: boolean;
   taskRef?: string;
+  /** It has files or secrets. */
+  brings?: boolean;
+  /** It runs in a container. */
+  container?: boolean;
   /** `job_recovery`. */
   recovers?: boolean;
   /** Time limit in seconds. */
@@ -75,7 +81,9 @@ function inventoryOf(words: NodeWords): Inventory {
     }
   }
   const { cpus = 8, memoryGb = 64 } = words;
-  return { address: "10.0.0.1", cpus, memoryGb, accelerators, source: "test", mixedAllowed: words.mixed ?? false };
+  const containers = words.containers === true ? { containers: ["podman" as const] } : {};
+  const rest = { source: "test", mixedAllowed: words.mixed ?? false, ...containers };
+  return { address: "10.0.0.1", cpus, memoryGb, accelerators, ...rest };
 }
 
 function acceleratorsOf(text: string): AcceleratorDemand {
@@ -100,6 +108,8 @@ export function shapeOf(words: JobWords): Shape {
     ...(words.exclusive === true ? { exclusive: true as const } : {}),
     ...(words.priority === undefined ? {} : { priority: words.priority }),
     ...(words.preemptible === true ? { preemptible: true as const } : {}),
+    ...(words.brings === true ? { brings: true as const } : {}),
+    ...(words.container === true ? { container: true as const } : {}),
     ...(words.time === undefined ? {} : { timeLimitSeconds: words.time }),
     ...(words.recovers === true || words.preemptible === true ? { recovers: true as const } : {}),
   };
