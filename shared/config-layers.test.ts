@@ -102,7 +102,7 @@ describe("reading a file", () => {
     ],
     [
       "docker:\n  run_options: {a: 1}\n",
-      "Invalid config YAML f:2: 'docker.run_options' must be text or a list of texts.",
+      "Invalid config YAML f:2: 'docker.run_options' must be options as on a command line, or a list of these.",
     ],
     ["docker: x\n", "Invalid config YAML f:1: 'docker' must be a mapping of keys to values."],
     ["- x\n", "Invalid config YAML f:1: it must be a mapping of keys to values."],
@@ -118,7 +118,11 @@ describe("--config key=value", () => {
   test("later ones win, values are YAML", () => {
     const tree = readOverrides(["docker.run_options=[-a, -b]", "aws.x=1", "aws.x=two words"]);
     expect(tree).toEqual({ docker: { run_options: ["-a", "-b"] }, aws: { x: "two words" } });
-    expect(runOptionsOf(readOverrides(["docker.run_options=--shm-size=8g"]))).toEqual(["--shm-size=8g"]);
+    expect(runOptionsOf(readOverrides(["docker.run_options=--shm-size=8g --label 'a b'"]))).toEqual([
+      "--shm-size=8g",
+      "--label",
+      "a b",
+    ]);
   });
 
   test.each(["nothing", "=x", "a..b=1", "aws.__proto__.x=1", " =1"])("%j is refused", (option) => {

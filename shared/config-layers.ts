@@ -5,6 +5,7 @@
  */
 import { SkyError } from "./errors.ts";
 import { didYouMean } from "./near-match.ts";
+import { shellWords } from "./shell-words.ts";
 import { plainValue, readYaml, type YamlMapping, type YamlNode } from "./yaml11.ts";
 
 /** A tree of plain values. Lists and scalars are leaves. */
@@ -162,13 +163,15 @@ function unknownKey(place: string, key: string, known: readonly string[]): SkyEr
 /** The keys that have an effect here are checked where they stand, so that the message can say where that is. */
 function checkValue(place: string, path: string, value: unknown): void {
   if (path === "docker.run_options" && optionsOf(value) === null) {
-    throw fault(`${place}: '${path}' must be text or a list of texts.`);
+    throw fault(`${place}: '${path}' must be options as on a command line, or a list of these.`);
   }
 }
 
+/** The words of options as on a command line, or of a list of these; null: neither. */
 function optionsOf(value: unknown): string[] | null {
   const items: unknown[] = Array.isArray(value) ? value : [value];
-  return items.every((item): item is string => typeof item === "string") ? items : null;
+  const words = items.map((item) => (typeof item === "string" ? shellWords(item) : null));
+  return words.every((word) => word !== null) ? words.flat() : null;
 }
 
 function treeOf(node: YamlNode): ConfigTree {
@@ -318,7 +321,7 @@ export function effectiveConfig(server: ConfigTree, client: ConfigTree): { tree:
   return { tree: mergeTrees(server, kept), warning };
 }
 
-/** `docker.run_options` of a config; none: empty. */
+/** The words of `docker.run_options`; none: empty. */
 export function runOptionsOf(tree: ConfigTree): string[] {
   const docker = tree["docker"];
   return (isTree(docker) && docker["run_options"] !== undefined && optionsOf(docker["run_options"])) || [];

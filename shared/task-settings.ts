@@ -4,6 +4,7 @@
  * never decide whether a node can run a container.
  */
 import { SkyError } from "./errors.ts";
+import { shellWords } from "./shell-words.ts";
 import { isNull, shownText, type TaskFields } from "./task-fields.ts";
 import { configRefusals } from "./task-refusals.ts";
 import type { YamlEntry, YamlNode } from "./yaml11.ts";
@@ -103,35 +104,6 @@ export function readRunOptions(fields: TaskFields, entry: YamlEntry | undefined)
     );
   }
   return words.length === 0 ? null : words;
-}
-
-/** The words of a command line, quotes and backslashes as in a shell; null when a quote is not closed. */
-function shellWords(text: string): string[] | null {
-  const words: string[] = [];
-  let word: string | null = null;
-  let quote: string | null = null;
-  let isEscaped = false;
-  for (const character of text) {
-    if (isEscaped) {
-      word = (word ?? "") + character;
-      isEscaped = false;
-    } else if (character === "\\" && quote !== "'") {
-      isEscaped = true;
-    } else if (quote !== null) {
-      word = character === quote ? word : (word ?? "") + character;
-      quote = character === quote ? null : quote;
-    } else if (character === "'" || character === '"') {
-      quote = character;
-      word ??= "";
-    } else if (/\s/.test(character)) {
-      words.push(...(word === null ? [] : [word]));
-      word = null;
-    } else {
-      word = (word ?? "") + character;
-    }
-  }
-  words.push(...(word === null ? [] : [word]));
-  return quote === null && !isEscaped ? words : null;
 }
 
 /** As `readRunOptions` reads it back. */

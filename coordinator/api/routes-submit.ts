@@ -7,6 +7,7 @@ import { statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import * as z from "zod";
 import { type SubmitResult, execBodySchema, launchBodySchema } from "../../shared/api.ts";
+import { type ConfigTree, runOptionsOf } from "../../shared/config-layers.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
 import type { Uploads } from "../../shared/files.ts";
@@ -17,6 +18,7 @@ import { readTask } from "../../shared/task-file.ts";
 import { priorityMax } from "../../shared/units.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
+import { configOf } from "./routes-config.ts";
 import { explainDryrun } from "../core/explain-result.ts";
 import { neverFits } from "../core/never-fits.ts";
 import { countWaiting, demandsWith, fullOfWaiting } from "../core/quota-views.ts";
@@ -45,11 +47,19 @@ interface Submission {
   uploads: Uploads;
   /** SkyPilot's client: the zip that holds them. */
   blobId: string | null;
+  /** What the caller's config files say. */
+  config: ConfigTree;
 }
 
 /** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
 function taskOf(text: string): Task {
   return readTask(text.trim() === "" ? "{}" : text, { file: "task" });
+}
+
+/** The task with what the config says where it says nothing itself. */
+function configured(task: Task, tree: ConfigTree): Task {
+  const options = task.image === undefined || task.imageOptions !== undefined ? [] : runOptionsOf(tree);
+  return options.length === 0 ? task : { ...task, imageOptions: options };
 }
 
 function mebibytes(bytes: number): number {
@@ -195,7 +205,9 @@ async function submitTask(
   if (queued !== null) {
     return { job_id: queued };
   }
-  const task = await context.turns.run(account.uid, () => taskOf(submission.taskText));
+  const { tree, warning } = configOf(context.config, submission.config);
+  running.print(warning === null ? "" : `${warning}\n`);
+  const task = configured(await context.turns.run(account.uid, () => taskOf(submission.taskText)), tree);
   const uploads = await uploadsOf(context, account, submission, task);
   const payload = await payloadOf(task, { ...submission, uploads }, account, context.config, context.parts.files);
   const live = liveParts(context.parts);
@@ -301,6 +313,7 @@ export const submitRoutes: Route[] = [
         noSetup: call.body.no_setup || call.body.fast,
         uploads: call.body.uploads,
         blobId: call.body.file_mounts_blob_id,
+        config: call.body.override_skypilot_config ?? {},
       }),
   }),
   route({
@@ -318,6 +331,7 @@ export const submitRoutes: Route[] = [
         noSetup: true,
         uploads: call.body.uploads,
         blobId: call.body.file_mounts_blob_id,
+        config: call.body.override_skypilot_config ?? {},
       }),
   }),
   route({
