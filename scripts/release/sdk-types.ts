@@ -5,7 +5,7 @@
  * scripts/build.ts and scripts/sdk-reference.ts.
  */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -40,8 +40,16 @@ function emitted(root: string): Map<string, string> {
   const out = mkdtempSync(join(tmpdir(), "sky-sdk-types-"));
   try {
     const compiler = join(dirname(createRequire(join(root, "x")).resolve("typescript/package.json")), "bin/tsc");
-    const flags = "--declaration --emitDeclarationOnly --noEmit false --noCheck".split(" ");
-    const argv = [compiler, "-p", root, ...flags, "--outDir", out];
+    const compilerOptions = {
+      ...{ declaration: true, emitDeclarationOnly: true, noEmit: false, noCheck: true },
+      ...{ rootDir: root, outDir: out, typeRoots: [join(root, "node_modules/@types")] },
+    };
+    const project = {
+      ...{ extends: join(root, "tsconfig.json"), files: [join(root, folder, entry)], include: [] },
+      compilerOptions,
+    };
+    writeFileSync(join(out, "tsconfig.json"), JSON.stringify(project));
+    const argv = [compiler, "-p", join(out, "tsconfig.json")];
     execFileSync(process.execPath, argv, { cwd: root, stdio: ["ignore", "ignore", "inherit"] });
     const seen = new Map<string, string>();
     const visit = (file: string): void => {
@@ -61,7 +69,14 @@ function emitted(root: string): Map<string, string> {
   }
 }
 
-/** Statements of one file: each begins and ends in a line without indentation. */
+/** Whether all brackets of a statement are closed; those in comments and strings do not count. */
+function isComplete(text: string): boolean {
+  const code = text.replace(/\/\*[\s\S]*?\*\/|"[^"\n]*"/g, "");
+  const count = (brackets: RegExp): number => code.match(brackets)?.length ?? 0;
+  return !code.includes("/*") && /[;}]\s*$/.test(code) && count(/[{([]/g) === count(/[})\]]/g);
+}
+
+/** Statements of one file: each begins in a line without indentation. */
 function statementsOf(text: string): { comment: string; text: string }[] {
   const found: { comment: string; text: string }[] = [];
   let comment: string[] = [];
@@ -77,7 +92,7 @@ function statementsOf(text: string): { comment: string; text: string }[] {
       continue;
     }
     statement.push(line);
-    if (!line.startsWith(" ") && /[;}]$/.test(line)) {
+    if (isComplete(statement.join("\n"))) {
       found.push({ comment: comment.join("\n"), text: statement.join("\n") });
       comment = [];
       statement = [];
@@ -91,7 +106,7 @@ function descriptionOf(comment: string): string {
     .replace(/^\/\*\*[ ]?/, "")
     .replace(/\s*\*\/$/, "")
     .split("\n")
-    .map((line) => line.replace(/^\s*\* ?/, ""))
+    .map((line) => line.replace(/^\s*\*(?: |$)/, ""))
     .join("\n")
     .trim();
 }
@@ -116,9 +131,12 @@ function declarationsOf(file: string, text: string): Declaration[] {
   });
 }
 
-/** What the compiler says of the package, looked through from its entry. Throws when a name means two things, or nothing. */
-export function readSdkTypes(root: string): SdkTypes {
-  const files = emitted(root);
+/**
+ * What the compiler says of the package, looked through from its entry; `format` is given each file's text first. Throws
+ * when a name means two things, or nothing.
+ */
+export function readSdkTypes(root: string, format: (text: string) => string = (text) => text): SdkTypes {
+  const files = new Map([...emitted(root)].map(([file, text]) => [file, format(text)]));
   const entryText = files.get(entry) ?? "";
   const byName = new Map<string, Declaration[]>();
   for (const [file, text] of files) {

@@ -20,7 +20,10 @@ import type { ClusterRecord, RequestId, SubmitResult } from "./types.ts";
 export interface LaunchOptions {
   /** The registered cluster to launch on. Needed: clusters of one's own are not made up. */
   clusterName?: string;
-  /** Try again for up to half a minute when the cluster does not answer, as every call does. A full cluster is no reason to retry: the job waits in its queue. Default: false. */
+  /**
+   * Without a meaning by itself: every call tries again for half a minute when the cluster does not answer, and on a full
+   * cluster the job waits in its queue. Default: false.
+   */
   retryUntilUp?: boolean;
   /** Refused: one's own machines stay on. */
   idleMinutesToAutostop?: number | null;
@@ -89,7 +92,7 @@ export interface StatusOptions {
   clusterNames?: readonly string[] | string | null;
   /** Whether the clusters themselves are asked. Default: NONE. */
   refresh?: StatusRefreshMode;
-  /** Everybody's clusters: on one's own machines there are only those registered here, so it changes nothing. Default: false. */
+  /** It changes nothing: there are only the clusters that are registered here. Default: false. */
   allUsers?: boolean;
 }
 

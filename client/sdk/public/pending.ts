@@ -68,3 +68,8 @@ export function pendingId(prefix: string): string | null {
   const matches = [...pending.keys()].filter((id) => id.startsWith(prefix));
   return pending.has(prefix) ? prefix : matches.length === 1 ? (matches[0] ?? null) : null;
 }
+
+/** The newest request of this process; null: none. */
+export function latestPending(): string | null {
+  return [...pending.keys()].at(-1) ?? null;
+}

@@ -20,8 +20,8 @@ export interface ResourcesOptions {
   /** Memory for each node in GiB, or with a unit (`"16GB"`); `"16+"` asks for at least that. Default: the cluster's. */
   memory?: number | string | null;
   /**
-   * Accelerators for each node: `"V100"`, `"V100:4"`, `"V100:0.5"` (half of one), `"80GB+:2"` (by memory), `{ V100: 4 }`; an
-   * array takes the first kind that has room, a Set any. Default: none.
+   * Accelerators for each node: `"V100"`, `"V100:4"`, `{ V100: 4 }`, `"V100:0.5"` (half of one), `"80GB+:2"` (by
+   * memory); an array takes the first kind that has room, a Set any. Default: none.
    */
   accelerators?: Accelerators | null;
   /** Refused: they are arguments of cloud TPUs. */
@@ -29,7 +29,7 @@ export interface ResourcesOptions {
   /** Only `false`: nobody takes an owned machine away for a better offer. Default: false. */
   useSpot?: boolean | null;
   /**
-   * The job is started again elsewhere when its machine is lost: a strategy (all mean the same on one's own machines), or
+   * The job is started again elsewhere when its machine is lost: a strategy (all mean the same here), or
    * `"none"`. Default: it is not started again.
    */
   jobRecovery?: string | Readonly<Record<string, unknown>> | null;
@@ -49,7 +49,7 @@ export interface ResourcesOptions {
   labels?: Readonly<Record<string, string>> | null;
   /** −1000 to 1000; higher starts earlier. Default: 0. */
   priority?: number | null;
-  /** Longest time from start to end: `"90m"`, `"2h"`, `"1:30:00"`, or a number of minutes. Default: the cluster's limit. */
+  /** Longest time from start to end: `"90m"`, `"1:30:00"`, or a number of minutes. Default: the cluster's limit. */
   time?: number | string | null;
   /** Nobody else's job on the same nodes. Default: false. */
   exclusive?: boolean | null;

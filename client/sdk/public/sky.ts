@@ -3,6 +3,8 @@
  * nothing itself; each function and class is described where it stands. Nothing inside the product may import it.
  */
 export * as exceptions from "./exceptions.ts";
+export { apiCancel, apiInfo, apiStart, apiStatus, get, streamAndGet } from "./api.ts";
+export type { ApiCancelOptions, ApiServerOptions, ApiStartOptions, ApiStatusOptions, StreamOptions } from "./api.ts";
 export { autostop, down, launch, start, status, stop } from "./clusters.ts";
 export type { AutostopOptions, LaunchOptions, PurgeOptions, StartOptions, StatusOptions } from "./clusters.ts";
 export {

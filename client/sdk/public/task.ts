@@ -108,7 +108,7 @@ function resourcesConfig(resources: Resources | Several): TaskConfig {
  * A computation to be run on a cluster. All setters check what they are given, change the task and return it.
  *
  * @example
- * const task = new sky.Task({ name: "train", setup: "pip install -r requirements.txt", run: "python train.py", workdir: "." })
+ * const task = new sky.Task({ name: "train", setup: "make", run: "python train.py", workdir: "." })
  *   .setResources(new sky.Resources({ accelerators: "V100:4" }))
  *   .setEnvs({ EPOCHS: "10" });
  */
@@ -289,7 +289,7 @@ export class Task {
   }
 
   /**
-   * The text of a task file that says the same, with values filled in. It holds the secrets as well: mind where it goes.
+   * The text of a task file that says the same. It holds the secrets as well: mind where it goes.
    */
   toYaml(): string {
     const task = taskOfConfig(this.#config);
