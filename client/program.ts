@@ -12,6 +12,7 @@ import { registerAdmin } from "./program-admin.ts";
 import { addAsync, registerApi } from "./program-api.ts";
 import { registerConfig } from "./program-config.ts";
 import { registerCp, registerLogs } from "./program-files.ts";
+import { registerTunnel } from "./program-tunnel.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
 
 /** Exit codes of the command line itself; jobs have 0 and 100–103 (shared/api.ts). */
@@ -335,6 +336,7 @@ function buildProgram(context: Context, outcome: Outcome): Command {
     registerUsage,
     registerConfig,
     registerApi,
+    registerTunnel,
     registerUnsupported,
     registerAdmin,
     registerPlumbing,
