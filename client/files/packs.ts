@@ -4,7 +4,7 @@
  */
 import type { FileHandle } from "node:fs/promises";
 import { chunkBytes, packBytesMax } from "../../shared/files.ts";
-import { hashOf, openSourceFile, readPiece } from "./read-file.ts";
+import { hashOf, openSourceFile, readBeginning, readPiece } from "./read-file.ts";
 import type { ChunkPlace } from "./scan.ts";
 import { shownPath } from "./walk.ts";
 
@@ -67,6 +67,9 @@ export class PackReader {
   }
 
   async #read(place: ChunkPlace): Promise<Buffer | null> {
+    if (place.position === 0 && place.length <= chunkBytes.wholeMax) {
+      return readBeginning(place.path, place.isRoot, place.length);
+    }
     if (this.#open?.path !== place.path) {
       await this.close();
       const file = await openSourceFile(place.path, place.isRoot);

@@ -4,7 +4,7 @@
  * was a file when the folder was walked must be one now. Called by client/files/scan.ts and client/files/packs.ts.
  */
 import { createHash } from "node:crypto";
-import { constants } from "node:fs";
+import { closeSync, constants, fstatSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import { SkyError } from "../../shared/errors.ts";
@@ -87,10 +87,49 @@ async function cutFile(file: FileHandle, size: number, progress: (bytes: number)
 }
 
 /**
+ * A small file at once: four short calls cost a tenth of what as many promises do, which counts with ten thousand files.
+ * Null: it is not small, or does not stand still.
+ */
+function readSmall(path: string, isRoot: boolean): ReadFile | null {
+  let descriptor: number;
+  try {
+    descriptor = openSync(pathBytes(path), isRoot ? constants.O_RDONLY : openFlags);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  try {
+    const before = fstatSync(descriptor);
+    if (!before.isFile() || before.size > chunkBytes.wholeMax) {
+      return null;
+    }
+    const buffer = Buffer.allocUnsafe(before.size + 1);
+    let end = 0;
+    for (let got = -1; got !== 0 && end < buffer.length; end += got) {
+      got = readSync(descriptor, buffer, end, buffer.length - end, end);
+    }
+    const after = fstatSync(descriptor);
+    if (end !== after.size || !sameFacts(factsOf(before), factsOf(after))) {
+      return null;
+    }
+    const chunks = end === 0 ? [] : [{ hash: hashOf(buffer.subarray(0, end)), length: end }];
+    return { chunks, facts: factsOf(after), mode: after.mode & 0o777 };
+  } catch (error) {
+    throw unreadable(path, error);
+  } finally {
+    closeSync(descriptor);
+  }
+}
+
+/**
  * The chunks of one state of a file. `progress` hears of the bytes that were read. Throws SkyError when it cannot be
  * read, is no file any more, or never stands still.
  */
 export async function readChunks(path: string, isRoot: boolean, progress: (bytes: number) => void): Promise<ReadFile> {
+  const small = readSmall(path, isRoot);
+  if (small !== null) {
+    progress(small.facts.size);
+    return small;
+  }
   for (let tries = 0; tries < triesMax; tries += 1) {
     const file = await openSourceFile(path, isRoot);
     try {
@@ -116,6 +155,28 @@ export async function readChunks(path: string, isRoot: boolean, progress: (bytes
     `Cannot upload ${shownPath(path)}: it changes all the time while it is read.`,
     "Wait until nothing writes to it, or name it in a .skyignore file.",
   );
+}
+
+/** The first bytes of a small file, or null when it is not as long any more. */
+export function readBeginning(path: string, isRoot: boolean, length: number): Buffer | null {
+  let descriptor: number;
+  try {
+    descriptor = openSync(pathBytes(path), isRoot ? constants.O_RDONLY : openFlags);
+  } catch (error) {
+    throw unreadable(path, error);
+  }
+  try {
+    const buffer = Buffer.allocUnsafe(length);
+    let end = 0;
+    for (let got = -1; got !== 0 && end < length; end += got) {
+      got = readSync(descriptor, buffer, end, length - end, end);
+    }
+    return end === length ? buffer : null;
+  } catch (error) {
+    throw unreadable(path, error);
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** These bytes of a file, or null when it is not as long any more. */
