@@ -4,22 +4,55 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { MemoryFileStore } from "../../test/help/memory-file-store.ts";
 import { blobIdOf, type ZipItem, zipOf } from "../../test/help/zip-files.ts";
+import { type ManifestEntry, manifestEntrySchema } from "../../shared/files.ts";
+import { DiskFileStore } from "../files/store.ts";
+import { openLog } from "../log.ts";
 import { ZipUploads } from "./zips.ts";
 
 let folder = "";
-let store = new MemoryFileStore();
-let zips = new ZipUploads("/nonexistent", 0, store);
+let store: DiskFileStore;
+let zips: ZipUploads;
+
+/** A place with this quota; `free`: megabytes that must be free on the disk. */
+function openPlace(quotaBytes: number, free = 0): void {
+  zips?.close();
+  store?.close();
+  const files = { quota_gb_per_user: quotaBytes / 1e9, keep_days: 1 };
+  store = new DiskFileStore({ state_dir: folder, files, limits: { free_disk_mb: 0 } }, openLog("error"));
+  zips = new ZipUploads(folder, free, store);
+}
 beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), "sky-zips-"));
-  store = new MemoryFileStore();
-  zips = new ZipUploads(folder, 0, store);
+  openPlace(1e9);
 });
 afterEach(() => {
   zips.close();
+  store.close();
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** What a manifest says, and each file's bytes. */
+async function read(
+  uid: number,
+  id: string | undefined,
+): Promise<{ entries: ManifestEntry[]; bytes: Map<string, Buffer> }> {
+  const pieces: Uint8Array[] = [];
+  for await (const piece of store.readManifest(uid, id ?? "")) {
+    pieces.push(piece);
+  }
+  const lines = Buffer.concat(pieces).toString().trim().split("\n");
+  const entries = lines.map((line) => manifestEntrySchema.parse(JSON.parse(line)));
+  const bytes = new Map<string, Buffer>();
+  for (const entry of entries.filter(({ type }) => type === "file")) {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of store.readChunks(uid, entry.type === "file" ? entry.chunks : [])) {
+      chunks.push(chunk.bytes);
+    }
+    bytes.set(entry.path, Buffer.concat(chunks));
+  }
+  return { entries, bytes };
+}
 
 const project: ZipItem[] = [
   { name: "home/ann/proj/" },
@@ -49,7 +82,7 @@ describe("a zip", () => {
   it("becomes one manifest for each source of the task, and goes away itself", async () => {
     const blobId = await send(project);
     const uploads = await zips.uploadsOf(1000, blobId, places);
-    const proj = store.read(1000, uploads["/home/ann/proj"] ?? "");
+    const proj = await read(1000, uploads["/home/ann/proj"]);
     expect(proj.entries.map(({ type, path }) => `${type} ${path}`)).toEqual([
       "dir ",
       "dir empty",
@@ -64,7 +97,7 @@ describe("a zip", () => {
       { type: "link", path: "env", target: "/usr/lib" },
       { type: "link", path: "here", target: "train.py" },
     ]);
-    const token = store.read(1000, uploads["/home/ann/keys/token"] ?? "");
+    const token = await read(1000, uploads["/home/ann/keys/token"]);
     expect(token.entries).toMatchObject([{ type: "file", path: "", mode: 0o644, size: 6 }]);
     expect(left()).toEqual([]);
   });
@@ -103,20 +136,15 @@ describe("a zip", () => {
       { name: "home/ann/link/a", content: "1" },
     ];
     const uploads = await zips.uploadsOf(1000, await send(items), { "/home/ann/link": "/home/ann/link" });
-    expect(store.read(1000, uploads["/home/ann/link"] ?? "").entries.map(({ type }) => type)).toEqual(["dir", "file"]);
+    expect((await read(1000, uploads["/home/ann/link"])).entries.map(({ type }) => type)).toEqual(["dir", "file"]);
   });
 
   it("with a large file is stored in chunks", async () => {
     const content = Buffer.alloc(5_000_000, "abcdefg");
     const items: ZipItem[] = [{ name: "big", content, deflate: true }];
     const uploads = await zips.uploadsOf(1000, await send(items), { "/big": "/big" });
-    expect(
-      store
-        .read(1000, uploads["/big"] ?? "")
-        .bytes.get("")
-        ?.equals(content),
-    ).toBe(true);
-    expect(Math.max(...[...store.chunks.values()].map((chunk) => chunk.length))).toBeLessThan(2 * 1024 * 1024);
+    const { bytes } = await read(1000, uploads["/big"]);
+    expect(bytes.get("")?.equals(content)).toBe(true);
   });
 
   it("without a source of the task says which", async () => {
@@ -157,11 +185,11 @@ describe("a hostile zip", () => {
     ["is a bomb that lies", [{ name: "a", content: bomb, deflate: true, size: 5 }], /cannot be taken/],
   ];
   it.each(cases)("that %s is refused and leaves nothing", async (_, items, complaint) => {
-    store.quotaBytes = 20_000_000;
+    openPlace(20_000_000);
     await expect(send(items)).rejects.toThrow(complaint);
     expect(await zips.has(1000, blobIdOf(items))).toBe(false);
     expect(left()).toEqual([]);
-    expect(store.manifests.size).toBe(0);
+    expect((await store.usage(1000)).manifests).toBe(0);
   });
 
   it("with a link and a file beneath it gives only data below the source", async () => {
@@ -171,7 +199,7 @@ describe("a hostile zip", () => {
       { name: "src/out/passwd", content: "x" },
     ];
     const uploads = await zips.uploadsOf(1000, await send(items), { src: "/src" });
-    expect(store.read(1000, uploads["src"] ?? "").entries.map(({ type, path }) => `${type} ${path}`)).toEqual([
+    expect((await read(1000, uploads["src"])).entries.map(({ type, path }) => `${type} ${path}`)).toEqual([
       "dir ",
       "dir out",
       "file out/passwd",
@@ -192,10 +220,10 @@ describe("a hostile zip", () => {
 
 describe("limits", () => {
   it("hold for what is on the way: bytes and zips of one user", async () => {
-    store.quotaBytes = 1000;
+    openPlace(1000);
     const piece = { blobId: "a".repeat(64), index: 0, total: 2 };
     await expect(zips.receive(1000, piece, Readable.from([Buffer.alloc(2000)]))).rejects.toThrow("MB of uploads");
-    store.quotaBytes = 1e9;
+    openPlace(1e9);
     for (const digit of "bcdefgh") {
       await zips.receive(1000, { ...piece, blobId: digit.repeat(64) }, Readable.from([Buffer.from("x")]));
     }
@@ -206,10 +234,9 @@ describe("limits", () => {
   });
 
   it("refuse uploads while the disk is nearly full", async () => {
-    const full = new ZipUploads(folder, 1e12, store);
+    openPlace(1e9, 1e12);
     const piece = { blobId: "a".repeat(64), index: 0, total: 1 };
-    await expect(full.receive(1000, piece, Readable.from([Buffer.from("x")]))).rejects.toThrow("nearly full");
-    full.close();
+    await expect(zips.receive(1000, piece, Readable.from([Buffer.from("x")]))).rejects.toThrow("nearly full");
   });
 
   it("drop a piece that breaks off", async () => {
