@@ -123,7 +123,7 @@ describe("refused", () => {
     ["- run\n", "Invalid task YAML: t.yaml:1: the task must be a mapping of fields to values."],
     [
       "run: a\nservice: {readiness_probe: /}\n",
-      "Invalid task YAML: t.yaml:2: 'service' cannot be used here. Services (`sky serve`) are not run here yet; ",
+      "Invalid task YAML: t.yaml:2: 'service' cannot be used here. Services are not run here yet; ",
     ],
     [
       "resources:\n  image_id: ami-0123\n",

@@ -41,8 +41,6 @@ const fieldNames: FieldNames = {
   ],
   refused: taskRefusals,
 };
-/** Every field of a task that is known, for the documentation's test. */
-export const taskFieldNames: readonly string[] = [...fieldNames.supported, ...Object.keys(fieldNames.refused)];
 
 /** From flags; they win over the file's values and may give a value to a null. */
 export interface TaskOverrides {

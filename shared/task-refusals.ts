@@ -29,11 +29,11 @@ const clientNote: Refusal = { reason: "A note that SkyPilot's client makes for i
 
 export const taskRefusals: Refusals = {
   service: {
-    reason: "Services (`sky serve`) are not run here yet; without this part the task runs as a plain job.",
+    reason: "Services are not run here yet; without this part the task runs as a plain job.",
     harmless: isEmpty,
   },
   pool: {
-    reason: "Pools belong to managed jobs (`sky jobs`), which are not run here yet.",
+    reason: "Pools belong to managed jobs, which are not run here yet.",
     harmless: isEmpty,
   },
   api_server_access: {

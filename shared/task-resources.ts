@@ -32,11 +32,6 @@ const resourcesNames: FieldNames = {
   supported: [...wayFields, ...jobFields, overridesField, ...choiceFields],
   refused: resourceRefusals,
 };
-/** Every field of resources that is known, for the documentation's test. */
-export const resourcesFieldNames: readonly string[] = [
-  ...resourcesNames.supported,
-  ...Object.keys(resourcesNames.refused),
-];
 const recoveryNames: FieldNames = {
   what: "'job_recovery'",
   path: "resources.job_recovery.",
