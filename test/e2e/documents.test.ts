@@ -51,6 +51,7 @@ const playbooks = "test/hosts/ansible.test.ts";
 const moving = "test/hosts/moving.test.ts";
 const packaging = "test/e2e/package.test.ts";
 const doctoring = "test/hosts/doctor.test.ts";
+const filing = "test/e2e/files.test.ts";
 const limiting = "test/e2e/admin-scheduling.test.ts";
 
 /** Commands that other tests and scripts type: the file, and the words by which it does. Without blanks before a comment. */
@@ -88,6 +89,11 @@ const elsewhere: Record<string, [file: string, words: string]> = {
   "sky admin reserve n1 --group course --from +2h --to 2026-12-01T18:00": [limiting, '"reserve", "n1", "--group"'],
   "sky admin windows": [limiting, '["admin", "windows", "-o", "json"]'],
   "sky admin windows remove w1": [limiting, '["admin", "windows", "remove", "w1"]'],
+  // docs/files.md
+  "sky launch -c lab --workdir proj -- ./run.sh": [filing, '"--workdir", folder, "--", command'],
+  "sky logs lab 3 4 --sync-down": [filing, '"first", "sec*", "--sync-down"'],
+  "sky cp lab:results/ ./results": [filing, '["cp", "lab:moved/out/", "back"]'],
+  "sky cp data.csv lab:data/": [filing, '["cp", "out", "lab:moved/"]'],
   // docs/admin/config.md
   "/opt/sky-onprem/current/bin/sky-coordinator --config /etc/sky-onprem/coordinator.yaml --check": [
     playbooks,
