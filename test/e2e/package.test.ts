@@ -23,6 +23,7 @@ import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { checkedProgram, runProgram, surface } from "../help/consumer.ts";
 import { launch, must, type Result, run } from "../help/run.ts";
 import { until } from "../help/until.ts";
 
@@ -275,6 +276,41 @@ describe("install.sh", () => {
 });
 
 describe("the client's npm package", () => {
+  it("is what programs import: types that need nothing, errors under their names, examples that are checked", async () => {
+    const folder = join(dir, "consumer");
+    await mkdir(join(folder, "home"), { recursive: true });
+    await writeFile(join(folder, "package.json"), '{ "private": true, "type": "module" }');
+    const settings = { ...env(), HOME: join(folder, "home"), npm_config_update_notifier: "false" };
+    const file = join(out, `sky-onprem-${version}.tgz`);
+    await must([...noNetwork, "npm", "install", "--no-save", file], { cwd: folder, env: settings, limitMs });
+    expect(readdirSync(join(folder, "node_modules")).filter((name) => !name.startsWith("."))).toEqual(["sky-onprem"]);
+
+    const strict = "--ignoreConfig --strict --exactOptionalPropertyTypes --noUncheckedIndexedAccess --noEmit".split(
+      " ",
+    );
+    const flags = [...strict, ..."--skipLibCheck false --module nodenext --target es2022 --lib es2022".split(" ")];
+    const tsc = [process.execPath, join(root, "node_modules/typescript/bin/tsc"), ...flags];
+    await writeFile(join(folder, "checked.ts"), checkedProgram);
+    const checked = await run([...tsc, "--types", "", "checked.ts"], { cwd: folder, limitMs });
+    expect(checked.stdout).toBe("");
+    expect(checked.code).toBe(0);
+    await cp(join(root, "examples/sdk"), join(folder, "examples"), { recursive: true });
+    const examples = readdirSync(join(folder, "examples")).map((name) => join("examples", name));
+    const node = ["--types", "node", "--typeRoots", join(root, "node_modules/@types"), "--allowJs", "--checkJs"];
+    expect((await run([...tsc, ...node, ...examples], { cwd: folder, limitMs })).stdout).toBe("");
+
+    await writeFile(join(folder, "run.mjs"), runProgram);
+    const told = JSON.parse(await must([process.execPath, "run.mjs"], { cwd: folder, env: settings })) as {
+      exported: string[];
+      yaml: string;
+    };
+    expect(told).toMatchObject({ wrong: [], lost: ["ClusterDoesNotExist", true] });
+    expect(told.exported.filter((name) => !/(Error|Exception|DoesNotExist|Cancelled|Policy)$/.test(name))).toEqual(
+      surface.sort(),
+    );
+    expect(told.yaml).toContain('"packed"');
+  });
+
   it("installs with npm alone, without a network, dependencies or scripts, and runs", async () => {
     const home = join(dir, "home");
     const prefix = join(dir, "npm");
