@@ -1,7 +1,8 @@
 /**
- * One authenticated connection of one node: its control channel, its log streams and its payload fetches. Everything
- * that the node sends is parsed by the strict schema, and the first thing that does not fit closes the connection. What
- * an agent may ask for is this list and nothing else: no shell, no forwarding, no environment. Called by fleet.ts.
+ * One authenticated connection of one node: its control channel, its log streams, its payload fetches and its
+ * questions for files. Everything that the node sends is parsed by the strict schema, and the first thing that does not
+ * fit closes the connection. What an agent may ask for is this list and nothing else: no shell, no forwarding, no
+ * environment. Called by fleet.ts.
  */
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
@@ -29,6 +30,7 @@ const finishLimitMs = 2_000;
 /** Control bytes that a node has not taken yet; beyond it the node is cut off and has to come back for a fresh picture. */
 const queuedBytesMax = 16 * 1024 * 1024;
 const streamCommand = /^stream ([a-z0-9]{16})$/;
+const filesCommand = /^files ([a-z0-9-]{1,32})$/;
 const payloadCommand = /^payload ([a-z0-9-]{1,32})$/;
 
 type Reject = (() => void) | undefined;
@@ -43,6 +45,8 @@ export interface SessionOwner {
   payloadFor(node: NodeName, attempt: AttemptId): Promise<Payload | null>;
   /** The same when it is small and at hand. */
   payloadAtHand(node: NodeName, attempt: AttemptId): Payload | null;
+  /** Answers a node's questions for the uploads of this attempt until the stream ends. Never rejects. */
+  serveFiles(node: NodeName, attempt: AttemptId, channel: Duplex): Promise<void>;
 }
 
 export class NodeSession {
@@ -169,10 +173,15 @@ export class NodeSession {
     session.on("exec", (accept: () => ServerChannel, reject: Reject, info: { command: string }) => {
       const stream = streamCommand.exec(info.command)?.[1];
       const payload = attemptIdSchema.safeParse(payloadCommand.exec(info.command)?.[1]);
-      const open = (): ServerChannel => {
+      const files = attemptIdSchema.safeParse(filesCommand.exec(info.command)?.[1]);
+      const openBare = (): ServerChannel => {
         used = true;
         const channel = accept();
         channel.on("error", () => channel.destroy());
+        return channel;
+      };
+      const open = (): ServerChannel => {
+        const channel = openBare();
         // The node has said all of it: closing our side too frees the channel, whatever the reader does.
         channel.on("end", () => channel.end());
         return channel;
@@ -183,6 +192,8 @@ export class NodeSession {
         const channel = open();
         channel.resume();
         void this.sendPayload(channel, payload.data);
+      } else if (files.success) {
+        void this.owner.serveFiles(this.node, files.data, openBare());
       } else if (stream === undefined || !this.owner.onStream(this, stream, open)) {
         this.refuse(info.command, reject);
       }

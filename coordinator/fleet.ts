@@ -9,8 +9,9 @@ import type { Logger } from "pino";
 import type { FromAgent, Hello, InspectRequest, LogRequest, ToAgent } from "../shared/agent-wire.ts";
 import { oneLine } from "../shared/doctor.ts";
 import { assertNever, SkyError } from "../shared/errors.ts";
-import type { NodeName, Uid } from "../shared/ids.ts";
+import type { AttemptId, NodeName, Uid } from "../shared/ids.ts";
 import type { CoordinatorConfig } from "./config.ts";
+import { FileRelay } from "./fleet-files.ts";
 import { listenForAgents } from "./fleet-listen.ts";
 import { NodeSession, type SessionOwner } from "./fleet-session.ts";
 import type { Fleet, FleetOwner } from "./parts.ts";
@@ -31,6 +32,7 @@ interface Pending<T> {
 class Agents implements SessionOwner {
   private readonly owner: FleetOwner;
   private readonly log: Logger;
+  private readonly relay: FileRelay;
   /** Every authenticated connection; at most one of a node. */
   private readonly sessions = new Map<NodeName, NodeSession>();
   /** Sessions whose hello was announced and whose end was not. */
@@ -43,6 +45,7 @@ class Agents implements SessionOwner {
   constructor(owner: FleetOwner, log: Logger) {
     this.owner = owner;
     this.log = log;
+    this.relay = new FileRelay(owner, log);
   }
 
   add(session: NodeSession): void {
@@ -126,12 +129,8 @@ class Agents implements SessionOwner {
     return this.owner.payloadAtHand(...args);
   }
 
-  filesFor(...args: Parameters<FleetOwner["filesFor"]>): ReturnType<FleetOwner["filesFor"]> {
-    return this.owner.filesFor(...args);
-  }
-
-  get files(): FleetOwner["files"] {
-    return this.owner.files;
+  serveFiles(node: NodeName, attempt: AttemptId, channel: Duplex): Promise<void> {
+    return this.relay.serve(node, attempt, channel);
   }
 
   tell(node: NodeName, message: ToAgent): void {

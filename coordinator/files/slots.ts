@@ -1,77 +1,76 @@
 /**
- * How many uploads are taken at one time: a few of each user and not too many of all, in the order in which they came,
- * so that one user's uploads only ever hold back their own. It must never hold a slot longer than its work. Used by
- * store.ts.
+ * How much is done at one time: a little of each owner (a user, a node) and not too much of all, in the order in which
+ * it came, so that one owner's work only ever holds back its own. It must never hold a slot longer than its work. Used by
+ * store.ts for uploads and by coordinator/fleet-files.ts for what nodes ask for.
  */
 import { SkyError } from "../../shared/errors.ts";
-import type { Uid } from "../../shared/ids.ts";
 
 export interface SlotLimits {
-  perUser: number;
+  perOwner: number;
   all: number;
-  /** Further ones of a user that may wait. */
-  waitingPerUser: number;
+  /** Further ones of an owner that may wait. */
+  waitingPerOwner: number;
 }
 
-interface Waiter {
-  uid: Uid;
+interface Waiter<Owner> {
+  owner: Owner;
   start(): void;
 }
 
-export class Slots {
+export class Slots<Owner> {
   readonly #limits: SlotLimits;
-  readonly #held = new Map<Uid, number>();
+  readonly #held = new Map<Owner, number>();
   #all = 0;
-  #waiting: Waiter[] = [];
+  #waiting: Waiter<Owner>[] = [];
 
   constructor(limits: SlotLimits) {
     this.#limits = limits;
   }
 
-  /** Does the work when there is a slot. Rejects at once when too many of this user wait. */
-  async run<T>(uid: Uid, work: () => Promise<T>): Promise<T> {
-    if (!this.#isFree(uid)) {
-      await this.#wait(uid);
+  /** Does the work when there is a slot. Rejects at once when too many of this owner wait. */
+  async run<T>(owner: Owner, work: () => Promise<T>): Promise<T> {
+    if (!this.#isFree(owner)) {
+      await this.#wait(owner);
     } else {
-      this.#take(uid);
+      this.#take(owner);
     }
     try {
       return await work();
     } finally {
-      this.#release(uid);
+      this.#release(owner);
     }
   }
 
-  #isFree(uid: Uid): boolean {
-    return this.#all < this.#limits.all && (this.#held.get(uid) ?? 0) < this.#limits.perUser;
+  #isFree(owner: Owner): boolean {
+    return this.#all < this.#limits.all && (this.#held.get(owner) ?? 0) < this.#limits.perOwner;
   }
 
-  #take(uid: Uid): void {
+  #take(owner: Owner): void {
     this.#all += 1;
-    this.#held.set(uid, (this.#held.get(uid) ?? 0) + 1);
+    this.#held.set(owner, (this.#held.get(owner) ?? 0) + 1);
   }
 
-  #wait(uid: Uid): Promise<void> {
-    if (this.#waiting.filter((waiter) => waiter.uid === uid).length >= this.#limits.waitingPerUser) {
+  #wait(owner: Owner): Promise<void> {
+    if (this.#waiting.filter((waiter) => waiter.owner === owner).length >= this.#limits.waitingPerOwner) {
       return Promise.reject(
-        new SkyError("ServerUnavailableError", "You have too many uploads under way.", "Try again when some are done."),
+        new SkyError("ServerUnavailableError", "Too much of yours is under way.", "Try again when some of it is done."),
       );
     }
-    return new Promise((resolve) => this.#waiting.push({ uid, start: resolve }));
+    return new Promise((resolve) => this.#waiting.push({ owner, start: resolve }));
   }
 
-  #release(uid: Uid): void {
+  #release(owner: Owner): void {
     this.#all -= 1;
-    const left = (this.#held.get(uid) ?? 1) - 1;
+    const left = (this.#held.get(owner) ?? 1) - 1;
     if (left > 0) {
-      this.#held.set(uid, left);
+      this.#held.set(owner, left);
     } else {
-      this.#held.delete(uid);
+      this.#held.delete(owner);
     }
-    const next = this.#waiting.findIndex((waiter) => this.#isFree(waiter.uid));
+    const next = this.#waiting.findIndex((waiter) => this.#isFree(waiter.owner));
     const [waiter] = next < 0 ? [] : this.#waiting.splice(next, 1);
     if (waiter !== undefined) {
-      this.#take(waiter.uid);
+      this.#take(waiter.owner);
       waiter.start();
     }
   }

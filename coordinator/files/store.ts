@@ -25,8 +25,8 @@ const freshMs = 60_000;
 const idleMs = 10 * 60_000;
 const idleCheckMs = 60_000;
 const entriesMax = 4_000_000;
-const packLimits = { perUser: 3, all: 24, waitingPerUser: 32 };
-const manifestLimits = { perUser: 1, all: 6, waitingPerUser: 32 };
+const packLimits = { perOwner: 3, all: 24, waitingPerOwner: 32 };
+const manifestLimits = { perOwner: 1, all: 6, waitingPerOwner: 32 };
 
 /** The keys of the coordinator's config that count here. */
 export interface FileStoreConfig extends Pick<CoordinatorConfig, "state_dir" | "files"> {
@@ -46,8 +46,8 @@ export class DiskFileStore implements FileStore {
   readonly #log: Log;
   readonly #now: () => number;
   readonly #held = new Map<Uid, Held>();
-  readonly #packs = new Slots(packLimits);
-  readonly #manifests = new Slots(manifestLimits);
+  readonly #packs = new Slots<Uid>(packLimits);
+  readonly #manifests = new Slots<Uid>(manifestLimits);
   readonly #idle: NodeJS.Timeout;
 
   constructor(config: FileStoreConfig, log: Log, now: () => number = Date.now) {
