@@ -10,15 +10,15 @@ export const registerLogs: Register = (program, context, outcome) => {
     .command("logs")
     .description("stream the output of jobs; ends with the job's exit code")
     .argument("<cluster>", "the local cluster")
-    .argument("[ids...]", "job ids; none: the latest")
+    .argument("[jobs...]", "numbers or names of jobs; none: the latest")
     .option("--follow", "go on until the job ends (default)")
     .option("--no-follow", "print what there is")
     .option("--tail <lines>", "only the last lines; 0: all", integer(0), 0)
     .option("--status", "print the status only")
-    .option("-s, --sync-down", "bring log files home, to ~/sky_logs; ids may be patterns of ids or names")
+    .option("-s, --sync-down", "bring log files home, to ~/sky_logs; jobs may be patterns")
     .addHelpText(
       "after",
-      `${examples("sky logs lab", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status", "sky logs lab 3 4 --sync-down")}
+      `${examples("sky logs lab", "sky logs lab train", "sky logs lab 3 --no-follow --tail 20", "sky logs lab 3 --status", "sky logs lab 3 4 --sync-down")}
 
 Exit codes: 0 succeeded, 100 failed, 101 not finished, 102 no such job,
 103 cancelled, 130 Ctrl-C.`,

@@ -185,7 +185,7 @@ describe("the command line", () => {
     const option = await sky(["queue", "--skip-finishd"]);
     expect(option.code).toBe(2);
     expect(option.err).toContain("Did you mean --skip-finished?");
-    expect((await sky(["logs", "lab", "x1"])).code).toBe(2);
+    expect((await sky(["logs", "lab", "x/1"])).code).toBe(2);
     const bare = await sky(["exec", "lab", "nvidia-smi", "-L"]);
     expect(bare.code).toBe(2);
     expect(bare.err).toContain("goes after --");
@@ -205,8 +205,8 @@ describe("explain", () => {
   it("takes the only cluster, and says what it needs", async () => {
     register("lab");
     await sky(["launch", "-c", "lab", "", "-y"]);
-    const wrong = await sky(["explain", "lab", "twelve"]);
-    expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("'twelve' is not a job's number.")]);
+    const wrong = await sky(["explain", "lab", "twe/lve"]);
+    expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("'twe/lve' is no job: give its number or its name.")]);
     const unknown = await sky(["explain", "12"]);
     expect(unknown.code).toBe(1);
     expect(head.calls.at(-1)).toMatchObject({ method: "GET", path: "/onprem/explain" });

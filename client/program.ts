@@ -19,10 +19,6 @@ import { examples, gather, integer, type Outcome, outputOption, type Register } 
 const usageCode = 2;
 const failureCode = 1;
 
-function jobId(text: string, before: number[] | undefined): number[] {
-  return [...(before ?? []), integer(1)(text)];
-}
-
 function withTaskOptions(command: Command): Command {
   return command
     .option("-n, --name <name>", "the task's name")
@@ -130,12 +126,18 @@ const registerExplain: Register = (program, context, outcome) => {
     .command("explain")
     .description("say why a job waits and when it starts, where it runs, or how it ended")
     .argument("<cluster>", "the local cluster; may be left out when only one is initialized")
-    .argument("[job]", "the job's number")
+    .argument("[job]", "the job's number or name")
     .option("-u, --user <name>", "a job of this user (admins)")
     .addOption(outputOption())
     .addHelpText(
       "after",
-      examples("sky explain lab 12", "sky explain 12", "sky explain lab 12 -o json", "sky explain lab 3 --user alice"),
+      examples(
+        "sky explain lab 12",
+        "sky explain lab train",
+        "sky explain 12",
+        "sky explain lab 12 -o json",
+        "sky explain lab 3 --user alice",
+      ),
     )
     .action(async (first: string, job: string | undefined, flags) => {
       const { explain } = await import("./commands/explain.ts");
@@ -161,13 +163,16 @@ const registerCancel: Register = (program, context, outcome) => {
     .command("cancel")
     .description("cancel your jobs")
     .argument("<cluster>", "the local cluster")
-    .addArgument(new Argument("[ids...]", "job ids; none: your latest running job").argParser(jobId))
+    .argument("[jobs...]", "numbers or names of jobs; none: your latest running job")
     .option("-a, --all", "all your jobs")
     .option("-y, --yes", "do not ask")
-    .addHelpText("after", examples("sky cancel lab 1 2", "sky cancel lab -a -y", "sky cancel lab"))
-    .action(async (name: string, ids: number[] | undefined, flags) => {
+    .addHelpText(
+      "after",
+      examples("sky cancel lab 1 2", "sky cancel lab train", "sky cancel lab -a -y", "sky cancel lab"),
+    )
+    .action(async (name: string, words: string[], flags) => {
       const { cancel } = await import("./commands/cancel.ts");
-      outcome.code = await cancel(context, name, ids ?? [], flags);
+      outcome.code = await cancel(context, name, words, flags);
     });
 };
 

@@ -5,6 +5,7 @@
 import { explainText } from "../output/explain-text.ts";
 import { callsTo, chosenClusters, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
+import { jobsOf } from "./job-names.ts";
 
 export interface ExplainFlags {
   user?: string;
@@ -12,33 +13,31 @@ export interface ExplainFlags {
 }
 
 /** `[CLUSTER] JOB`: the cluster may be left out when only one is initialized here. */
-async function wordsOf(context: Context, words: string[]): Promise<{ name: string; job: number }> {
+async function wordsOf(context: Context, words: string[]): Promise<{ name: string; word: string }> {
   const last = words.at(-1) ?? "";
-  if (words.length > 2 || !/^[1-9][0-9]{0,9}$/.test(last)) {
-    throw new UsageError(
-      `'${last}' is not a job's number.`,
-      "Write: sky explain CLUSTER JOB. `sky queue` lists your jobs.",
-    );
-  }
   const [first] = words;
   if (words.length === 2 && first !== undefined) {
-    return { name: first, job: Number(last) };
+    return { name: first, word: last };
   }
   const [only, second] = await chosenClusters(context, []);
   if (only === undefined || second !== undefined) {
     const why = only === undefined ? "No cluster is initialized here." : "You have several clusters.";
     throw new UsageError(`${why} Name one.`, `Write: sky explain CLUSTER ${last}. \`sky status\` lists yours.`);
   }
-  return { name: only.name, job: Number(last) };
+  return { name: only.name, word: last };
 }
 
 /** Runs the command; resolves with the exit code. */
 export async function explain(context: Context, words: string[], flags: ExplainFlags): Promise<number> {
   const { screen } = context;
-  const { name, job } = await wordsOf(context, words);
+  const { name, word } = await wordsOf(context, words);
+  if (flags.user !== undefined && !/^[0-9]+$/.test(word)) {
+    throw new UsageError(`'${word}' is no number: other people's jobs are named by their numbers.`);
+  }
   const cluster = requireInitialized(context, name);
   const calls = callsTo(context, cluster);
   try {
+    const [job = 0] = await jobsOf(calls, [word]);
     const result = await calls.explain(job, flags.user ?? null);
     const options = { now: context.now(), limit: screen.columns };
     screen.print(

@@ -9,7 +9,8 @@ import { colorStatus } from "../output/queue-text.ts";
 import type { Calls } from "../sdk/calls.ts";
 import { downloadJobLogs, jobsNamed, logsFolder } from "../files/download-logs.ts";
 import { callsTo, requireInitialized } from "./clusters.ts";
-import { type Context, UsageError } from "./context.ts";
+import type { Context } from "./context.ts";
+import { jobsOf, requireJobWords } from "./job-names.ts";
 import { followJob, interruptedCode } from "./submit.ts";
 
 export interface LogsFlags {
@@ -65,15 +66,6 @@ async function latest(calls: Calls): Promise<number | null> {
   return ids.length === 0 ? null : Math.max(...ids);
 }
 
-function jobIds(words: readonly string[]): number[] {
-  return words.map((word) => {
-    if (!/^[0-9]{1,9}$/.test(word) || Number(word) === 0) {
-      throw new UsageError(`'${word}' is no job id: it must be a whole number of at least 1.`);
-    }
-    return Number(word);
-  });
-}
-
 /** Brings the log files of jobs home and says where they are. 102: one of them does not exist. */
 async function syncDown(context: Context, calls: Calls, cluster: string, words: string[]): Promise<number> {
   const { screen } = context;
@@ -108,15 +100,30 @@ async function syncDown(context: Context, calls: Calls, cluster: string, words: 
   return code;
 }
 
+/** Says that no job has such a name; throws anything else. */
+function notFound({ screen }: Context, error: unknown): null {
+  if (!(error instanceof SkyError) || error.type !== "JobNotFoundError") {
+    throw error;
+  }
+  screen.note(screen.noteColors.red(`Error: ${error.message}`));
+  return null;
+}
+
 /** Runs the command; `words` name jobs. Resolves with the exit code. */
 export async function logs(context: Context, name: string, words: string[], flags: LogsFlags): Promise<number> {
   const { screen } = context;
-  const ids = flags.syncDown === true ? [] : jobIds(words);
+  if (flags.syncDown !== true) {
+    requireJobWords(words);
+  }
   const cluster = requireInitialized(context, name);
   const calls = callsTo(context, cluster);
   try {
     if (flags.syncDown === true) {
       return await syncDown(context, calls, name, words);
+    }
+    const ids = await jobsOf(calls, words).catch((error: unknown) => notFound(context, error));
+    if (ids === null) {
+      return exitCodes.notFound;
     }
     if (flags.status === true) {
       return await showStatus(context, calls, ids);
