@@ -119,7 +119,9 @@ export class TreeWriter {
       throw new FilesFault(`The parts of '${shown(entry.path)}' do not make up its size. Launch again.`);
     }
     fchmodSync(descriptor, entry.mode);
-    futimesSync(descriptor, entry.mtime / 1000, entry.mtime / 1000);
+    // A time as a number of seconds is a hair too early half of the time, and is cut off, not rounded.
+    const seconds = (entry.mtime + 0.0005) / 1000;
+    futimesSync(descriptor, seconds, seconds);
     const place = at.at(name);
     replace(part, place, `${this.#options.label}/${shown(entry.path)}`, "a file");
     closeSync(descriptor);
