@@ -19,6 +19,7 @@ export class FileStore {
   disturb: (hash: string, sent: number) => "cut" | "hang" | { fault: string } | null = () => null;
   sent = 0;
   connections = 0;
+  readonly #sockets = new Set<Socket>();
 
   /** Cuts every `cut` bytes. Returns the manifest's id. */
   add(tree: Tree, cut = 4): string {
@@ -61,9 +62,16 @@ export class FileStore {
     return this.asked.reduce((sum, one) => sum + (one.get === "chunks" ? one.hashes.length : 0), 0);
   }
 
+  /** Ends every connection. */
+  cut(): void {
+    this.#sockets.forEach((socket) => socket.destroy());
+  }
+
   /** Serves a connection whose first bytes after its hello are `rest`. Returns what takes further bytes. */
   serve(socket: Socket): (bytes: Buffer) => Buffer {
     this.connections += 1;
+    this.#sockets.add(socket);
+    socket.once("close", () => this.#sockets.delete(socket));
     return (bytes) => {
       let rest = bytes;
       for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {

@@ -1,4 +1,7 @@
-/** What each way of bringing files is given: whose job, where to, and how to speak. Made by main.ts for one plan. */
+/**
+ * What each way of bringing files is given: whose job, where to, and how to speak. It does nothing by itself. Made by
+ * main.ts for one plan.
+ */
 import type { Claim } from "./claim.ts";
 import type { FilesOrder } from "./order.ts";
 import type { Questions } from "./questions.ts";

@@ -48,11 +48,12 @@ function read(path: string): ClaimText | "torn" | null {
   }
 }
 
-/** Takes the claim, waiting for its owner where there is one. `say`: a line for the log. */
+/** Takes the claim, waiting for its owner where there is one. `say`: a line for the log; `limits` in milliseconds. */
 export async function takeClaim(
   path: string,
   own: { attempt: string; job: number },
   say: (line: string) => void,
+  limits = { staleMs, waitLimitMs },
 ): Promise<Claim> {
   const text: ClaimText = {
     owner: randomBytes(8).toString("hex"),
@@ -66,14 +67,14 @@ export async function takeClaim(
   let seen = { mark: "", at: begin };
   let said = false;
   for (;;) {
-    if (make(path, text) || performance.now() - begin > waitLimitMs) {
+    if (make(path, text) || performance.now() - begin > limits.waitLimitMs) {
       return held(path, text, abandoned, said);
     }
     const other = read(path);
     const mark = JSON.stringify(other);
     seen = mark === seen.mark ? seen : { mark, at: performance.now() };
     const isDead = other !== null && other !== "torn" && other.host === text.host && livingProcess(other.pid) === null;
-    if (isDead || performance.now() - seen.at > staleMs) {
+    if (isDead || performance.now() - seen.at > limits.staleMs) {
       abandoned.push(...(other === null || other === "torn" ? [] : [other.attempt]));
       remove(path, text.owner, mark);
     } else if (other !== null && other !== "torn" && !said) {
@@ -91,6 +92,10 @@ export async function takeClaim(
 function make(path: string, text: ClaimText): boolean {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  } catch {
+    return true;
+  }
+  try {
     writeFileSync(path, JSON.stringify(text), { flag: "wx", mode: 0o600 });
     return true;
   } catch (error) {
