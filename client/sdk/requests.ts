@@ -112,12 +112,12 @@ export async function persist<T>(transport: Transport, patience: Patience, attem
       const now = performance.now();
       failedAt ??= now;
       const triedMs = now - failedAt;
-      if (!isPassing(error) || triedMs >= limitFor(error, patience)) {
-        transport.close();
-        throw explained(transport.clusterName, error, patience, triedMs);
-      }
+      // What was refused says nothing of the connection, on which other calls may be under way.
       if (error instanceof LostConnection) {
         transport.close();
+      }
+      if (!isPassing(error) || triedMs >= limitFor(error, patience)) {
+        throw explained(transport.clusterName, error, patience, triedMs);
       }
       if (now >= sayAgainAt) {
         sayAgainAt = now + sayEveryMs;

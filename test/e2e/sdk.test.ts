@@ -16,7 +16,8 @@ let user: TestUser;
 let stranger: TestUser;
 
 beforeAll(async () => {
-  site = await startSite({ users: 2, initialized: false });
+  // Long enough that a request which waits for a stubborn job's end is still under way when it is cancelled.
+  site = await startSite({ users: 2, initialized: false, coordinatorConfig: { grace_seconds: 30 } });
   [user, stranger] = site.users as [TestUser, TestUser];
   for (const one of [user, stranger]) {
     mkdirSync(join(one.home, "node_modules"));
@@ -233,6 +234,45 @@ describe("a launched cluster", () => {
   });
 });
 
+describe("requests of another program", () => {
+  test("are got by their ids or the beginnings of them, in the form of the function that made them", async () => {
+    const made = (await said(
+      user,
+      `const request = await sky.exec(new sky.Task({ run: "true" }), { clusterName: lab });
+      say([request, await sky.get(request)]);`,
+    )) as [string, unknown];
+    const [id, result] = made;
+    expect(await said(user, `say([await sky.get("${id}"), await sky.get("${id.slice(0, 13)}")]);`)).toEqual([
+      result,
+      result,
+    ]);
+    const text = await program(user, `await sky.streamAndGet("${id}"); console.log("end");`);
+    expect(text).toMatchObject({ code: 0, stderr: "", stdout: expect.stringMatching(/end\n$/) });
+    const listed = `say(await sky.apiStatus({ requestIds: "${id}" }));`;
+    expect(await said(user, listed)).toMatchObject([
+      { requestId: id, name: "sky.exec", status: "SUCCEEDED", userName: user.name, clusterName },
+    ]);
+    for (const [who, name] of [
+      [stranger, id],
+      [user, "0123abcd"],
+    ] as const) {
+      expect(await raisedBy(who, `sky.get("${name}")`)).toMatchObject({ name: "ValueError" });
+    }
+    expect(await raisedBy(user, 'sky.get("ab")')).toMatchObject({
+      name: "ValueError",
+      message: expect.stringContaining("too short"),
+    });
+  });
+
+  test("who answers", async () => {
+    expect(await said(user, "say([await sky.apiStart(), await sky.apiInfo()]);")).toEqual([
+      null,
+      [{ clusterName, status: "healthy", apiVersion: 56, version: expect.stringMatching(/\d/), user: user.name }],
+    ]);
+    expect(await raisedBy(user, "sky.apiStart({ deploy: true })")).toMatchObject({ name: "NotSupportedError" });
+  });
+});
+
 describe("examples/sdk", () => {
   const folder = join(checkout, "examples/sdk");
   const expected: Record<string, (RegExp | number)[]> = {
@@ -276,4 +316,25 @@ test("down ends the caller's jobs and forgets the cluster; another's jobs stay",
   expect(await raisedBy(user, "sky.down(lab)")).toMatchObject({ name: "ClusterNotUpError" });
   const left = await said(stranger, "say((await sky.get(await sky.queue(lab, { skipFinished: true }))).length);");
   expect(left).toBe(1);
+});
+
+test("a request that is under way can be cancelled, and get says so", async () => {
+  const result = await said(
+    user,
+    `await sky.get(await sky.launch(new sky.Task(), { clusterName: lab }));
+    const task = new sky.Task({ run: "trap '' TERM; echo deaf; while :; do sleep 1; done" });
+    const { jobId } = await sky.get(await sky.exec(task, { clusterName: lab }));
+    await new Promise((resolve) => {
+      const outputStream = { write: (chunk) => (Buffer.from(chunk).includes("deaf") ? resolve() : true) };
+      sky.tailLogs(lab, jobId, { outputStream }).catch(() => undefined);
+    });
+    const leaving = await sky.down(lab);
+    const cancelled = await sky.get(await sky.apiCancel(leaving));
+    const error = await sky.get(leaving).catch((thrown) => thrown);
+    say([cancelled.length, cancelled[0] === leaving, error.name, error instanceof sky.RequestCancelled]);
+    process.exit();`,
+  );
+  expect(result).toEqual([1, true, "RequestCancelled", true]);
+  // It was given up before the cluster was forgotten.
+  expect(await said(user, "say((await sky.get(await sky.status())).length);")).toBe(1);
 });
