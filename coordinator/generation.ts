@@ -13,11 +13,14 @@ import { initialState, type Recovered } from "./core/initial.ts";
 import { isCounted } from "./core/counted.ts";
 import { keysOf, layOver } from "./core/node-keys.ts";
 import type { CoreConfig, State } from "./core/state.ts";
+import { manifestsInUse } from "./files/in-use.ts";
+import { startFileRetention } from "./files/retention.ts";
+import type { DiskFileStore } from "./files/store.ts";
 import { startFleet } from "./fleet.ts";
 import { configuredKeys } from "./fleet-listen.ts";
 import type { Log } from "./log.ts";
 import { CoreLoop } from "./loop.ts";
-import type { FileStore, Fleet, JobQueue, Loop, Store } from "./parts.ts";
+import type { Fleet, JobQueue, Loop, Store } from "./parts.ts";
 import { filesFor, payloadAtHand, payloadFor } from "./payloads.ts";
 import { UserQueues } from "./queue.ts";
 import { checkServer, openFence, openPart, type RedisLink } from "./redis.ts";
@@ -35,7 +38,7 @@ export interface Generation {
 }
 
 /** Opens, reads, repairs and starts everything. Rejects with a cause for people; nothing is left open then. */
-export async function startGeneration(config: CoordinatorConfig, log: Log, files: FileStore): Promise<Generation> {
+export async function startGeneration(config: CoordinatorConfig, log: Log, files: DiskFileStore): Promise<Generation> {
   const closing: (() => Promise<void> | void)[] = [];
   const close = async (): Promise<void> => {
     for (const step of closing.splice(0).reverse()) {
@@ -79,6 +82,7 @@ export async function startGeneration(config: CoordinatorConfig, log: Log, files
     );
     // In reverse order at the end: first no more decisions, then no more agents, then no more Redis.
     const stopHistory = startUsageHistory(store.admin, config.state_dir, (line) => isCounted(state, line), log);
+    closing.push(startFileRetention(files, manifestsInUse(loop.state, store)));
     closing.push(fleet.close.bind(fleet), startRetention(queue, store, log), stopHistory, () => loop.stop());
     loop.note({ type: "ticked" });
     log.info({ jobs: state.jobs.size, nodes: state.nodes.size }, "coordinator ready");

@@ -6,9 +6,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import type { CoordinatorConfig } from "./config.ts";
+import type { DiskFileStore } from "./files/store.ts";
 import { type Generation, startGeneration } from "./generation.ts";
 import type { Log } from "./log.ts";
-import type { ApiParts, FileStore } from "./parts.ts";
+import type { ApiParts } from "./parts.ts";
 
 /** Milliseconds between two tries: doubled after each failure, and the first again once one has held for a while. */
 const firstWaitMs = 200;
@@ -27,7 +28,7 @@ export interface Standing {
 export class Supervisor {
   readonly #config: CoordinatorConfig;
   readonly #log: Log;
-  readonly #files: FileStore;
+  readonly #files: DiskFileStore;
   readonly #stopping = new AbortController();
   #current: Generation | null = null;
   #why = "it is starting";
@@ -40,7 +41,7 @@ export class Supervisor {
   constructor(
     config: CoordinatorConfig,
     log: Log,
-    files: FileStore,
+    files: DiskFileStore,
     onStanding: (standing: Standing) => void = () => {},
   ) {
     this.#config = config;

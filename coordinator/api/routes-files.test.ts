@@ -2,6 +2,8 @@
 import { request } from "node:http";
 import { afterEach, describe, expect, it } from "vitest";
 import { packBytesMax } from "../../shared/files.ts";
+import { manifestsInUse } from "../files/in-use.ts";
+import { until } from "../../test/help/until.ts";
 import { type Reply, startTestCluster, type TestCluster } from "../../test/help/api-parts.ts";
 import { fileEntry, manifestText, packOf, sha256 } from "../../test/help/uploads.ts";
 
@@ -71,6 +73,23 @@ describe("uploads", () => {
     expect((await cluster.call("POST", missing, { hashes: ["../../etc"] })).status).toBe(422);
     expect((await cluster.call("GET", "/onprem/files/manifest/..%2f..%2fetc")).status).toBe(404);
     expect((await cluster.call("GET", "/onprem/files")).json).toMatchObject({ bytes: 0 });
+  });
+
+  it("of a job are in use until it ends", async () => {
+    cluster = await startTestCluster();
+    await send("/onprem/files/pack", packOf([red]));
+    const { id } = (await send("/onprem/files/manifest", manifestText([fileEntry("a", [red])]))).json as { id: string };
+    const inUse = manifestsInUse(cluster.loop.state, cluster.store);
+    expect(await inUse(0)).toEqual(new Set());
+    const task = "workdir: .\nresources: {cpus: 4}\nrun: sleep 100\n";
+    const body = { task, cluster_name: "lab", uploads: { ".": id } };
+    const launched = await cluster.result("/launch", body);
+    expect(launched.error).toBe("null");
+    expect(await inUse(0)).toEqual(new Set([id]));
+    expect(await inUse(1)).toEqual(new Set());
+    await cluster.result("/cancel", { cluster_name: "lab", job_ids: [1] });
+    await cluster.report("one", (attempt) => Object.assign(attempt, { state: "exited", runExit: 143 }));
+    await until(async () => (await inUse(0)).size === 0);
   });
 
   it("are only for who may run jobs", async () => {
