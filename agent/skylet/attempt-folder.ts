@@ -13,11 +13,19 @@ import { wantedAttemptSchema } from "../../shared/agent-wire.ts";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
 import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
-import { environmentFile, runVariables, setupVariables } from "./environment.ts";
+import type { GeneratorOrder } from "./command-generator.ts";
+import { environmentFile, eventVariables, runVariables, setupVariables } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
 import { insideScript } from "./inside.ts";
 import { isAlive } from "./processes.ts";
-import { attemptFiles, type RunnerPlan, runnerScript, userScript } from "./runner-script.ts";
+import {
+  attemptFiles,
+  eventScript,
+  generatorProgram,
+  type RunnerPlan,
+  runnerScript,
+  userScript,
+} from "./runner-script.ts";
 import { watcherScript } from "./watcher-script.ts";
 
 const specSchema = z.strictObject({
@@ -53,10 +61,23 @@ export async function writeAttemptFolder(
   }
   if (plan.run) {
     put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, envs)));
-    put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? ""));
+    if (payload.runGenerator === undefined) {
+      if (plan.generator === undefined) {
+        put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? ""));
+      } else {
+        const { rank, addresses } = spec.wanted;
+        put(attemptFiles.generator, generatorProgram(plan, payload.runGenerator ?? "", rank, addresses));
+      }
+    } else {
+      put(attemptFiles.generatorOrder, JSON.stringify(generatorOrderOf(spec, plan, payload.runGenerator)));
+    }
   }
   if (order !== null) {
     put(attemptFiles.filesOrder, JSON.stringify(order));
+  }
+  if (plan.eventLog !== undefined) {
+    put(attemptFiles.eventEnvironment, environmentFile(eventVariables(spec.wanted, envs)));
+    put(attemptFiles.eventScript, eventScript(plan, payload.eventCallback ?? ""));
   }
   const readOnly = readOnlyPaths(payload);
   if (plan.inside === true) {
@@ -70,6 +91,10 @@ export async function writeAttemptFolder(
   } else {
     await makeFifo(join(folder, attemptFiles.wake));
   }
+}
+
+function generatorOrderOf({ wanted }: AttemptSpec, { home }: RunnerPlan, source: string): GeneratorOrder {
+  return { format: 1, source, rank: wanted.rank, addresses: wanted.addresses, home };
 }
 
 /** Paths of volumes that may only be read. */

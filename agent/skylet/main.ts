@@ -3,7 +3,8 @@
  * login environment, one per user and node. It takes orders from the agent only and ends when there is nothing to do;
  * its end, crash or replacement leaves every runner alone. Started by the agent through `sudo su --login`:
  * `node skylet.mjs --version`, or `node skylet.mjs --socket PATH --dir FOLDER --version V --nofile N --idle SECONDS [--agent-uid UID]`;
- * `node skylet.mjs files FOLDER` is another program, a part of one job (files/main.ts).
+ * `node skylet.mjs files FOLDER` and `node skylet.mjs command FOLDER` are other programs, parts of one job (files/main.ts,
+ * command-generator.ts).
  */
 import { mkdirSync } from "node:fs";
 import { homedir, userInfo } from "node:os";
@@ -14,6 +15,7 @@ import { type Payload, payloadSchema } from "../../shared/job.ts";
 import type { ToSkylet } from "../../shared/skylet-wire.ts";
 import { versionText } from "../../shared/version.ts";
 import { Attempts } from "./attempts.ts";
+import { runCommandGenerator } from "./command-generator.ts";
 import { type AgentAddress, Control, dial, fetchPayload } from "./control.ts";
 import { runFiles } from "./files/main.ts";
 import { serveLogs } from "./output.ts";
@@ -170,6 +172,9 @@ if (process.argv.length === 3 && process.argv[2] === "--version") {
 }
 if (process.argv.length === 4 && process.argv[2] === "files") {
   await runFiles(process.argv[3] ?? "");
+}
+if (process.argv.length === 4 && process.argv[2] === "command") {
+  runCommandGenerator(process.argv[3] ?? "");
 }
 try {
   const given = readArguments();

@@ -111,7 +111,13 @@ async function writeFiles(
     setupLog: join(home, logDir, logs.setupLog),
     runLog: join(home, logDir, logs.runLog),
     ...(order === null ? {} : { files: options.program }),
+    ...(payload.runGenerator === undefined ? {} : { generator: options.program }),
     ...(isInside ? { inside: true } : {}),
+    ...(payload.runGenerator === undefined ? {} : { generator: options.program.node }),
+    // One rank speaks for the job.
+    ...(payload.eventCallback === undefined || wanted.rank > 0
+      ? {}
+      : { eventLog: join(home, logDir, "event_callback.log") }),
   };
   await writeAttemptFolder(spec, payload, plan, order);
   return spec;

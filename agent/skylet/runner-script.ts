@@ -16,6 +16,8 @@ export const attemptFiles = {
   runnerScript: "runner.sh",
   setupScript: "setup.sh",
   runScript: "run.sh",
+  /** JSON: what the command program makes the run script from; only of tasks with a command generator. */
+  generatorOrder: "generator.json",
   setupEnvironment: "setup.env",
   runEnvironment: "run.env",
   /** Empty; made by the runner with O_EXCL before any user code: whoever finds it does not start a second time. */
@@ -44,6 +46,11 @@ export const attemptFiles = {
   mounts: "mounts",
   /** What stands around the user's scripts: its arguments are run inside; only where something has to. */
   insideScript: "inside.sh",
+  /** Makes the run script from a task's function of rank and addresses; only of attempts that have one. */
+  generator: "generator.mjs",
+  /** The task's `event_callback`, with the status as its argument, and its variables. */
+  eventScript: "event.sh",
+  eventEnvironment: "event.env",
 } as const;
 
 export interface RunnerPlan {
@@ -57,8 +64,14 @@ export interface RunnerPlan {
   run: boolean;
   /** The program that brings files, Node and bundle; absent: there are none. */
   files?: { node: string; program: string };
+  /** The program that makes the run script, Node and bundle; absent: it is there. */
+  generator?: { node: string; program: string };
   /** The scripts run inside of `inside.sh`. */
   inside?: true;
+  /** `run.sh` is made by `generator.mjs` as soon as the run begins; Node's path. */
+  generator?: string;
+  /** Where the output of `event.sh` goes; absent: there is none on this rank. */
+  eventLog?: string;
   /** Ends the attempt when its lease has run out; null: it has none. */
   lease: { graceSeconds: number } | null;
   setupLog: string;
@@ -75,7 +88,7 @@ true >>"$log" || broken "cannot write $log: is the home full, over quota or not 
 ${bash(plan)} "$folder/${attemptFiles.setupScript}" >>"$log" 2>/dev/null
 code=$?
 echo "$code" >"$folder/${attemptFiles.setupExit}"
-[ "$code" = 0 ] || finish -
+[ "$code" = 0 ] || ${failedSetup(plan)}
 `;
 }
 
@@ -83,16 +96,30 @@ function bash(plan: RunnerPlan): string {
   return `${plan.inside === true ? `/bin/sh "$folder/${attemptFiles.insideScript}" ` : ""}/bin/bash -i`;
 }
 
+function programWords({ node, program }: { node: string; program: string }): string {
+  return [node, program].map((word) => shellQuoted(word, "The program's path")).join(" ");
+}
+
+/** A rank for which no script was made has nothing to run. */
+function generatorPart(program: { node: string; program: string }): string {
+  return `${programWords(program)} command "$folder" >>"$log" 2>&1
+code=$?
+[ "$code" = 0 ] || finish "$code"
+[ -e "$folder/${attemptFiles.runScript}" ] || finish 0
+`;
+}
+
 /** Files come before setup and count as part of it. */
-function filesPart({ setupLog, setup }: RunnerPlan, files: { node: string; program: string }): string {
-  const words = [files.node, files.program].map((word) => shellQuoted(word, "The program's path")).join(" ");
+function filesPart(plan: RunnerPlan, files: { node: string; program: string }): string {
+  const { setupLog, setup } = plan;
+  const words = programWords(files);
   return `log=${shellQuoted(setupLog, "The log's path")}
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
 ${words} files "$folder" >>"$log" 2>&1
 code=$?
 if [ "$code" != 0 ]; then
   echo "$code" >"$folder/${attemptFiles.setupExit}"
-  finish -
+  ${failedSetup(plan)}
 fi
 ${
   setup
@@ -100,6 +127,51 @@ ${
     : `echo 0 >"$folder/${attemptFiles.setupExit}"
 `
 }`;
+}
+
+/**
+ * Seconds for the task's event script, which holds up what follows: the order of events is theirs to rely on. A cancel
+ * reaches every process, so the script that is to hear of it ignores the signal, until the KILL.
+ */
+const eventLimitSeconds = 60;
+
+function eventFunction({ eventLog }: RunnerPlan): string {
+  if (eventLog === undefined) {
+    return "";
+  }
+  const log = shellQuoted(eventLog, "The log's path");
+  return `event() {
+  (trap '' TERM; timeout -k 5 ${eventLimitSeconds} /bin/bash "$folder/${attemptFiles.eventScript}" "$1" >>${log} 2>&1)
+}
+`;
+}
+
+function eventPart({ eventLog }: RunnerPlan, status: string): string {
+  return eventLog === undefined ? "" : `event ${status}\n`;
+}
+
+/** A setup that ended because of a stop is no failed one. */
+function failedSetup({ eventLog }: RunnerPlan): string {
+  const event = `if [ -e "$folder/${attemptFiles.stopped}" ]; then event CANCELLED; else event FAILED_SETUP; fi; `;
+  return eventLog === undefined ? "finish -" : `{ ${event}finish -; }`;
+}
+
+function endPart({ eventLog }: RunnerPlan): string {
+  if (eventLog === undefined) {
+    return 'finish "$?"\n';
+  }
+  return `code=$?
+if [ -e "$folder/${attemptFiles.stopped}" ]; then event CANCELLED; elif [ "$code" = 0 ]; then event SUCCEEDED; else event FAILED; fi
+finish "$code"
+`;
+}
+
+function generatorPart({ generator }: RunnerPlan): string {
+  if (generator === undefined) {
+    return "";
+  }
+  const node = shellQuoted(generator, "Node's path");
+  return `${node} "$folder/${attemptFiles.generator}" >>"$log" 2>&1 || finish 1\n`;
 }
 
 /** What was mounted for the attempt goes with it. */
@@ -128,9 +200,8 @@ done
 if halted; then finish -; fi
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
 true >"$folder/${attemptFiles.running}"
-${bash(plan)} "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
-finish "$?"
-`;
+${eventPart(plan, "RUNNING")}${generatorPart(plan)}${plan.generator === undefined ? "" : generatorPart(plan.generator)}${bash(plan)} "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
+${endPart(plan)}`;
 }
 
 /**
@@ -155,7 +226,7 @@ export function runnerScript(plan: RunnerPlan): string {
 trap : TERM INT HUP QUIT USR1 USR2 ALRM
 folder=${shellQuoted(plan.folder, "The attempt's path")}
 ${finishPart(plan)}
-broken() { echo "$1" >"$folder/${attemptFiles.fault}"; finish -; }
+${eventFunction(plan)}broken() { echo "$1" >"$folder/${attemptFiles.fault}"; finish -; }
 pause() { [ -e "$folder/${attemptFiles.wake}" ] || sleep 1; }
 word=
 read -r word
@@ -166,7 +237,38 @@ true >"$folder/${attemptFiles.started}" || exit 0
 set +C
 if [ -e "$folder/${attemptFiles.stopped}" ]; then finish -; fi
 ${plan.lease === null ? "" : leasePart()}ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
-${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
+${plan.files !== undefined || plan.setup ? eventPart(plan, "SETTING_UP") : ""}${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
+}
+
+/**
+ * A program (Node) that writes the run script: what the task's function gives for this rank, after the preamble. A
+ * function that gives null has nothing for this rank to do, which succeeds. `source`: text of the function.
+ */
+export function generatorProgram(plan: RunnerPlan, source: string, rank: number, addresses: readonly string[]): string {
+  const given = JSON.stringify({ source: `(${source}\n)`, rank, addresses });
+  const file = JSON.stringify(`${plan.folder}/${attemptFiles.runScript}`);
+  return `// Written by sky-skylet; see agent/skylet/runner-script.ts.
+import { writeFileSync } from "node:fs";
+const given = ${given};
+try {
+  const command = await (0, eval)(given.source)(given.rank, given.addresses);
+  if (command !== null && command !== undefined && typeof command !== "string") {
+    throw new TypeError("it gave neither a text nor null");
+  }
+  const preamble = ${JSON.stringify(userScript(plan, attemptFiles.runEnvironment, ""))};
+  writeFileSync(${file}, preamble + (command ?? "") + "\\n", { mode: 0o600, flag: "wx" });
+} catch (error) {
+  console.log("The task's run function failed for rank " + given.rank + ": " + (error?.message ?? error));
+  process.exit(1);
+}
+`;
+}
+
+/** The task's event script; its argument is the status. */
+export function eventScript(plan: Pick<RunnerPlan, "folder" | "home">, script: string): string {
+  const file = shellQuoted(`${plan.folder}/${attemptFiles.eventEnvironment}`, "The attempt's path");
+  const workdir = shellQuoted(`${plan.home}/sky_workdir`, "The home's path");
+  return `builtin . ${file}; builtin export JOB_STATUS="$1"; builtin shift; builtin cd ${workdir} 2>/dev/null\n${script}\n`;
 }
 
 /**
