@@ -3,7 +3,7 @@
  * called, so that `sky --version` costs nothing. It must never do a command's work itself. Called by client/main.ts, and
  * by tests with a terminal and a home of their own.
  */
-import { Argument, Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, Option } from "commander";
 import { versionText } from "../shared/version.ts";
 import { type Context, UsageError } from "./commands/context.ts";
 import type { ExecFlags } from "./commands/exec.ts";
@@ -13,6 +13,7 @@ import { addAsync, registerApi } from "./program-api.ts";
 import { registerConfig } from "./program-config.ts";
 import { registerCp, registerLogs } from "./program-files.ts";
 import { registerTunnel } from "./program-tunnel.ts";
+import { registerPlumbing } from "./program-plumbing.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
 
 /** Exit codes of the command line itself; jobs have 0 and 100–103 (shared/api.ts). */
@@ -281,33 +282,6 @@ const registerUnsupported: Register = (program, context, outcome) => {
       outcome.code = await skipClusters(context, names, flags.all === true, verb);
     });
   }
-};
-
-const registerPlumbing: Register = (program, context, outcome) => {
-  program
-    .command("completion")
-    .description("print a completion script for your shell")
-    .addArgument(new Argument("<shell>").choices(["bash", "zsh", "fish"]))
-    .addHelpText(
-      "after",
-      examples(
-        "sky completion bash > ~/.local/share/bash-completion/completions/sky",
-        "sky completion zsh > ~/.zfunc/_sky",
-        "sky completion fish > ~/.config/fish/completions/sky.fish",
-      ),
-    )
-    .action(async (shell: "bash" | "zsh" | "fish") => {
-      const { completion } = await import("./commands/completion.ts");
-      context.screen.print(completion(shell, program));
-    });
-  program
-    .command("gate", { hidden: true })
-    .description("join standard input and output to the coordinator's socket; run by sky itself, on the head")
-    .option("--socket <path>", "the coordinator's socket", "/run/sky-coordinator/api.sock")
-    .action(async (flags: { socket: string }) => {
-      const { runGate } = await import("./ssh/gate.ts");
-      outcome.code = await runGate(flags.socket);
-    });
 };
 
 function buildProgram(context: Context, outcome: Outcome): Command {

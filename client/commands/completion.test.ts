@@ -1,42 +1,111 @@
-/** The bash script in a real bash: commands, options, clusters by file name, subcommands. */
-import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+/**
+ * The completion scripts in real shells: commands, options, clusters by file name, and names of jobs and requests from
+ * `sky` itself. Bash is everywhere; zsh and fish are tried where they are installed, and named as left out elsewhere.
+ */
+import { execFileSync, spawnSync } from "node:child_process";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
-import { afterEach, beforeEach, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { completion } from "./completion.ts";
 
 let home: string;
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), "sky-completion-"));
   mkdirSync(join(home, ".sky", "local"), { recursive: true });
+  mkdirSync(join(home, "bin"));
   writeFileSync(join(home, ".sky", "local", "lab.yml"), "");
+  // Says what it was asked for; and something on stderr, which nobody may see.
+  script("sky", 'echo noise >&2\ncase "$2" in jobs) printf "12\\ntrain-$3\\n" ;; requests) echo 0f11aaaa ;; esac\n');
 });
 afterEach(() => rmSync(home, { recursive: true, force: true }));
+
+function script(name: string, text: string): void {
+  writeFileSync(join(home, "bin", name), `#!/bin/sh\n${text}`);
+  chmodSync(join(home, "bin", name), 0o755);
+}
 
 function program(): Command {
   const sky = new Command("sky");
   sky.command("launch").option("-c, --cluster <name>", "the cluster").option("--cpus <count>", "it's 4 or [more]");
-  sky.command("logs").argument("<cluster>", "the cluster");
+  sky.command("logs").argument("<cluster>", "the cluster").argument("[jobs...]", "jobs");
+  sky.command("status").argument("[clusters...]", "clusters");
   sky.command("gpus").command("list");
+  const api = sky.command("api");
+  api.command("info");
+  api.command("cancel").argument("[requests...]", "requests");
   sky.command("hidden", { hidden: true });
   return sky;
 }
 
-it.each([
+const surroundings = (): { env: NodeJS.ProcessEnv; cwd: string } => ({
+  env: { HOME: home, PATH: `${join(home, "bin")}:${process.env["PATH"] ?? ""}`, TERM: "dumb" },
+  cwd: join(home, "bin"),
+});
+
+const cases: [string[], string][] = [
   [["l"], "launch logs"],
   [["hi"], ""],
   [["launch", "--c"], "--cluster --cpus"],
   [["launch", "-c", ""], "lab"],
   [["logs", ""], "lab"],
+  [["status", ""], "lab"],
+  [["logs", "lab", ""], "12 train-lab"],
+  [["logs", "lab", "tr"], "train-lab"],
   [["gpus", ""], "list"],
-])("bash completes %j", (words, expected) => {
-  const script = `${completion("bash", program())}
+  [["api", ""], "info cancel"],
+  [["api", "cancel", ""], "0f11aaaa"],
+];
+
+it.each(cases)("bash completes %j", (words, expected) => {
+  const text = `${completion("bash", program())}
 COMP_WORDS=(sky "$@"); COMP_CWORD=$#; _sky; echo "\${COMPREPLY[*]}"`;
-  const env = { HOME: home, PATH: process.env["PATH"] };
-  const out = execFileSync("bash", ["-c", script, "bash", ...words], { env, cwd: home, encoding: "utf8" });
-  expect(out.trim()).toBe(expected);
+  const found = spawnSync("bash", ["-c", text, "bash", ...words], { ...surroundings(), encoding: "utf8" });
+  expect([found.stdout.trim(), found.stderr]).toEqual([expected, ""]);
+});
+
+it("bash goes on when there is no sky, and when it fails", () => {
+  for (const broken of ["exit 3\n", null]) {
+    if (broken === null) {
+      rmSync(join(home, "bin", "sky"));
+    } else {
+      script("sky", broken);
+    }
+    const text = `${completion("bash", program())}
+COMP_WORDS=(sky logs lab ""); COMP_CWORD=3; _sky; echo "[\${COMPREPLY[*]}]"`;
+    const found = spawnSync("bash", ["-c", text], { ...surroundings(), encoding: "utf8" });
+    expect([found.stdout.trim(), found.stderr]).toEqual(["[]", ""]);
+  }
+});
+
+const has = (shell: string): boolean => spawnSync(shell, ["-c", "true"]).status === 0;
+const hasFish = has("fish");
+const hasZsh = has("zsh");
+
+describe(hasFish ? "fish" : "fish (not installed here: left out)", () => {
+  it.skipIf(!hasFish).each([
+    [["logs", "lab", ""], "12 train-lab"],
+    [["api", "cancel", ""], "0f11aaaa"],
+    [["gpus", ""], "list"],
+  ])("completes %j", (words, expected) => {
+    const text = `${completion("fish", program())}\ncomplete -C "sky ${words.join(" ")}"`;
+    const found = spawnSync("fish", ["--no-config", "-c", text], { ...surroundings(), encoding: "utf8" });
+    const names = found.stdout.split("\n").map((line) => line.split("\t")[0]);
+    expect(names.filter((name) => name !== "").sort()).toEqual(expected.split(" ").sort());
+    expect(found.stderr).toBe("");
+  });
+});
+
+describe(hasZsh ? "zsh" : "zsh (not installed here: left out)", () => {
+  it.skipIf(!hasZsh)("takes the script, and asks sky for jobs of the cluster that is typed", () => {
+    // Completion itself needs a terminal; compdef and compadd stand in for zsh's, and print what they are given.
+    const text = `compdef() { : }; compadd() { print -r -- "\${(P)2}" }; _files() { : }
+${completion("zsh", program())}
+words=(logs lab ""); _sky_jobs; _sky_requests; _sky_clusters`;
+    const out = execFileSync("zsh", ["-f", "-c", text], { ...surroundings(), encoding: "utf8" });
+    expect(out.trim().split("\n")).toEqual(["12 train-lab", "0f11aaaa", "lab"]);
+  });
 });
 
 it("descriptions cannot end the quotes of zsh and fish", () => {

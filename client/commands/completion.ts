@@ -1,6 +1,7 @@
 /**
- * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, and look up
- * cluster names in `~/.sky/local` by file name; they never run `sky` itself. Called by client/program.ts.
+ * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, look up
+ * cluster names in `~/.sky/local` by file name, and ask the hidden `sky names` for jobs and requests, which answers
+ * within its time limit or not at all. They must never print anything else. Called by client/program.ts.
  */
 import type { Command } from "commander";
 
@@ -9,8 +10,15 @@ interface Words {
   description: string;
   options: { flags: string[]; description: string }[];
   takesClusters: boolean;
+  takesJobs: boolean;
   /** `list` of `gpus list`. */
   subcommands: string[];
+  /** Those of them that take requests. */
+  requestVerbs: string[];
+}
+
+function takes(command: Command, pattern: RegExp): boolean {
+  return command.registeredArguments.some((argument) => pattern.test(argument.name()));
 }
 
 function wordsOf(program: Command): Words[] {
@@ -29,7 +37,9 @@ function wordsOf(program: Command): Words[] {
         .visibleCommands(command)
         .map((inner) => inner.name())
         .filter((name) => name !== "help"),
-      takesClusters: command.registeredArguments.some((argument) => /^clusters?$/.test(argument.name())),
+      requestVerbs: command.commands.filter((inner) => takes(inner, /^requests?$/)).map((inner) => inner.name()),
+      takesClusters: takes(command, /^clusters?$/),
+      takesJobs: takes(command, /^jobs?$/),
     }));
 }
 
@@ -37,7 +47,8 @@ function bash(all: Words[]): string {
   const cases = all.map(
     (words) =>
       `    ${words.name}) options="${words.options.flatMap((option) => option.flags).join(" ")}"; ` +
-      `clusters=${words.takesClusters ? 1 : 0}; inner="${words.subcommands.join(" ")}" ;;`,
+      `clusters=${words.takesClusters ? 1 : 0}; jobs=${words.takesJobs ? 1 : 0}; ` +
+      `inner="${words.subcommands.join(" ")}"; requests=" ${words.requestVerbs.join(" ")} " ;;`,
   );
   return `# bash completion for sky
 _sky_clusters() {
@@ -46,8 +57,12 @@ _sky_clusters() {
     [ -f "$file" ] && basename "$file" | sed 's/\\.ya\\{0,1\\}ml$//'
   done
 }
+_sky_names() {
+  command sky names "$@" 2>/dev/null </dev/null
+}
 _sky() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}" options="" inner="" clusters=0
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}"
+  local options="" inner="" requests="" clusters=0 jobs=0
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "${all.map((words) => words.name).join(" ")}" -- "$current"))
@@ -61,6 +76,14 @@ ${cases.join("\n")}
     -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
     *)
       [ "$COMP_CWORD" -eq 2 ] && [ -n "$inner" ] && { COMPREPLY=($(compgen -W "$inner" -- "$current")); return; }
+      if [ "$jobs" = 1 ] && [ "$COMP_CWORD" -ge 3 ]; then
+        COMPREPLY=($(compgen -W "$(_sky_names jobs "\${COMP_WORDS[2]}")" -- "$current"))
+        return
+      fi
+      if [ "$COMP_CWORD" -ge 3 ] && [[ "$requests" == *" \${COMP_WORDS[2]} "* ]]; then
+        COMPREPLY=($(compgen -W "$(_sky_names requests)" -- "$current"))
+        return
+      fi
       [ "$clusters" = 1 ] && COMPREPLY=($(compgen -W "$(_sky_clusters)" -- "$current"))
       [ "\${#COMPREPLY[@]}" -eq 0 ] && COMPREPLY=($(compgen -f -- "$current"))
       ;;
@@ -73,13 +96,24 @@ function quoted(text: string): string {
   return text.replaceAll("'", "").replaceAll("[", "(").replaceAll("]", ")").replaceAll(":", " ");
 }
 
+/** What stands where no option stands. */
+function restOfZsh(words: Words): string {
+  if (words.takesJobs) {
+    return "'1:cluster:_sky_clusters' '*:job:_sky_jobs'";
+  }
+  if (words.requestVerbs.length > 0) {
+    return "'*:request:_sky_requests'";
+  }
+  return words.takesClusters ? "'*:cluster:_sky_clusters'" : "'*:file:_files'";
+}
+
 function zsh(all: Words[]): string {
   const cases = all.map((words) => {
     const options = words.options.flatMap((option) =>
       option.flags.map((flag) => `'${flag}[${quoted(option.description)}]'`),
     );
     const inner = words.subcommands.length > 0 ? [`'1:command:(${words.subcommands.join(" ")})'`] : [];
-    const rest = words.takesClusters ? "'*:cluster:_sky_clusters'" : "'*:file:_files'";
+    const rest = restOfZsh(words);
     return `    ${words.name}) _arguments ${[...options, ...inner, rest].join(" ")} ;;`;
   });
   return `#compdef sky
@@ -88,6 +122,16 @@ _sky_clusters() {
   names=(~/.sky/local/*.(yml|yaml)(N:t:r))
   compadd -a names
   _files
+}
+_sky_jobs() {
+  local -a names
+  names=(\${(f)"$(command sky names jobs "$words[2]" 2>/dev/null </dev/null)"})
+  compadd -a names
+}
+_sky_requests() {
+  local -a names
+  names=(\${(f)"$(command sky names requests 2>/dev/null </dev/null)"})
+  compadd -a names
 }
 _sky() {
   local -a commands
@@ -115,12 +159,23 @@ function fish(all: Words[]): string {
       const flags = option.flags.map((flag) => (flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
       lines.push(`complete -c sky ${when} ${flags.join(" ")} -d '${quoted(option.description)}'`);
     }
+    const second = `'__fish_seen_subcommand_from ${words.name}; and test (count (commandline -opc)) -eq 2'`;
     if (words.subcommands.length > 0) {
-      lines.push(`complete -c sky -f ${when} -a "${words.subcommands.join(" ")}"`);
+      lines.push(`complete -c sky -f -n ${second} -a "${words.subcommands.join(" ")}"`);
+    }
+    const third = `'__fish_seen_subcommand_from ${words.name}; and test (count (commandline -opc)) -ge 3'`;
+    if (words.takesJobs) {
+      const names = "(command sky names jobs (commandline -opc)[3] 2>/dev/null </dev/null)";
+      lines.push(`complete -c sky -f -n ${third} -a "${names}"`);
+    }
+    if (words.requestVerbs.length > 0) {
+      const verbs = `__fish_seen_subcommand_from ${words.requestVerbs.join(" ")}`;
+      const names = "(command sky names requests 2>/dev/null </dev/null)";
+      lines.push(`complete -c sky -f -n '__fish_seen_subcommand_from ${words.name}; and ${verbs}' -a "${names}"`);
     }
     if (words.takesClusters) {
       lines.push(
-        `complete -c sky ${when} -a "(path basename ~/.sky/local/*.yml ~/.sky/local/*.yaml | path change-extension '')"`,
+        `complete -c sky ${words.takesJobs ? `-f -n ${second}` : when} -a "(path basename ~/.sky/local/*.yml ~/.sky/local/*.yaml | path change-extension '')"`,
       );
     }
   }
