@@ -87,10 +87,11 @@ function withoutNewFields(wanted: WantedAttempt): WantedAttempt {
  * so it is not told of them. What else is known of a device is left out.
  */
 function oldInventory(inventory: Inventory): Inventory {
-  const { driver, os, cpuModel, disks, ...rest } = inventory;
+  const { driver, os, cpuModel, disks, containers, ...rest } = inventory;
   const isNew = (one: Accelerator): boolean =>
     [one.name, one.vendor, one.uuid, one.pci, one.visible, one.fault].some((field) => field !== undefined);
-  if ([driver, os, cpuModel, disks].every((field) => field === undefined) && !inventory.accelerators.some(isNew)) {
+  const news = [driver, os, cpuModel, disks, containers];
+  if (news.every((field) => field === undefined) && !inventory.accelerators.some(isNew)) {
     return inventory;
   }
   const accelerators = inventory.accelerators

@@ -105,7 +105,10 @@ describe("a session of protocol 1", () => {
       { index: 2, kind: "A100-MIG-1g.10gb", memoryMb: 10_240, visible: "MIG-1" },
       { index: 3, kind: "H100", memoryMb: null },
     ];
-    const sent = fromAgentIn(1, { ...report, inventory: { ...report.inventory, accelerators, driver: "550.90.07" } });
+    const sent = fromAgentIn(1, {
+      ...report,
+      inventory: { ...report.inventory, accelerators, driver: "550.90.07", containers: ["podman"] },
+    });
     expect(old.fromAgentSchema.parse(sent)).toMatchObject({ inventory: { mixedAllowed: false } });
     expect((sent as Report).inventory.accelerators).toEqual([
       { index: 0, kind: "H100", memoryMb: 81_559 },
