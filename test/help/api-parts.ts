@@ -222,7 +222,7 @@ const nothingRecovered: Recovered = {
 export async function startTestCluster(
   nodes = ["one"],
   changes: Record<string, unknown> = {},
-  kept: { requests?: MemoryRequestStore; queue?: MemoryQueue } = {},
+  kept: { requests?: MemoryRequestStore; queue?: MemoryQueue; protocol?: 1 | 2 } = {},
 ): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), "sky-api-"));
   const config = coordinatorConfigSchema.parse({
@@ -289,7 +289,7 @@ export async function startTestCluster(
     },
   };
   for (const [index, node] of nodes.entries()) {
-    await connectNode(cluster, node, index);
+    await connectNode(cluster, node, index, kept.protocol ?? 1);
   }
   return cluster;
 }
@@ -304,8 +304,8 @@ function emptyReport(index: number): Report {
   return { type: "report", stateId: "s".repeat(16), epoch: 1, seq: 0, inventory, attempts: [], warnings: [] };
 }
 
-async function connectNode(cluster: TestCluster, node: NodeName, index: number): Promise<void> {
-  const hello = { type: "hello", protocol: 1, version: "1", node, stateId: null, epoch: 0, bootId: "b" } as const;
+async function connectNode(cluster: TestCluster, node: NodeName, index: number, protocol: 1 | 2): Promise<void> {
+  const hello = { type: "hello", protocol, version: "1", node, stateId: null, epoch: 0, bootId: "b" } as const;
   await cluster.loop.dispatch({ type: "nodeConnected", node, hello });
   await cluster.loop.dispatch({ type: "nodeReported", node, report: emptyReport(index) });
 }
