@@ -5,7 +5,7 @@ import { callsTo, checkCloud, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
 import { sendExec } from "./sending.ts";
-import { afterSubmit, showDryrun } from "./submit.ts";
+import { afterSubmit, showPorts, showDryrun } from "./submit.ts";
 
 export interface ExecFlags extends TaskFlags {
   cluster?: string;
@@ -37,6 +37,7 @@ export async function exec(context: Context, args: string[], flags: ExecFlags): 
       showDryrun(context, cluster.name, result);
       return 0;
     }
+    showPorts(context, task, result.job_id);
     return await afterSubmit(context, calls, cluster.name, result.job_id, flags.detachRun === true);
   } finally {
     calls.close();

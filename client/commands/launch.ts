@@ -9,7 +9,7 @@ import { checkCloud, callsTo, findLocal, type LocalCluster } from "./clusters.ts
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
 import { sendLaunch } from "./sending.ts";
-import { afterSubmit, showDryrun } from "./submit.ts";
+import { afterSubmit, showPorts, showDryrun } from "./submit.ts";
 
 export interface LaunchFlags extends TaskFlags {
   cluster?: string;
@@ -77,6 +77,7 @@ export async function launch(context: Context, words: string[], flags: LaunchFla
     if (task.setup !== null && flags.setup) {
       screen.print(`${screen.colors.green("✓")} Setup detached.`);
     }
+    showPorts(context, task, result.job_id);
     return await afterSubmit(context, calls, cluster.name, result.job_id, flags.detachRun === true);
   } finally {
     calls.close();

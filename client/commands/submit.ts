@@ -4,8 +4,9 @@
  * alone also by commands/logs.ts.
  */
 import type { SubmitResult } from "../../shared/api.ts";
+import type { Task } from "../../shared/task.ts";
 import { explainText } from "../output/explain-text.ts";
-import { leftRunning, usefulCommands } from "../output/launch-text.ts";
+import { leftRunning, portsText, usefulCommands } from "../output/launch-text.ts";
 import type { Calls } from "../sdk/calls.ts";
 import type { Context } from "./context.ts";
 
@@ -47,6 +48,14 @@ export function showDryrun(context: Context, cluster: string, result: SubmitResu
   }
   const options = { now: context.now(), limit: screen.columns };
   screen.print(explainText(cluster, result.explain, options, screen.colors));
+}
+
+/** Where the ports are on which the task says that it listens. */
+export function showPorts({ screen }: Context, task: Task, jobId: number | null): void {
+  const ports = jobId === null ? null : portsText(task);
+  if (ports !== null) {
+    screen.print(ports);
+  }
 }
 
 /** After the coordinator took the task: says so, follows unless detached, says what can be done next. */

@@ -26,6 +26,14 @@ export function usefulCommands(cluster: string, jobId: number | null, colors: Co
   ].join("\n");
 }
 
+/** Of a task that says on which ports it listens; null when it says none. */
+export function portsText({ ports = [] }: { ports?: readonly string[] }): string | null {
+  const what = ports.length === 1 && /^\d+$/.test(ports[0] ?? "") ? "Port" : "Ports";
+  return ports.length === 0
+    ? null
+    : `${what} ${ports.join(", ")}: at the addresses of the job's nodes, as their firewalls allow; none was opened.`;
+}
+
 /** What Ctrl-C says while a job is being followed. */
 export function leftRunning(cluster: string, jobId: number, colors: Colors): string {
   return [

@@ -5,7 +5,7 @@ import { nodesResultSchema, queueResultSchema } from "../../shared/api.ts";
 import { jobRow } from "../../test/help/stand-in-head.ts";
 import { commandLineOf } from "./command-line.ts";
 import { gpusText, onlyKind, requestable } from "./gpus-text.ts";
-import { usefulCommands } from "./launch-text.ts";
+import { portsText, usefulCommands } from "./launch-text.ts";
 import { queueText } from "./queue-text.ts";
 import { resourcesText, statusText } from "./status-text.ts";
 import { formatTable, shortenCommand, wrap } from "./table.ts";
@@ -13,6 +13,15 @@ import { ago, duration } from "./times.ts";
 
 const none = pc.createColors(false);
 const now = 100_000;
+
+it.each([
+  [undefined, null],
+  [[], null],
+  [["8080"], "Port 8080: at the addresses of the job's nodes, as their firewalls allow; none was opened."],
+  [["80", "90-95"], "Ports 80, 90-95: at the addresses of the job's nodes, as their firewalls allow; none was opened."],
+])("ports %j", (ports, text) => {
+  expect(portsText(ports === undefined ? {} : { ports })).toBe(text);
+});
 
 describe("times", () => {
   it.each([

@@ -167,8 +167,9 @@ test("what a finished rank left in the background runs on until the job ends", a
 });
 
 test("a host name from each rank", async () => {
-  const result = await launch("multi_hostname.yaml");
+  const result = await launch("multi_hostname.yaml", "--ports", "8080");
   expect(runLines(result.stdout).filter((line) => line.startsWith("My hostname:"))).toHaveLength(2);
+  expect(plain(result.stdout)).toContain("Port 8080: at the addresses of the job's nodes");
 });
 
 test.each([
