@@ -18,14 +18,7 @@ import { environmentFile, eventVariables, runVariables, setupVariables } from ".
 import type { FilesOrder } from "./files/order.ts";
 import { insideScript } from "./inside.ts";
 import { isAlive } from "./processes.ts";
-import {
-  attemptFiles,
-  eventScript,
-  generatorProgram,
-  type RunnerPlan,
-  runnerScript,
-  userScript,
-} from "./runner-script.ts";
+import { attemptFiles, eventScript, type RunnerPlan, runnerScript, userScript } from "./runner-script.ts";
 import { watcherScript } from "./watcher-script.ts";
 
 const specSchema = z.strictObject({
@@ -62,12 +55,7 @@ export async function writeAttemptFolder(
   if (plan.run) {
     put(attemptFiles.runEnvironment, environmentFile(runVariables(spec.wanted, envs)));
     if (payload.runGenerator === undefined) {
-      if (plan.generator === undefined) {
-        put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? ""));
-      } else {
-        const { rank, addresses } = spec.wanted;
-        put(attemptFiles.generator, generatorProgram(plan, payload.runGenerator ?? "", rank, addresses));
-      }
+      put(attemptFiles.runScript, userScript(plan, attemptFiles.runEnvironment, payload.run ?? ""));
     } else {
       put(attemptFiles.generatorOrder, JSON.stringify(generatorOrderOf(spec, plan, payload.runGenerator)));
     }

@@ -139,6 +139,22 @@ export function runVariables(wanted: WantedAttempt, envs: Record<string, string>
   };
 }
 
+/** The event script's variables, as SkyPilot names them; JOB_STATUS is set as it is called. */
+export function eventVariables(wanted: WantedAttempt, envs: Record<string, string>): JobVariables {
+  const taskId = taskIdOf(wanted);
+  const set = {
+    ...envs,
+    SKYPILOT_TASK_ID: taskId,
+    SKYPILOT_TASK_IDS: taskId,
+    TASK_ID: "0",
+    JOB_ID: String(wanted.jobId),
+    CLUSTER_NAME: wanted.cluster,
+    TASK_NAME: wanted.jobName ?? "",
+    EVENT_TYPE: "Job",
+  };
+  return { unset: [...visibleDevices], set, defaults: {} };
+}
+
 /** One word of POSIX shell that stands for exactly these characters. A NUL cannot be in any variable: SkyError. */
 export function shellQuoted(value: string, what: string): string {
   if (value.includes("\0")) {

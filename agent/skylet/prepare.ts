@@ -113,7 +113,6 @@ async function writeFiles(
     ...(order === null ? {} : { files: options.program }),
     ...(payload.runGenerator === undefined ? {} : { generator: options.program }),
     ...(isInside ? { inside: true } : {}),
-    ...(payload.runGenerator === undefined ? {} : { generator: options.program.node }),
     // One rank speaks for the job.
     ...(payload.eventCallback === undefined || wanted.rank > 0
       ? {}

@@ -46,8 +46,6 @@ export const attemptFiles = {
   mounts: "mounts",
   /** What stands around the user's scripts: its arguments are run inside; only where something has to. */
   insideScript: "inside.sh",
-  /** Makes the run script from a task's function of rank and addresses; only of attempts that have one. */
-  generator: "generator.mjs",
   /** The task's `event_callback`, with the status as its argument, and its variables. */
   eventScript: "event.sh",
   eventEnvironment: "event.env",
@@ -68,8 +66,6 @@ export interface RunnerPlan {
   generator?: { node: string; program: string };
   /** The scripts run inside of `inside.sh`. */
   inside?: true;
-  /** `run.sh` is made by `generator.mjs` as soon as the run begins; Node's path. */
-  generator?: string;
   /** Where the output of `event.sh` goes; absent: there is none on this rank. */
   eventLog?: string;
   /** Ends the attempt when its lease has run out; null: it has none. */
@@ -100,13 +96,13 @@ function programWords({ node, program }: { node: string; program: string }): str
   return [node, program].map((word) => shellQuoted(word, "The program's path")).join(" ");
 }
 
-/** A rank for which no script was made has nothing to run. */
-function generatorPart(program: { node: string; program: string }): string {
-  return `${programWords(program)} command "$folder" >>"$log" 2>&1
-code=$?
-[ "$code" = 0 ] || finish "$code"
-[ -e "$folder/${attemptFiles.runScript}" ] || finish 0
-`;
+/** Its exit code is the run's. A rank for which a generator made no script has nothing to run. */
+function commandPart(plan: RunnerPlan): string {
+  const script = `"$folder/${attemptFiles.runScript}"`;
+  const run = `${bash(plan)} ${script} >>"$log" 2>/dev/null`;
+  return plan.generator === undefined
+    ? run
+    : `${programWords(plan.generator)} command "$folder" >>"$log" 2>&1 && { [ ! -e ${script} ] || ${run}; }`;
 }
 
 /** Files come before setup and count as part of it. */
@@ -143,6 +139,10 @@ function eventFunction({ eventLog }: RunnerPlan): string {
   return `event() {
   (trap '' TERM; timeout -k 5 ${eventLimitSeconds} /bin/bash "$folder/${attemptFiles.eventScript}" "$1" >>${log} 2>&1)
 }
+ended() {
+  if [ -e "$folder/${attemptFiles.stopped}" ]; then event CANCELLED; elif [ "$1" = 0 ]; then event SUCCEEDED; else event FAILED; fi
+  finish "$1"
+}
 `;
 }
 
@@ -157,21 +157,12 @@ function failedSetup({ eventLog }: RunnerPlan): string {
 }
 
 function endPart({ eventLog }: RunnerPlan): string {
-  if (eventLog === undefined) {
-    return 'finish "$?"\n';
-  }
-  return `code=$?
-if [ -e "$folder/${attemptFiles.stopped}" ]; then event CANCELLED; elif [ "$code" = 0 ]; then event SUCCEEDED; else event FAILED; fi
-finish "$code"
-`;
+  return `${eventLog === undefined ? "finish" : "ended"} "$?"\n`;
 }
 
-function generatorPart({ generator }: RunnerPlan): string {
-  if (generator === undefined) {
-    return "";
-  }
-  const node = shellQuoted(generator, "Node's path");
-  return `${node} "$folder/${attemptFiles.generator}" >>"$log" 2>&1 || finish 1\n`;
+/** Without a run script the job is done. */
+function emptyPart({ eventLog }: RunnerPlan): string {
+  return eventLog === undefined ? "finish 0\n" : "ended 0\n";
 }
 
 /** What was mounted for the attempt goes with it. */
@@ -200,7 +191,7 @@ done
 if halted; then finish -; fi
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
 true >"$folder/${attemptFiles.running}"
-${eventPart(plan, "RUNNING")}${generatorPart(plan)}${plan.generator === undefined ? "" : generatorPart(plan.generator)}${bash(plan)} "$folder/${attemptFiles.runScript}" >>"$log" 2>/dev/null
+${eventPart(plan, "RUNNING")}${commandPart(plan)}
 ${endPart(plan)}`;
 }
 
@@ -237,31 +228,7 @@ true >"$folder/${attemptFiles.started}" || exit 0
 set +C
 if [ -e "$folder/${attemptFiles.stopped}" ]; then finish -; fi
 ${plan.lease === null ? "" : leasePart()}ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
-${plan.files !== undefined || plan.setup ? eventPart(plan, "SETTING_UP") : ""}${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : "finish 0\n"}`;
-}
-
-/**
- * A program (Node) that writes the run script: what the task's function gives for this rank, after the preamble. A
- * function that gives null has nothing for this rank to do, which succeeds. `source`: text of the function.
- */
-export function generatorProgram(plan: RunnerPlan, source: string, rank: number, addresses: readonly string[]): string {
-  const given = JSON.stringify({ source: `(${source}\n)`, rank, addresses });
-  const file = JSON.stringify(`${plan.folder}/${attemptFiles.runScript}`);
-  return `// Written by sky-skylet; see agent/skylet/runner-script.ts.
-import { writeFileSync } from "node:fs";
-const given = ${given};
-try {
-  const command = await (0, eval)(given.source)(given.rank, given.addresses);
-  if (command !== null && command !== undefined && typeof command !== "string") {
-    throw new TypeError("it gave neither a text nor null");
-  }
-  const preamble = ${JSON.stringify(userScript(plan, attemptFiles.runEnvironment, ""))};
-  writeFileSync(${file}, preamble + (command ?? "") + "\\n", { mode: 0o600, flag: "wx" });
-} catch (error) {
-  console.log("The task's run function failed for rank " + given.rank + ": " + (error?.message ?? error));
-  process.exit(1);
-}
-`;
+${plan.files !== undefined || plan.setup ? eventPart(plan, "SETTING_UP") : ""}${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : emptyPart(plan)}`;
 }
 
 /** The task's event script; its argument is the status. */
