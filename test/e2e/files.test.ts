@@ -60,12 +60,32 @@ test("a folder goes up once, arrives as it is, and costs nothing the second time
     "find . -mindepth 1 ! -name x.key -printf '%y %m %p %l\\0' | sort -z | base64 -w0; stat -c ' %.3Y' run.sh; cat big.bin | sha256sum";
   const here = (await shell(`cd proj; ${list}`)).trimEnd().split("\n");
   const first = await counted(inFolder("proj", `ls -d x.key; ${list}`));
-  expect(jobLines(first.stdout).slice(-here.length)).toEqual(here);
+  expect(jobLines(first.stdout, "head").slice(-here.length)).toEqual(here);
   expect(first.stdout).toMatch(/ls: cannot access 'x\.key'/);
   expect(first.sent).toBeGreaterThan(2_000_000);
   const again = await counted(inFolder("proj", list));
-  expect(jobLines(again.stdout)).toEqual(here);
+  expect(jobLines(again.stdout, "head")).toEqual(here);
   expect(again.sent).toBeLessThan(talkBytes);
+});
+
+test("mounts come with a launch, the working folder with every job, and a dry run sends nothing", async () => {
+  await shell(`mkdir -p task/code task/data/sub; cd task; echo one > code/version; echo first > data/sub/x; echo single > file
+    echo 'workdir: task/code' > ../task.yaml
+    printf 'file_mounts:\n  ~/brought/data: task/data\n  ~/brought/renamed: ~/task/file\n' >> ../task.yaml
+    printf 'run: cat version ~/brought/data/sub/x ~/brought/renamed\n' >> ../task.yaml`);
+  const task = join(user.home, "task.yaml");
+  proxy.reset();
+  const dry = await sky(user, ["launch", "-c", clusterName, "-y", "--dryrun", task]);
+  expect([dry.code, plain(dry.stderr)]).toEqual([0, ""]);
+  const launched = await counted(["launch", "-c", clusterName, "-y", task]);
+  expect(jobLines(launched.stdout, "head")).toEqual(["one", "first", "single"]);
+  await shell("echo two > task/code/version; echo second > task/data/sub/x");
+  expect(jobLines((await counted(["exec", clusterName, task])).stdout, "head")).toEqual(["two", "first", "single"]);
+  expect(jobLines((await counted(["launch", "-c", clusterName, "-y", task])).stdout, "head")).toEqual([
+    "two",
+    "second",
+    "single",
+  ]);
 });
 
 test("one changed byte in a large file sends little", async () => {
@@ -82,23 +102,23 @@ test("one changed byte in a large file sends little", async () => {
 test("an upload that was killed is taken up by the next one, one that was cut goes on by itself", async () => {
   await shell(`mkdir -p stopped; head -c ${largeBytes} /dev/urandom > stopped/data`);
   proxy.reset();
-  proxy.holdAt(40 * megabyte);
+  proxy.holdAt(48 * megabyte);
   const killed = startSky(user, inFolder("stopped", "true"));
-  await until(() => proxy.up() >= 40 * megabyte, "40 MB on their way", 60_000);
+  await until(() => proxy.up() >= 48 * megabyte, "48 MB on their way", 60_000);
   killed.child.kill("SIGKILL");
   await killed.ended;
   proxy.cut();
   proxy.reset();
-  proxy.holdAt(8 * megabyte);
+  proxy.holdAt(4 * megabyte);
   const second = startSky(user, inFolder("stopped", "sha256sum data"));
-  await until(() => proxy.up() >= 8 * megabyte, "8 MB more", 60_000);
+  await until(() => proxy.up() >= 4 * megabyte, "4 MB more", 60_000);
   const beforeCut = proxy.up();
   proxy.reset();
   proxy.cut();
   const result = await second.ended;
   expect([result.code, plain(result.stderr)]).toEqual([0, expect.stringContaining("trying again")]);
   expect(plain(result.stdout)).toContain((await shell("cd stopped; sha256sum data")).trimEnd());
-  // At least one pack of the first 40 MB had arrived; what was on its way at each stop goes again.
+  // At least one pack of the first 48 MB had arrived; what was on its way at each stop goes again.
   expect(beforeCut + proxy.up()).toBeLessThan(largeBytes);
 });
 
