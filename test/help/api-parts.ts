@@ -272,15 +272,7 @@ export async function startTestCluster(
     report: (node, change) => reportFrom(cluster, node, nodes.indexOf(node), change),
     call,
     open,
-    async result(path, body, headers) {
-      const started = await call("POST", path, body, headers);
-      if (started.status !== 200 || started.json !== null) {
-        throw new Error(`${path} answered ${started.status} ${started.text}`);
-      }
-      const reply = await call("GET", `/api/get?request_id=${String(started.headers["x-skypilot-request-id"])}`);
-      const payload = reply.status === 500 ? (reply.json as { detail: unknown }).detail : reply.json;
-      return requestPayloadSchema.parse(payload);
-    },
+    result: (path, body, headers) => resultOf(call, path, body, headers),
     async close() {
       await api.close();
       loop.stop();
