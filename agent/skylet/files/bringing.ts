@@ -17,7 +17,7 @@ export interface Bringing {
   claim: Claim;
   questions: Questions;
   /** One line for the setup log. */
-  say(line: string): void;
+  say: (line: string) => void;
   /** What must be done when the program is told to end. */
-  onEnd(act: () => void): void;
+  onEnd: (act: () => void) => void;
 }

@@ -78,7 +78,7 @@ export interface ChunkSink {
   known: KnownChunks;
   questions: Questions;
   /** `isFetched`: it came over the wire. */
-  take(bytes: Buffer, isFetched: boolean): Promise<void> | void;
+  take: (bytes: Buffer, isFetched: boolean) => Promise<void> | void;
 }
 
 /** Hands out every wanted chunk, in order. */

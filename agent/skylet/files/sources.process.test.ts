@@ -72,7 +72,7 @@ describe("volumes", () => {
     expect([other.setupExit, other.log]).toEqual([1, expect.stringContaining("is not there on machine")]);
     mkdirSync(join(agent.root, "second"));
     expect((await job([volume(join(agent.root, "second"))])).log).toContain(`is a link to ${path} here`);
-    expect((await job([{ ...volume(path), destination: "~/data" } as FilePlan])).log).toContain(
+    expect((await job([{ ...volume(path), destination: "~/data" }])).log).toContain(
       "is something else here",
     );
   });
@@ -167,7 +167,7 @@ describe("git", () => {
     );
     mkdirSync(at("full"));
     writeFileSync(at("full", "x"), "");
-    expect((await job([{ ...plan("main"), destination: "~/full" } as FilePlan])).log).toContain("no clone of");
+    expect((await job([{ ...plan("main"), destination: "~/full" }])).log).toContain("no clone of");
   });
 
   test("addresses that git could take for an option or a program; where a token goes", () => {

@@ -188,7 +188,7 @@ test("hostile lists are refused before anything is written", async () => {
 
 test("a part that is not what was asked for, and a fault that is named, end the job's files", async () => {
   const id = agent.files.add({ x: { text: "abcd" } });
-  const [[hash = ""] = []] = [...agent.files.chunks];
+  const [[hash] = [""]] = [...agent.files.chunks];
   agent.files.chunks.set(hash, Buffer.from("evil"));
   expect((await bring(uploadTo("~/data", id))).log).toContain("came damaged");
   agent.files.disturb = () => ({ fault: "the upload is not kept any more. Launch again." });

@@ -32,9 +32,9 @@ export interface UploadOptions {
   /** Attempts whose unfinished files are to be removed. */
   abandoned: readonly string[];
   questions: Questions;
-  say(line: string): void;
+  say: (line: string) => void;
   /** Called with what must be done when the program is told to end. */
-  onEnd(act: () => void): void;
+  onEnd: (act: () => void) => void;
 }
 
 export interface UploadResult {
