@@ -37,7 +37,7 @@ export interface UploadOptions {
   /** Where it is remembered what files were; null: nowhere. Default: `~/.sky/onprem/files`. */
   cacheFolder?: string | null;
   /** Hears what is left out (sockets, pipes, devices). */
-  warn(text: string): void;
+  warn: (text: string) => void;
   onProgress?(state: UploadState): void;
   onDone?(uploaded: UploadedSource): void;
 }
@@ -49,7 +49,7 @@ const scansMax = 4;
 const manifestTriesMax = 3;
 
 /** The absolute path of a source as it stands in a task. */
-export function sourcePath(source: string, options: Pick<UploadOptions, "cwd" | "home">): string {
+function sourcePath(source: string, options: Pick<UploadOptions, "cwd" | "home">): string {
   if (source === "~" || source.startsWith("~/")) {
     return join(options.home, source.slice(1));
   }
