@@ -25,7 +25,7 @@ export interface SweepRules {
   bornBefore: number;
   now: number;
   /** Asked only when there is a manifest to forget. */
-  inUse(): Promise<ReadonlySet<string>>;
+  inUse: () => Promise<ReadonlySet<string>>;
 }
 
 /** One pass. Returns the bytes that came free. */

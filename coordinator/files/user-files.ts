@@ -4,7 +4,7 @@
  * outside of this user's folder. Called by store.ts; what nobody needs any more is swept by sweep.ts.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, mkdir, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, rm, utimes } from "node:fs/promises";
 import { dirname } from "node:path";
 import { SkyError } from "../../shared/errors.ts";
 import { chunkBytes, manifestBytesMax, manifestLineBytesMax } from "../../shared/files.ts";
@@ -318,9 +318,11 @@ export class UserFiles {
       throw new SkyError("ValueError", `You have ${manifestsMax} uploaded trees, the most that are kept.`, cleanHint);
     }
     await this.#writeNames(id, Buffer.concat(names));
+    const now = this.#room.now();
+    await utimes(temporary, now / 1000, now / 1000);
     await rename(temporary, this.index.manifestPath(id));
     await syncFolder(this.index.manifestFolder);
-    this.index.addManifest(id, took, this.#room.now());
+    this.index.addManifest(id, took, now);
     return { id, missing: [] };
   }
 
