@@ -215,6 +215,22 @@ const nothingRecovered: Recovered = {
   now: 0,
 };
 
+/** POST, then wait for the result. */
+async function resultOf(
+  call: TestCluster["call"],
+  path: string,
+  body: unknown,
+  headers: Record<string, string> | undefined,
+): Promise<RequestPayload> {
+  const started = await call("POST", path, body, headers);
+  if (started.status !== 200 || started.json !== null) {
+    throw new Error(`${path} answered ${started.status} ${started.text}`);
+  }
+  const reply = await call("GET", `/api/get?request_id=${String(started.headers["x-skypilot-request-id"])}`);
+  const payload = reply.status === 500 ? (reply.json as { detail: unknown }).detail : reply.json;
+  return requestPayloadSchema.parse(payload);
+}
+
 /**
  * A cluster whose nodes have 4 CPUs and 8 GiB each, node 1 also two V100. The test's own account (root) may run jobs.
  * `kept`: what a cluster before it has left.
