@@ -77,7 +77,7 @@ async function receivedBy(who: Uid, id = attempt as string): Promise<string> {
   const closed = new Promise((resolve) => near.once("close", resolve));
   near.on("end", () => near.end());
   near.write("a question\n");
-  await streams().carry(who, { type: "hello", role: "files", attempt: id as never }, far);
+  await streams().carry(who, { type: "hello", role: "files", attempt: id }, far);
   await closed;
   return text;
 }
@@ -103,7 +103,7 @@ test("questions and answers pass raw both ways, and the end of one side ends the
 });
 
 test("another user's attempt, one that has ended and one that is not there are refused and never asked for", async () => {
-  expect(await receivedBy(1002 as Uid)).toMatch(/^X.*not a job of this user/su);
+  expect(await receivedBy(1002)).toMatch(/^X.*not a job of this user/su);
   expect(await receivedBy(uid, "abcd-2")).toMatch(/^X.*not a job of this user/su);
   phase = "exited";
   expect(await receivedBy(uid)).toMatch(/^X.*not a job of this user/su);

@@ -40,8 +40,8 @@ export interface Side {
 
 export interface CopyProgress {
   /** A file is being copied; `bytes`: more of it than at the last call. */
-  onBytes(path: string, bytes: number): void;
-  warn(text: string): void;
+  onBytes: (path: string, bytes: number) => void;
+  warn: (text: string) => void;
 }
 
 export interface Copied {

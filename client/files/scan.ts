@@ -31,7 +31,7 @@ export interface Scan {
 export interface ScanOptions {
   /** The folder of the caches; null: remember nothing. */
   cacheFolder: string | null;
-  warn(text: string): void;
+  warn: (text: string) => void;
   /** Bytes of files that were read, of those that have to be. */
   onRead(done: number, total: number): void;
 }

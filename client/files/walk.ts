@@ -91,7 +91,7 @@ class Walk {
     const full = path === "" ? this.#root : `${this.#root}/${path}`;
     let names: string[];
     try {
-      names = (readdirSync(pathBytes(full), { encoding: "latin1" }) as string[]).sort();
+      names = readdirSync(pathBytes(full), { encoding: "latin1" }).sort();
     } catch (error) {
       throw unreadable(full, error);
     }

@@ -50,7 +50,7 @@ const methods = new Set(["GET", "POST", "DELETE"]);
 /** A tunnel that takes calls until it is closed. */
 export interface Tunnel {
   port: number;
-  close(): Promise<void>;
+  close: () => Promise<void>;
 }
 
 /** What the far end is: one new stream to the coordinator's socket for each call. Rejects with SkyError. */

@@ -151,7 +151,7 @@ export class StandInAgent {
       } else {
         const take = this.files.serve(socket);
         onBytes = () => {
-          rest = take(rest) as Buffer<ArrayBuffer>;
+          rest = take(rest);
         };
       }
       onBytes();

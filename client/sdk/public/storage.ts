@@ -51,7 +51,7 @@ export class Storage {
       throw new NotSupportedError("Buckets are neither made nor removed here: leave stores and persistent out.");
     }
     if (mode !== null && !Object.values(StorageMode).includes(mode)) {
-      throw new ValueError(`'${String(mode).slice(0, 40)}' is no StorageMode; use MOUNT, COPY or MOUNT_CACHED.`);
+      throw new ValueError(`'${mode.slice(0, 40)}' is no StorageMode; use MOUNT, COPY or MOUNT_CACHED.`);
     }
     this.source = source;
     this.mode = mode ?? (source.includes("://") ? "MOUNT" : "COPY");
