@@ -115,6 +115,7 @@ describe("file_mounts", () => {
     ["/m: {source: [./a, x/a]}", "Each of several sources must have a name of its own"],
     ["/m: {name: b}", "A bucket by 'name' alone cannot be found"],
     ["/m: {}", "A mount needs a 'source'"],
+    [`/m: {source: s3://${"a".repeat(4000)}, _bucket_sub_path: ${"b".repeat(200)}}`, "is longer than 4096 characters."],
     ["/m: {source: s3://a, name: b}", "a bucket is not renamed"],
     ["/m: {source: s3://a, persistent: false}", "buckets are never deleted here"],
     ["/m: {source: https://h/x}", "A web address can only be copied: write `mode: COPY`."],
@@ -191,6 +192,11 @@ test("a variable that holds a variable would be read in two ways", () => {
   expect(faultOf("envs: {A: x, B: x}\nfile_mounts:\n  /$A: /y\n  /$B: /z\n")).toContain(
     "t.yaml:4: '/$B' stands here twice once its variables are replaced.",
   );
+});
+
+test("a short text cannot name a long value without end", () => {
+  const text = `envs: {A: ${"x".repeat(100_000)}}\nworkdir: ${"$A".repeat(1_000_000)}\nrun: a\n`;
+  expect(faultOf(text)).toContain("t.yaml:2: 'workdir' is too long once its variables are replaced.");
 });
 
 test("what a client must upload, each source once", () => {

@@ -5,7 +5,7 @@
  */
 import { storeSource } from "./task-buckets.ts";
 import { isNull, shownText, type TaskFields } from "./task-fields.ts";
-import { checkedText, destinationOf, requireFew, sourceOf, workdirDestination } from "./task-paths.ts";
+import { checkedText, destinationOf, pathLengthMax, requireFew, sourceOf, workdirDestination } from "./task-paths.ts";
 import { mountCachedRefusal, mountRefusals } from "./task-refusals.ts";
 import type { FileMount, FileSource, VolumeMount } from "./task.ts";
 import type { YamlEntry } from "./yaml11.ts";
@@ -110,7 +110,15 @@ function readStorage(
       "'persistent: false' would delete the bucket with the cluster; buckets are never deleted here.",
     );
   }
-  return { mounts: mountsOf(fields, mount, destination, sources, { mode, readOnly }), volumes: [] };
+  const mounts = mountsOf(fields, mount, destination, sources, { mode, readOnly });
+  if (mounts.some((one) => one.destination.length > pathLengthMax || addressOf(one).length > pathLengthMax)) {
+    fields.fault(mount, `A destination or an address is longer than ${pathLengthMax} characters.`);
+  }
+  return { mounts, volumes: [] };
+}
+
+function addressOf({ source }: FileMount): string {
+  return source.kind === "uri" ? source.uri : "";
 }
 
 /** Several sources lie beneath the destination by their own names, as SkyPilot lays them into a bucket. */

@@ -10,9 +10,10 @@ import type { YamlEntry } from "./yaml11.ts";
 
 /** Where the files of `workdir` lie and scripts run, relative to the home. Source: SkyPilot (`~/sky_workdir`). */
 export const workdirDestination = "sky_workdir";
-const mountsMax = 500;
+/** An exec may bring its own besides those of an earlier launch; a payload holds 1000. */
+const mountsMax = 300;
 /** As in the protocol of files. */
-const pathLengthMax = 4096;
+export const pathLengthMax = 4096;
 export const uriPattern = /^([a-z][a-z0-9+.-]*):\/\//i;
 /** Schemes of what a node can fetch or mount. */
 const bucketSchemes = ["s3", "gs", "r2", "hf", "cos", "oci", "nebius", "cw"];

@@ -52,7 +52,7 @@ export function imageValue(image: string): string {
 /** `8080`, `9000-9010`, `"80,443"` or a list of these, each once. Throws SkyError("ValueError"). */
 export function readPorts(value: unknown): string[] {
   const items = (Array.isArray(value) ? value : [value]).flatMap((item): string[] =>
-    typeof item === "string"
+    typeof item === "string" && item.length <= textMax
       ? item.split(",").map((part) => part.trim())
       : [typeof item === "number" ? String(item) : ""],
   );

@@ -154,21 +154,40 @@ export function byteLength(text: string): number {
   return new TextEncoder().encode(text).byteLength;
 }
 
+/** Characters of a field whose variables are replaced: a short text could name a long value very often. */
+const replacedMax = 4 * 1024 * 1024;
 const variablePattern = /\$(?:\{([a-zA-Z_][a-zA-Z0-9_]*)\}|([a-zA-Z_][a-zA-Z0-9_]*))/g;
+
+/** At most so long is the text once its variables are replaced. */
+function lengthOf(text: string, values: ReadonlyMap<string, string>): number {
+  let length = text.length;
+  for (const [, braced, plain] of text.matchAll(variablePattern)) {
+    length += values.get(braced ?? plain ?? "")?.length ?? 0;
+  }
+  return length;
+}
 
 /**
  * The entry with `$VAR` and `${VAR}` replaced in all its text, keys too; names without a value stay as written. A value
  * that names another variable is a fault: it would be replaced again by the next reader of the task.
  */
 export function withVariables(fields: TaskFields, entry: YamlEntry, values: ReadonlyMap<string, string>): YamlEntry {
+  let left = replacedMax;
   const replaced = (text: string): string => {
+    left -= text.includes("$") ? lengthOf(text, values) : 0;
+    if (left < 0) {
+      fields.fault(entry, `'${entry.key}' is too long once its variables are replaced.`);
+      return text;
+    }
     const result = text.replaceAll(variablePattern, (whole, braced?: string, plain?: string) => {
       return values.get(braced ?? plain ?? "") ?? whole;
     });
     if (result !== text) {
-      const left = [...result.matchAll(variablePattern)].find(([, braced, plain]) => values.has(braced ?? plain ?? ""));
-      if (left !== undefined) {
-        fields.fault(entry, `'${entry.key}' still names ${left[0]} after its variables were replaced. Write it out.`);
+      const again = [...result.matchAll(variablePattern)].find(([, braced, plain]) =>
+        values.has(braced ?? plain ?? ""),
+      );
+      if (again !== undefined) {
+        fields.fault(entry, `'${entry.key}' still names ${again[0]} after its variables were replaced. Write it out.`);
       }
     }
     return result;
