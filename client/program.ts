@@ -66,6 +66,7 @@ const registerLaunch: Register = (program, context, outcome) => {
     .option("-y, --yes", "do not ask")
     .option("--no-setup", "leave out the task's setup")
     .option("--fast", "leave out what was done before")
+    .option("-r, --retry-until-up", "wait until the cluster answers and has a node that is up")
     .addHelpText(
       "after",
       examples(
@@ -182,8 +183,10 @@ const registerClusters: Register = (program, context, outcome) => {
     .command("status")
     .description("show the registered clusters")
     .argument("[clusters...]", "local clusters; none: all")
+    .option("-r, --refresh", "ask the clusters, rather than show what is remembered here")
+    .option("-v, --verbose", "when they were last launched on, and their files")
     .addOption(outputOption())
-    .addHelpText("after", examples("sky status", "sky status lab -o json"))
+    .addHelpText("after", examples("sky status", "sky status -r", "sky status lab -o json"))
     .action(async (names: string[], flags) => {
       const { status } = await import("./commands/status.ts");
       outcome.code = await status(context, names, flags);
@@ -284,12 +287,15 @@ const registerUnsupported: Register = (program, context, outcome) => {
   }
 };
 
-function buildProgram(context: Context, outcome: Outcome): Command {
+/** The whole program; `outcome` gets the exit code of the command that is typed. */
+export function buildProgram(context: Context, outcome: Outcome): Command {
   const { screen } = context;
   const program = new Command("sky")
     .description("Run jobs, as yourself, on machines that your group shares.")
     .version(versionText("sky"), "-v, --version")
     .exitOverride()
+    // Else -v would be the program's own after every command.
+    .enablePositionalOptions()
     // Arguments stand in each command's own help; here they would leave no room for what it does.
     .configureHelp({ subcommandTerm: (command) => command.name() })
     .configureOutput({

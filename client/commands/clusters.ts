@@ -178,6 +178,14 @@ export async function remember(context: Context, cluster: LocalCluster, nodes: N
   }
 }
 
+/** Keeps what the cluster has now, and no more: it was asked, not launched on. Throws SkyError when that cannot be written. */
+export async function rememberNodes(context: Context, cluster: LocalCluster, nodes: NodesResult): Promise<void> {
+  if (cluster.initialized !== null) {
+    const resources = resourcesText(nodes.nodes.map((node) => node.accelerators));
+    await saveInitialized(stateFile(context), cluster.name, { ...cluster.initialized, resources });
+  }
+}
+
 /** The cluster is uninitialized again on this machine. Throws SkyError when that cannot be written down. */
 export async function forget(context: Context, name: string): Promise<void> {
   await forgetInitialized(stateFile(context), [name]);

@@ -9,7 +9,8 @@ import { checkCloud, callsTo, findLocal, type LocalCluster } from "./clusters.ts
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
 import { sendLaunch } from "./sending.ts";
-import { afterSubmit, showPorts, showDryrun } from "./submit.ts";
+import { afterSubmit, interruptedCode, showDryrun, showPorts } from "./submit.ts";
+import { untilUp } from "./until-up.ts";
 
 export interface LaunchFlags extends TaskFlags {
   cluster?: string;
@@ -20,6 +21,7 @@ export interface LaunchFlags extends TaskFlags {
   /** `--no-setup` makes this false. */
   setup: boolean;
   fast?: boolean;
+  retryUntilUp?: boolean;
 }
 
 async function agreed(context: Context, cluster: LocalCluster, flags: LaunchFlags): Promise<boolean> {
@@ -69,6 +71,9 @@ export async function launch(context: Context, words: string[], flags: LaunchFla
   screen.print(`Connecting to local cluster: '${cluster.name}' [Username: ${cluster.registered.user}].`);
   const calls = callsTo(context, cluster);
   try {
+    if (flags.retryUntilUp === true && !(await untilUp(context, calls, cluster.name))) {
+      return interruptedCode;
+    }
     const result = await send(context, calls, cluster, task, flags);
     if (flags.dryrun === true) {
       showDryrun(context, cluster.name, result);
