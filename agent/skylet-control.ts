@@ -199,3 +199,17 @@ function subjectOf(frame: FromSkylet): string | null {
       return frame.attempt;
   }
 }
+
+/** What is known of one user's skylet. */
+export interface Slot {
+  /** The control connection whose `ready` has come. */
+  ready: SkyletControl | null;
+  /** Never rejects. */
+  starting: Promise<void> | null;
+  /** Ends the wait for a skylet; at most the two of the start that is under way. */
+  onReady: (() => void)[];
+  /** Resolves when everything that was given to `send` before has been sent or dropped. */
+  sending: Promise<void>;
+  /** The account's traits when the session was opened; null: opened before this agent began. */
+  traits: string | null;
+}

@@ -18,7 +18,7 @@ import type { Cgroups } from "./cgroup.ts";
 import type { AgentEvent, LedgerEntry } from "./core/state.ts";
 import { isAnswered } from "./folders.ts";
 import { faultOfRunner, readProcess, untilNoSkylet } from "./processes.ts";
-import { type ControlHello, type ControlOwner, readHello, SkyletControl } from "./skylet-control.ts";
+import { type ControlHello, type ControlOwner, readHello, SkyletControl, type Slot } from "./skylet-control.ts";
 import { SkyletNotStarted, type SkyletStarts } from "./skylet-starts.ts";
 import { countDown, type SkyletStreams } from "./skylet-streams.ts";
 import type { UserFields, UserLog } from "./user-log.ts";
@@ -46,20 +46,6 @@ export interface SkyletsOptions {
   hasAttempts(uid: Uid): boolean;
   /** A job of this user is about to begin. */
   onJob(uid: Uid): void;
-}
-
-/** What is known of one user's skylet. */
-interface Slot {
-  /** The control connection whose `ready` has come. */
-  ready: SkyletControl | null;
-  /** Never rejects. */
-  starting: Promise<void> | null;
-  /** Ends the wait for a skylet; at most the two of the start that is under way. */
-  onReady: (() => void)[];
-  /** Resolves when everything that was given to `send` before has been sent or dropped. */
-  sending: Promise<void>;
-  /** The account's traits when the session was opened; null: opened before this agent began. */
-  traits: string | null;
 }
 
 export class Skylets implements ControlOwner {
