@@ -1,47 +1,10 @@
 /**
  * What SkyPilot's Python client (0.13) sends and reads, byte for byte, against a real API: one file for each command. The
- * client itself needs a package registry that tests do not have. Values in `<>` stand for anything of that type; `$name`
- * for what an earlier reply gave; keys that are not named may be there, as the client ignores them.
+ * client itself needs a package registry that tests do not have.
  */
-import { readdirSync, readFileSync } from "node:fs";
-import { type IncomingHttpHeaders, type IncomingMessage, request } from "node:http";
-import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { fromBufferPromise } from "yauzl";
 import { logFrame, startTestCluster, streamOf, type TestCluster } from "../help/api-parts.ts";
-
-interface Call {
-  method: string;
-  path: string;
-  headers: string;
-  body?: string;
-  bytes?: string;
-  status: number;
-  replyHeaders?: Record<string, string>;
-  json?: unknown;
-  text?: string;
-  contains?: string[];
-  lacks?: string[];
-  first?: unknown;
-  zip?: Record<string, string>;
-  payload?: "succeeded" | "failed";
-  name?: string;
-  value?: unknown;
-  error?: { type: string; text: string };
-  save?: string;
-}
-/** The client's call, a node that reports, or what its log holds. */
-type Step = Call | { node: string; change: object } | { log: string };
-
-const read = (name: string): unknown => JSON.parse(readFileSync(join(import.meta.dirname, name), "utf8"));
-const client = read("skypilot-client.json") as {
-  send: Record<string, Record<string, string>>;
-  reply: Record<string, string>;
-  payload: Record<string, Record<string, unknown>>;
-};
-const fixtures = readdirSync(import.meta.dirname).filter(
-  (name) => /^skypilot-.*\.json$/.test(name) && name !== "skypilot-client.json",
-);
+import { fixtures, playFixture, type Stage } from "../help/skypilot-client.ts";
 
 let cluster: TestCluster;
 beforeEach(async () => {
@@ -49,139 +12,18 @@ beforeEach(async () => {
 });
 afterEach(async () => await cluster.close());
 
-/** Throws when the value is not of this form; `place` is for the message. */
-function mustFit(value: unknown, form: unknown, place: string): void {
-  if (form === "<any>") {
-    return;
-  }
-  if (typeof form === "string" && /^<\w+>$/.test(form)) {
-    expect(typeof value, place).toBe(form.slice(1, -1));
-  } else if (Array.isArray(form)) {
-    expect(Array.isArray(value), `${place} is a list`).toBe(true);
-    const items = value as unknown[];
-    expect(items.length, `length of ${place}: ${JSON.stringify(items).slice(0, 500)}`).toBe(form.length);
-    form.forEach((item, index) => mustFit(items[index], item, `${place}[${index}]`));
-  } else if (typeof form === "object" && form !== null) {
-    expect(typeof value === "object" && value !== null, `${place} is a map: ${JSON.stringify(value)}`).toBe(true);
-    for (const [key, item] of Object.entries(form)) {
-      mustFit((value as Record<string, unknown>)[key], item, `${place}.${key}`);
-    }
+const arrange: NonNullable<Stage["arrange"]> = async (step) => {
+  if ("log" in step) {
+    const frames = [logFrame("pid", "7"), logFrame("run", step.log), logFrame("end", "")];
+    cluster.fleet.source = () => streamOf(frames, "end");
   } else {
-    expect(value, place).toBe(form);
+    await cluster.report(step.node, (attempt) => Object.assign(attempt, step.change));
   }
-}
-
-interface Reply {
-  status: number;
-  headers: IncomingHttpHeaders;
-  bytes: Buffer;
-}
-
-function send(call: Call, fill: (text: string) => string): Promise<Reply> {
-  const headers = client.send[call.headers] ?? {};
-  return new Promise((resolve, reject) => {
-    const outgoing = request(
-      { socketPath: cluster.socket, method: call.method, path: fill(call.path), headers, agent: false },
-      (incoming: IncomingMessage) => {
-        const chunks: Buffer[] = [];
-        incoming.on("data", (chunk: Buffer) => chunks.push(chunk));
-        incoming.on("error", reject);
-        incoming.on("end", () =>
-          resolve({ status: incoming.statusCode ?? 0, headers: incoming.headers, bytes: Buffer.concat(chunks) }),
-        );
-      },
-    );
-    outgoing.on("error", reject);
-    outgoing.end(call.bytes === undefined ? fill(call.body ?? "") : Buffer.from(call.bytes, "base64"));
-  });
-}
-
-/** Text without colours. */
-function plain(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours start with a control character
-  return text.replaceAll(/\u001b\[[0-9;]*m/g, "");
-}
-
-async function zipped(bytes: Buffer): Promise<Map<string, string>> {
-  const found = new Map<string, string>();
-  const zip = await fromBufferPromise(bytes);
-  for await (const entry of zip.eachEntry()) {
-    const chunks: Buffer[] = [];
-    for await (const chunk of await zip.openReadStreamPromise(entry)) {
-      chunks.push(chunk as Buffer);
-    }
-    found.set(entry.fileName, Buffer.concat(chunks).toString());
-  }
-  return found;
-}
-
-function checkPayload(call: Call, payload: Record<string, unknown>, id: string): void {
-  const { payload: kind = "succeeded" } = call;
-  mustFit(payload, { ...client.payload[kind], request_id: id, name: call.name }, "payload");
-  if (call.error !== undefined) {
-    const error = JSON.parse(String(payload["error"])) as Record<string, unknown>;
-    mustFit(error, { object: "<string>", type: call.error.type, message: "<string>" }, "error");
-    const pickled = Buffer.from(String(error["object"]), "base64").toString();
-    expect(pickled).toContain(call.error.type);
-    expect(pickled).toContain(call.error.text === "<string>" ? String(error["message"]) : call.error.text);
-  } else {
-    mustFit(JSON.parse(String(payload["return_value"])), call.value, "return value");
-  }
-}
-
-async function check(call: Call, reply: Reply, fill: (text: string) => string): Promise<void> {
-  const text = reply.bytes.toString("utf8");
-  expect(reply.status, text.slice(0, 1000)).toBe(call.status);
-  const wanted = { ...client.reply, ...call.replyHeaders };
-  mustFit(reply.headers, JSON.parse(fill(JSON.stringify(wanted))), "headers");
-  if (call.json !== undefined) {
-    mustFit(JSON.parse(text), call.json, "reply");
-  }
-  if (call.text !== undefined) {
-    mustFit(text, call.text, "text");
-  }
-  if (call.first !== undefined) {
-    mustFit((JSON.parse(text) as unknown[])[0], JSON.parse(fill(JSON.stringify(call.first))), "first row");
-  }
-  for (const part of call.contains ?? []) {
-    expect(plain(text)).toContain(part);
-  }
-  for (const part of call.lacks ?? []) {
-    expect(plain(text)).not.toContain(part);
-  }
-  if (call.contains !== undefined && text !== "") {
-    // The client shows whole lines only.
-    expect(text.endsWith("\n")).toBe(true);
-  }
-  for (const [name, content] of Object.entries(call.zip ?? {})) {
-    expect((await zipped(reply.bytes)).get(name)).toBe(content);
-  }
-  if (call.payload !== undefined) {
-    const parsed = JSON.parse(text) as { detail?: unknown };
-    const id = new URLSearchParams(fill(call.path).split("?")[1]).get("request_id") ?? "";
-    checkPayload(call, (call.status === 500 ? parsed.detail : parsed) as Record<string, unknown>, id);
-  }
-}
+};
 
 describe("SkyPilot's Python client", () => {
   it.each(fixtures)("%s", async (name) => {
-    const saved = new Map<string, string>();
-    const fill = (text: string): string => text.replaceAll(/\$(\w+)/g, (whole, key: string) => saved.get(key) ?? whole);
-    for (const step of (read(name) as { calls: Step[] }).calls) {
-      if ("log" in step) {
-        const frames = [logFrame("pid", "7"), logFrame("run", step.log), logFrame("end", "")];
-        cluster.fleet.source = () => streamOf(frames, "end");
-      } else if ("node" in step) {
-        await cluster.report(step.node, (attempt) => Object.assign(attempt, step.change));
-      } else {
-        const reply = await send(step, fill);
-        const id = reply.headers["x-skypilot-request-id"];
-        if (typeof id === "string") {
-          saved.set(step.save ?? "request", id);
-        }
-        await check(step, reply, fill);
-      }
-    }
+    await playFixture(name, { target: { socketPath: cluster.socket }, user: "root", userHash: "00000000", arrange });
   });
 
   it("has a fixture for every command that is served", () => {
