@@ -120,6 +120,19 @@ test("an exec brings its working folder and no mounts; it works in the last one 
   expect(runLines(await skyOk(user, ["exec", clusterName, "--", "cat state"]))).toEqual(["new"]);
 });
 
+test("an exec elsewhere gets the last launch's files and setup first", async () => {
+  const text = "file_mounts: {~/tools: ~/source/folder}\nsetup: echo setup of $(cat ~/tools/one.txt)\nrun: echo ran\n";
+  const task = writeHomeFile(user, "setup.yaml", text);
+  await skyOk(user, ["launch", "-c", clusterName, "-y", "--label", "node=n1", task]);
+  // As on a machine with a home of its own, where the launch has not been.
+  await shell("rm -rf tools");
+  const first = await skyOk(user, ["exec", clusterName, "--label", "node=n3", "--", "cat ~/tools/sub/two"]);
+  expect(jobLines(first, "setup")).toContain("setup of one");
+  expect(runLines(first)).toEqual(["two"]);
+  const again = await skyOk(user, ["exec", clusterName, "--label", "node=n3", "--", "cat ~/tools/sub/two"]);
+  expect(jobLines(again)).toEqual(["two"]);
+});
+
 test("a job has its files as they were when it was sent", async () => {
   await shell("echo before > work/state");
   const holder = await sky(user, ["exec", clusterName, "-d", "--cpus", "4", "--num-nodes", "3", "--", "sleep 60"]);
