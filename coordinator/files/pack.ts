@@ -11,6 +11,7 @@ import { chunkBytes, packBytesMax } from "../../shared/files.ts";
 import { syncFolder } from "../backup/files.ts";
 import { digestBytes } from "./digest-table.ts";
 import { temporaryEnding } from "./names.ts";
+import { Pace } from "./pace.ts";
 
 const headBytes = digestBytes + 4;
 const entryBytes = digestBytes + 8;
@@ -147,7 +148,9 @@ export class PackWriter {
   /** The pack is on disk under its name when this resolves, with so many bytes. */
   async finish(): Promise<number> {
     const list = Buffer.alloc(this.entries.length * entryBytes);
+    const pace = new Pace();
     for (const [index, { digest, offset, length }] of this.entries.entries()) {
+      await pace.breathe();
       digest.copy(list, index * entryBytes);
       list.writeUInt32BE(offset, index * entryBytes + digestBytes);
       list.writeUInt32BE(length, index * entryBytes + digestBytes + 4);
@@ -216,11 +219,16 @@ export async function readList(path: string): Promise<{ entries: Placed[]; bytes
     if (!digestOf(list).equals(tail.subarray(0, digestBytes))) {
       return null;
     }
-    const entries = Array.from({ length: count }, (_, index) => ({
-      digest: list.subarray(index * entryBytes, index * entryBytes + digestBytes),
-      offset: list.readUInt32BE(index * entryBytes + digestBytes),
-      length: list.readUInt32BE(index * entryBytes + digestBytes + 4),
-    }));
+    const entries: Placed[] = [];
+    const pace = new Pace();
+    for (let at = 0; at < list.length; at += entryBytes) {
+      entries.push({
+        digest: list.subarray(at, at + digestBytes),
+        offset: list.readUInt32BE(at + digestBytes),
+        length: list.readUInt32BE(at + digestBytes + 4),
+      });
+      await pace.breathe();
+    }
     return { entries, bytes: size };
   } finally {
     await handle.close();

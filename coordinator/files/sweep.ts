@@ -88,9 +88,12 @@ function isWanted(index: UserIndex, live: EntrySet, entry: number): boolean {
   return live.has(entry) || index.asked.has(entry);
 }
 
-function lyingIn(index: UserIndex, live: EntrySet): Map<number, Lying> {
+/** What is asked for meanwhile may be missing in it; who removes a pack looks again. */
+async function lyingIn(index: UserIndex, live: EntrySet): Promise<Map<number, Lying>> {
+  const pace = new Pace();
   const lying = new Map([...index.packs.keys()].map((number): [number, Lying] => [number, { all: [], liveBytes: 0 }]));
   for (let entry = 0; entry < index.chunks.size; entry += 1) {
+    await pace.breathe();
     const place = index.place(entry);
     const pack = place === null ? undefined : lying.get(place.pack);
     if (place !== null && pack !== undefined) {
@@ -103,7 +106,7 @@ function lyingIn(index: UserIndex, live: EntrySet): Map<number, Lying> {
 
 /** Removes packs of which nothing lives, and writes those anew of which little does. */
 async function dropPacks(index: UserIndex, { bornBefore }: SweepRules, live: EntrySet, log: Log): Promise<void> {
-  const lying = lyingIn(index, live);
+  const lying = await lyingIn(index, live);
   const old = [...lying].filter(([number]) => (index.packs.get(number)?.born ?? Infinity) < bornBefore);
   const sizeOf = (number: number): number => index.packs.get(number)?.bytes ?? 0;
   const smallOnes = old.filter(([number]) => sizeOf(number) < smallBytes).length;
@@ -111,10 +114,9 @@ async function dropPacks(index: UserIndex, { bornBefore }: SweepRules, live: Ent
     const isSmall = smallOnes > smallPacksMax && sizeOf(number) < smallBytes;
     return liveBytes > 0 && (isSmall || liveBytes * 2 < sizeOf(number));
   });
-  await removePacks(
-    index,
-    old.filter(([, { liveBytes }]) => liveBytes === 0).map(([number]) => number),
-  );
+  for (const one of old.filter(([, { liveBytes }]) => liveBytes === 0)) {
+    await removePack(index, one, live);
+  }
   let rewritten = 0;
   let group: [number, Lying][] = [];
   let groupBytes = 0;
@@ -137,61 +139,51 @@ async function dropPacks(index: UserIndex, { bornBefore }: SweepRules, live: Ent
   }
 }
 
-/** To be called in the same turn in which it was seen that nothing of these packs is wanted. */
-async function removePacks(index: UserIndex, numbers: readonly number[]): Promise<void> {
-  if (numbers.length === 0) {
-    return;
+/** Removes a pack, unless something that is wanted is still found there. Returns whether it did. */
+async function removePack(index: UserIndex, [number, { all }]: [number, Lying], live: EntrySet): Promise<boolean> {
+  const pack = index.packs.get(number);
+  const isLeft = all.some((entry) => index.place(entry)?.pack === number && isWanted(index, live, entry));
+  if (pack === undefined || isLeft) {
+    return false;
   }
-  const paths = numbers.flatMap((number) => index.packs.get(number) ?? []).map((pack) => index.packPath(pack));
-  // Nobody finds them any more before the first is gone; who reads one already goes on reading.
-  index.dropPacks(new Set(numbers));
-  for (const path of paths) {
-    await rm(path, { force: true });
-  }
+  // Nobody finds it any more before its file is gone; who reads it already goes on reading.
+  index.dropPack(number, all);
+  await rm(index.packPath(pack), { force: true });
+  return true;
 }
 
 /** Writes what lives of these packs into one new pack, and removes them once that is on disk. */
 async function rewrite(index: UserIndex, group: readonly [number, Lying][], live: EntrySet, log: Log): Promise<void> {
   const writer = await PackWriter.create(index.packFolder);
-  const copied = new EntrySet();
   try {
     for (const [number, { all }] of group) {
-      const wanted = all.filter((entry) => isWanted(index, live, entry));
-      for (const entry of await copy(index, number, wanted, writer)) {
-        copied.add(entry);
-      }
+      await copy(
+        index,
+        number,
+        all.filter((entry) => isWanted(index, live, entry)),
+        writer,
+      );
     }
     const bytes = await writer.finish();
     const born = Math.max(...group.map(([number]) => index.packs.get(number)?.born ?? 0));
-    const isLeft = group.some(([, { all }]) => all.some((entry) => isWanted(index, live, entry) && !copied.has(entry)));
-    if (isLeft) {
-      // Asked for while the others were copied, or not what its hash says any more.
-      log.warn({ folder: index.packFolder, packs: group.length }, "uploaded packs were not put together");
-      await rm(index.packPath({ name: writer.name, bytes, born }), { force: true });
-      return;
-    }
-    index.addPack(writer.name, bytes, born, writer.entries);
+    await index.addPack(writer.name, bytes, born, writer.entries);
   } catch (error) {
     await writer.abandon();
     throw error;
   }
-  await removePacks(
-    index,
-    group.map(([number]) => number),
-  );
+  for (const one of group) {
+    if (!(await removePack(index, one, live))) {
+      // Asked for while the others were copied, or not what its hash says any more.
+      log.warn({ folder: index.packFolder }, "an uploaded pack was not written anew");
+    }
+  }
 }
 
-/** Copies these entries of a pack; returns those that were what their hash says. */
-async function copy(
-  index: UserIndex,
-  number: number,
-  entries: readonly number[],
-  writer: PackWriter,
-): Promise<number[]> {
+/** Copies those of these entries of a pack that are what their hash says. */
+async function copy(index: UserIndex, number: number, entries: readonly number[], writer: PackWriter): Promise<void> {
   const pack = index.packs.get(number);
-  const copied: number[] = [];
   if (pack === undefined) {
-    return copied;
+    return;
   }
   const handle = await open(index.packPath(pack), "r");
   try {
@@ -201,11 +193,9 @@ async function copy(
       const digest = Buffer.from(index.chunks.digest(entry));
       if (bytes !== null && digestOf(bytes).equals(digest)) {
         await writer.add(digest, bytes);
-        copied.push(entry);
       }
     }
   } finally {
     await handle.close();
   }
-  return copied;
 }

@@ -105,7 +105,7 @@ export class UserFiles {
       }
       this.#requireRoom(charged(writer.bytes) - reserved);
       const bytes = await writer.finish();
-      this.index.addPack(writer.name, bytes, this.#room.now(), writer.entries);
+      await this.index.addPack(writer.name, bytes, this.#room.now(), writer.entries);
       return stored;
     } catch (error) {
       await writer.abandon();

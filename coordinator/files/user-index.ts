@@ -76,7 +76,7 @@ export class UserIndex {
         log.warn({ path }, "an uploaded pack is not whole; removed");
         await rm(path, { force: true, recursive: true });
       } else {
-        index.addPack(name, list.bytes, (await stat(path)).mtimeMs, list.entries);
+        await index.addPack(name, list.bytes, (await stat(path)).mtimeMs, list.entries);
       }
       await pace.breathe();
     }
@@ -128,30 +128,31 @@ export class UserIndex {
     return this.chunks.get(entry, columns.length);
   }
 
-  /** A pack that is on disk. Its chunks are found there from now on. */
-  addPack(name: string, bytes: number, born: number, entries: readonly Placed[]): void {
+  /** A pack that is on disk. Its chunks are found there when this resolves. */
+  async addPack(name: string, bytes: number, born: number, entries: readonly Placed[]): Promise<void> {
     this.#lastPack += 1;
-    this.packs.set(this.#lastPack, { name, bytes, born });
+    const pack = this.#lastPack;
+    this.packs.set(pack, { name, bytes, born });
     this.#bytes += charged(bytes);
+    const pace = new Pace();
     for (const { digest, offset, length } of entries) {
+      await pace.breathe();
       const entry = this.chunks.add(digest);
-      this.chunks.set(entry, columns.pack, this.#lastPack);
+      this.chunks.set(entry, columns.pack, pack);
       this.chunks.set(entry, columns.offset, offset);
       this.chunks.set(entry, columns.length, length);
     }
   }
 
-  /** Forgets these packs, and the chunks that are found nowhere else; their files can be removed then. */
-  dropPacks(numbers: ReadonlySet<number>): void {
-    for (let entry = 0; entry < this.chunks.size; entry += 1) {
-      if (numbers.has(this.chunks.get(entry, columns.pack))) {
+  /** Forgets a pack, and those of these chunks that are found there; its file can be removed then. */
+  dropPack(number: number, entries: readonly number[]): void {
+    for (const entry of entries) {
+      if (this.chunks.get(entry, columns.pack) === number) {
         this.chunks.set(entry, columns.pack, gone);
       }
     }
-    for (const number of numbers) {
-      this.#bytes -= charged(this.packs.get(number)?.bytes ?? 0);
-      this.packs.delete(number);
-    }
+    this.#bytes -= charged(this.packs.get(number)?.bytes ?? 0);
+    this.packs.delete(number);
   }
 
   /** A manifest that is on disk, with its list of chunks. */
