@@ -56,5 +56,7 @@ describe("what is raised", () => {
 
 test("statuses and exit codes are those that cross the API", () => {
   expect(Object.values(JobStatus).sort()).toEqual([...jobStatusSchema.options].sort());
-  expect(Object.values(JobExitCode).sort((one, other) => one - other)).toEqual(Object.values(exitCodes).sort((one, other) => one - other));
+  expect(Object.values(JobExitCode).sort((one, other) => one - other)).toEqual(
+    Object.values(exitCodes).sort((one, other) => one - other),
+  );
 });

@@ -3,6 +3,7 @@
  * the same reader that reads task files, and refuses what machines of one's own cannot have. It must never ask a
  * cluster. Used by programs, and by Task.
  */
+import { resourceRefusals } from "../../../shared/task-refusals.ts";
 import { checkResources } from "./fields.ts";
 import { NotSupportedError } from "./exceptions.ts";
 
@@ -57,14 +58,15 @@ export interface ResourcesOptions {
   preemptible?: boolean | null;
 }
 
-/** Why each field without a meaning on one's own machines is refused. */
-const refusals = {
-  instanceType: "your own machines have no instance types. Ask with accelerators, cpus, memory or labels.",
-  acceleratorArgs: "they are arguments of cloud TPUs, which no machine of yours has.",
-  region: "your own machines are where they are. Choose among them with labels.",
-  zone: "your own machines are where they are. Choose among them with labels.",
-  diskSize: "the disks of your own machines are as large as they are.",
-  diskTier: "the disks of your own machines are as fast as they are.",
+/** Fields that are refused with the words that a task file's are, by their names there. */
+const refusedNames = {
+  instanceType: "instance_type",
+  acceleratorArgs: "accelerator_args",
+  useSpot: "use_spot",
+  region: "region",
+  zone: "zone",
+  diskSize: "disk_size",
+  diskTier: "disk_tier",
 } as const satisfies Partial<Record<keyof ResourcesOptions, string>>;
 
 /** The field's name in a task file. */
@@ -83,7 +85,7 @@ const yamlNames = {
   preemptible: "preemptible",
 } as const satisfies Partial<Record<keyof ResourcesOptions, string>>;
 
-const known = new Set<string>([...Object.keys(yamlNames), ...Object.keys(refusals), "useSpot"]);
+const known = new Set<string>([...Object.keys(yamlNames), ...Object.keys(refusedNames)]);
 
 function acceleratorsValue(accelerators: Accelerators): unknown {
   if (accelerators instanceof Set) {
@@ -94,17 +96,12 @@ function acceleratorsValue(accelerators: Accelerators): unknown {
 }
 
 function refuseMeaningless(options: ResourcesOptions): void {
-  for (const [name, why] of Object.entries(refusals)) {
-    const value = options[name as keyof typeof refusals];
-    if (value !== undefined && value !== null) {
-      throw new NotSupportedError(`'${name}' has no meaning here: ${why}`);
+  for (const [name, yamlName] of Object.entries(refusedNames)) {
+    const value = options[name as keyof typeof refusedNames];
+    const refusal = resourceRefusals[yamlName];
+    if (value !== undefined && value !== null && refusal?.harmless?.(value) !== true) {
+      throw new NotSupportedError(`'${name}' has no meaning here. ${refusal?.reason ?? ""}`);
     }
-  }
-  if (options.useSpot === true) {
-    throw new NotSupportedError(
-      "'useSpot' has no meaning here: nobody takes your own machines away for a better offer.",
-      { hint: "preemptible: true lets jobs of higher priority stop this one." },
-    );
   }
   const { cloud } = options;
   if (typeof cloud === "string" && cloud.toLowerCase() !== "local") {

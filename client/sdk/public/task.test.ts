@@ -95,6 +95,25 @@ describe("Task", () => {
     expect(Object.keys(task.setFileMounts(null).fileMounts)).toEqual([]);
   });
 
+  test("brings a workdir, volumes, an image, ports and an event script", () => {
+    const task = new Task({
+      run: "true",
+      workdir: "/srv/a",
+      volumes: { "/data": "sets" },
+      eventCallback: "echo $JOB_STATUS",
+    });
+    expect(task.workdir).toBe("/srv/a");
+    expect(sent(task.setResources(new Resources({ imageId: "docker:ubuntu:24.04", ports: [8080] })))).toMatchObject({
+      workdir: { kind: "local", path: "/srv/a" },
+      volumes: [{ destination: "/data", name: "sets" }],
+      eventCallback: "echo $JOB_STATUS",
+      image: "ubuntu:24.04",
+      ports: ["8080"],
+    });
+    const url = "https://example.org/a.git";
+    expect(sent(new Task({ workdir: { url, ref: "main" } })).workdir).toEqual({ kind: "git", url, ref: "main" });
+  });
+
   const refused: [string, () => unknown, typeof ValueError | typeof NotSupportedError, RegExp][] = [
     ["a misspelt option", () => new Task({ runs: "x" } as never), ValueError, /unknown option 'runs'/],
     ["no object", () => new Task("train" as never), ValueError, /must be an object/],
@@ -148,6 +167,8 @@ describe("Resources", () => {
     ["recovery", { jobRecovery: "FAILOVER" }, { recovers: true }],
     ["labels", { labels: { disk: "nvme" } }, { labels: { disk: "nvme" } }],
     ["time", { time: "90m" }, { timeLimitSeconds: 5400 }],
+    ["an image", { imageId: "docker:ubuntu:24.04", cpus: 1 }, { cpus: { value: 1 } }],
+    ["SkyPilot's size of a disk", { diskSize: 256 }, {}],
     ["a node alone", { exclusive: true, priority: -7 }, { exclusive: true, priority: -7 }],
     ["preemptible", { preemptible: true }, { preemptible: true }],
     ["nulls", { cpus: null, region: null, accelerators: null }, { cpus: null, accelerators: null }],
@@ -156,12 +177,17 @@ describe("Resources", () => {
   });
 
   test.each<[string, ResourcesOptions, typeof ValueError | typeof NotSupportedError, RegExp]>([
-    ["instance types", { instanceType: "p3" }, NotSupportedError, /'instanceType'.*no instance types/],
-    ["regions", { region: "eu" }, NotSupportedError, /'region'.*are where they are/],
+    [
+      "instance types",
+      { instanceType: "p3" },
+      NotSupportedError,
+      /'instanceType' has no meaning here\. .*no types to rent/,
+    ],
+    ["regions", { region: "eu" }, NotSupportedError, /'region'.*stand where they stand/],
     ["zones", { zone: "a" }, NotSupportedError, /'zone'/],
-    ["disks", { diskSize: 100 }, NotSupportedError, /'diskSize'.*as large as they are/],
+    ["disks", { diskSize: 100 }, NotSupportedError, /'diskSize' has no meaning here\. \S/],
     ["tiers", { diskTier: "best" }, NotSupportedError, /'diskTier'/],
-    ["TPU arguments", { acceleratorArgs: {} }, NotSupportedError, /'acceleratorArgs'/],
+    ["TPU arguments", { acceleratorArgs: { tpu_vm: true } }, NotSupportedError, /'acceleratorArgs'/],
     ["spot", { useSpot: true }, NotSupportedError, /'useSpot'/],
     ["clouds", { cloud: "aws" }, NotSupportedError, /part of no cloud/],
     ["a misspelt field", { acelerators: "V100" } as never, ValueError, /unknown option 'acelerators'/],
