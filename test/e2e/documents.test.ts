@@ -94,6 +94,8 @@ const elsewhere: Record<string, [file: string, words: string]> = {
   "sky logs lab 3 4 --sync-down": [filing, '"first", "sec*", "--sync-down"'],
   "sky cp lab:results/ ./results": [filing, '["cp", "lab:moved/out/", "back"]'],
   "sky cp data.csv lab:data/": [filing, '["cp", "out", "lab:moved/"]'],
+  // docs/python.md
+  "sky tunnel -c lab": ["test/e2e/python-client.test.ts", '["tunnel", "-c", clusterName]'],
   // docs/admin/config.md
   "/opt/sky-onprem/current/bin/sky-coordinator --config /etc/sky-onprem/coordinator.yaml --check": [
     playbooks,
