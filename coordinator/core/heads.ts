@@ -22,12 +22,15 @@ export function idOf(entry: Entry): number {
   return entry.line.ids[entry.next] ?? 0;
 }
 
-/** Within one priority. */
+/**
+ * Within one priority. Keys first, also between entries of one user: one whose key is not up to date is found by it, and
+ * an order that looked at numbers before keys would not be one.
+ */
 export function compareEntries(a: Entry, b: Entry): number {
-  if (a.line.uid === b.line.uid) {
-    return idOf(a) - idOf(b);
+  if (a.key !== b.key) {
+    return a.key - b.key;
   }
-  return a.key - b.key || a.since - b.since || a.line.uid - b.line.uid;
+  return a.line.uid === b.line.uid ? idOf(a) - idOf(b) : a.since - b.since || a.line.uid - b.line.uid;
 }
 
 /** By priority first. */

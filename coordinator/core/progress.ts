@@ -38,6 +38,11 @@ function withReport(rank: RankRecord, report: AttemptReport): RankRecord {
   };
 }
 
+/** In what a report can change. */
+function differs(a: RankRecord, b: RankRecord): boolean {
+  return a.pid !== b.pid || a.setupExit !== b.setupExit || a.runExit !== b.runExit || a.logDir !== b.logDir;
+}
+
 /** How a rank that is over has ended. */
 function outcomeOf(job: ActiveJob, rank: RankRecord, report: AttemptReport): Outcome {
   const node = rank.grant.node;
@@ -141,13 +146,17 @@ export function takeReport(context: Context, job: ActiveJob, node: NodeState, re
   const old = job.record;
   const couldRun = mayRun(old);
   const rank = withReport(before, report);
-  const ranks = attempt.ranks.with(index, rank);
+  const isNews = differs(rank, before);
+  const ranks = isNews ? attempt.ranks.with(index, rank) : attempt.ranks;
   const reports = ranks.map((one) => context.state.nodes.get(one.grant.node)?.attempts.get(attempt.id));
   const seen = phaseOf(old, reports);
   const phase = order.indexOf(seen) > order.indexOf(old.phase) ? seen : old.phase;
   const startedAt = old.startedAt ?? (phase === "running" ? context.now : null);
-  const changed = phase !== old.phase || JSON.stringify(rank) !== JSON.stringify(before);
-  job.record = { ...old, attempt: { ...attempt, ranks }, phase, startedAt };
+  const changed = phase !== old.phase || isNews;
+  // Each report names every rank on its node: most say what is known.
+  if (changed || startedAt !== old.startedAt) {
+    job.record = { ...old, attempt: { ...attempt, ranks }, phase, startedAt };
+  }
   if (rank.setup && rank.setupExit === 0) {
     noteSetupDone(context, job, rank);
   }

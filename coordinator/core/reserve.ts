@@ -185,26 +185,40 @@ function remember(moments: Moments, room: Room, demand: Demand, exclusive: boole
   }
 }
 
-/** The first uptime at which a rank fits on this node, all that is known considered. `moment`: by what runs there alone. */
-function firstOn(board: Board, room: Room, job: ActiveJob, demand: Demand, moment: number): number {
+/** The first uptime at which a rank fits on this node as if nothing were held there. `moment`: by what runs there alone. */
+function soonestOn(board: Board, room: Room, job: ActiveJob, moment: number): number {
   const { uptime } = board.state;
-  if (board.holds.has(room.index)) {
-    return earliestBeside(board, room, job, demand);
-  }
   const soonest = moment === Number.NEGATIVE_INFINITY ? uptime : Math.max(moment, uptime + soonMs);
   const windows = room.pool?.windows.length ?? 0;
   return soonest === never || windows === 0 ? soonest : openFrom(board, room.pool as Pool, job, soonest);
 }
 
-/** The nodes that could serve the demand first, with their first moments: as many as the job has ranks. */
+/** Puts the candidate in its place among the `most` best ones, which are in order. */
+function insertCandidate(best: Candidate[], candidate: Candidate, most: number): void {
+  let low = 0;
+  let high = best.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (compareCandidates(best[middle] as Candidate, candidate) < 0) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  if (low < most) {
+    best.splice(low, 0, candidate);
+    best.length = Math.min(best.length, most);
+  }
+}
+
+/** The nodes that could serve the demand first, with their first moments, in order: as many as the job has ranks. */
 function candidatesOf(board: Board, own: WaitingClass, job: ActiveJob, option: Option): Candidate[] {
   const { demand } = option;
   const { shape } = own;
   const moments = momentsFor(board, own, option);
   const exclusive = shape.exclusive === true;
   const { rooms } = board.indexes;
-  const found: Candidate[] = [];
-  let best: Candidate | null = null;
+  const best: Candidate[] = [];
   for (const pool of option.pools) {
     for (const index of pool.rooms) {
       const room = rooms[index] as Room;
@@ -212,19 +226,20 @@ function candidatesOf(board: Board, own: WaitingClass, job: ActiveJob, option: O
         continue;
       }
       remember(moments, room, demand, exclusive);
-      const time = firstOn(board, room, job, demand, moments.times[index] as number);
-      if (shape.nodes === 1 && best !== null && time > best.time) {
-        continue;
-      }
-      const candidate: Candidate = { room, time, missing: moments.missing[index] as number };
-      if (shape.nodes > 1) {
-        found.push(candidate);
-      } else if (best === null || compareCandidates(candidate, best) < 0) {
-        best = candidate;
+      const soonest = soonestOn(board, room, job, moments.times[index] as number);
+      const missing = moments.missing[index] as number;
+      // What is held there can only make it later, and to find out how much is work.
+      const worst = best[shape.nodes - 1];
+      const isLate =
+        worst !== undefined &&
+        (soonest > worst.time || (soonest === worst.time && missing >= worst.missing && index > worst.room.index));
+      if (!isLate) {
+        const time = board.holds.has(index) ? earliestBeside(board, room, job, demand) : soonest;
+        insertCandidate(best, { room, time, missing }, shape.nodes);
       }
     }
   }
-  return best === null ? found.sort(compareCandidates).slice(0, shape.nodes) : [best];
+  return best;
 }
 
 /** The nodes and the moment that are best for this demand; null: too few nodes could ever serve it. */

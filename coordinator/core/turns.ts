@@ -13,14 +13,16 @@ import { type ActiveJob, type JobKey, jobKey, type State } from "./state.ts";
 interface Cursor {
   own: WaitingClass;
   first: Entry;
-  /** All lines; made when more than the first is asked for. */
+  /** All lines that are left, in order; null: so few have changed that the first is looked for among all each time. */
   entries: Heap<Entry> | null;
-  /** Lines that are done with before that. */
+  /** Until then: lines that are done with, */
   dropped: Line[];
+  /** and those of which not the first job is the next. */
+  moved: Entry[];
 }
 
-/** After so many dropped lines the others are put in order. */
-const droppedMax = 16;
+/** After so many changed lines all are put in order. */
+const changedMax = 3;
 
 export interface Turn {
   own: WaitingClass;
@@ -52,7 +54,7 @@ export class Turns {
     for (const own of state.waiting.values()) {
       const first = isTried(own) ? firstOfClass(own, this.#shares, null) : null;
       if (first !== null) {
-        cursors.push({ own, first, entries: null, dropped: [] });
+        cursors.push({ own, first, entries: null, dropped: [], moved: [] });
       } else {
         others.push(own);
       }
@@ -98,9 +100,12 @@ export class Turns {
         return cursor ?? null;
       }
       // The user was given something since.
-      const entries = this.#entriesOf(cursor);
-      cursor.first.key = keys[cursor.first.line.slot] ?? 0;
-      this.#resettle(cursor, entries);
+      if (cursor.entries === null) {
+        this.#replaceFirst(cursor, this.#leastOf(cursor));
+      } else {
+        cursor.first.key = keys[cursor.first.line.slot] ?? 0;
+        this.#resettle(cursor, cursor.entries);
+      }
     }
   }
 
@@ -109,9 +114,9 @@ export class Turns {
     const cursor = this.#cursors.first;
     if (cursor !== undefined) {
       const { slot, uid } = cursor.first.line;
-      const entries = this.#entriesOf(cursor);
+      this.#order(cursor);
       this.#shares.give(slot, uid, rate);
-      this.#advance(cursor, entries, () => true);
+      this.#advance(cursor, () => true);
     }
   }
 
@@ -121,7 +126,8 @@ export class Turns {
     if (this.#isHead) {
       this.#heads.passUser();
     } else if (cursor !== undefined) {
-      this.#advance(cursor, this.#entriesOf(cursor), isNext);
+      this.#order(cursor);
+      this.#advance(cursor, isNext);
     }
   }
 
@@ -130,14 +136,9 @@ export class Turns {
     const cursor = this.#cursors.first;
     if (this.#isHead) {
       this.#heads.passUser();
-    } else if (cursor !== undefined && cursor.entries === null && cursor.dropped.length < droppedMax) {
-      cursor.dropped.push(cursor.first.line);
-      this.#replaceFirst(
-        cursor,
-        firstOfClass(cursor.own, this.#shares, (line) => cursor.dropped.includes(line)),
-      );
     } else if (cursor !== undefined) {
-      this.#dropLine(cursor, this.#entriesOf(cursor));
+      this.#order(cursor);
+      this.#dropLine(cursor);
     }
   }
 
@@ -150,21 +151,48 @@ export class Turns {
     }
   }
 
-  #advance(cursor: Cursor, entries: Heap<Entry>, isNext: (job: ActiveJob) => boolean): void {
+  #advance(cursor: Cursor, isNext: (job: ActiveJob) => boolean): void {
     const entry = cursor.first;
     entry.next = this.#placeAfter(entry, isNext);
     const id = entry.line.ids[entry.next];
     if (id === undefined) {
-      this.#dropLine(cursor, entries);
+      this.#dropLine(cursor);
       return;
     }
     entry.since = this.#state.jobs.get(jobKey(entry.line.uid, id))?.record.submittedAt ?? entry.since;
-    this.#resettle(cursor, entries);
+    if (cursor.entries !== null) {
+      this.#resettle(cursor, cursor.entries);
+      return;
+    }
+    if (!cursor.moved.includes(entry)) {
+      cursor.moved.push(entry);
+    }
+    this.#replaceFirst(cursor, this.#leastOf(cursor));
   }
 
-  #dropLine(cursor: Cursor, entries: Heap<Entry>): void {
-    entries.dropFirst();
-    this.#replaceFirst(cursor, entries.first ?? null);
+  #dropLine(cursor: Cursor): void {
+    const { entries, first } = cursor;
+    if (entries !== null) {
+      entries.dropFirst();
+      this.#replaceFirst(cursor, entries.first ?? null);
+      return;
+    }
+    cursor.moved = cursor.moved.filter((one) => one !== first);
+    cursor.dropped.push(first.line);
+    this.#replaceFirst(cursor, this.#leastOf(cursor));
+  }
+
+  /** The first of all lines, without an order among them. */
+  #leastOf({ own, dropped, moved }: Cursor): Entry | null {
+    const isChanged = (line: Line): boolean => dropped.includes(line) || moved.some((one) => one.line === line);
+    let least = firstOfClass(own, this.#shares, dropped.length + moved.length === 0 ? null : isChanged);
+    for (const entry of moved) {
+      entry.key = this.#shares.keys[entry.line.slot] ?? 0;
+      if (least === null || compareEntries(entry, least) < 0) {
+        least = entry;
+      }
+    }
+    return least;
   }
 
   #replaceFirst(cursor: Cursor, first: Entry | null): void {
@@ -205,21 +233,23 @@ export class Turns {
     this.#cursors.sinkFirst();
   }
 
-  /** Made before the first entry is changed: it is the least of them, since keys only grow. */
-  #entriesOf(cursor: Cursor): Heap<Entry> {
-    if (cursor.entries === null) {
-      const { lines, since } = cursor.own;
-      const { first } = cursor;
-      const all: Entry[] = [];
-      for (const [at, line] of lines.entries()) {
-        if (line === first.line) {
-          all.push(first);
-        } else if (!cursor.dropped.includes(line)) {
-          all.push({ line, next: 0, key: this.#shares.keys[line.slot] ?? 0, since: since[at] ?? 0 });
-        }
-      }
-      cursor.entries = new Heap(all, compareEntries);
+  /** Puts the class's lines in order when many have changed. Called before the first one is changed or its user's key. */
+  #order(cursor: Cursor): void {
+    const { own, first, dropped, moved } = cursor;
+    if (cursor.entries !== null || dropped.length + moved.length < changedMax) {
+      return;
     }
-    return cursor.entries;
+    const known = new Map([...moved, first].map((entry) => [entry.line, entry]));
+    const gone = new Set(dropped);
+    const all: Entry[] = [];
+    for (const [at, line] of own.lines.entries()) {
+      if (!gone.has(line)) {
+        const key = this.#shares.keys[line.slot] ?? 0;
+        const entry = known.get(line) ?? { line, next: 0, key, since: own.since[at] ?? 0 };
+        entry.key = key;
+        all.push(entry);
+      }
+    }
+    cursor.entries = new Heap(all, compareEntries);
   }
 }
