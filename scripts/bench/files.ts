@@ -4,9 +4,10 @@
  * leave this machine and in seconds. Over a real SSH connection. Prints one JSON object as its last line. `--files N`
  * (10000), `--megabytes N` (1000), `--rounds N` (9).
  */
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { type CountingProxy, startCountingProxy } from "../../test/help/counting-proxy.ts";
-import { register, runAs, skyOk } from "../../test/help/sky.ts";
+import { register, runAs, skyOk, startSky } from "../../test/help/sky.ts";
 import { clusterName, type Site, startSite, untilStatus } from "../../test/help/site.ts";
 import type { TestUser } from "../../test/help/users.ts";
 
@@ -34,16 +35,35 @@ async function shell(user: TestUser, script: string): Promise<void> {
   }
 }
 
-/** Milliseconds until `sky exec -d` has returned, and until the job has ended. */
-async function once(user: TestUser, folder: string): Promise<{ sent: number; ended: number }> {
+/** The most memory that a process has had so far; 0 when it is gone. */
+function peakMb(pid: number | undefined): number {
+  try {
+    return Math.round(Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024);
+  } catch {
+    return 0;
+  }
+}
+
+/** Milliseconds until `sky exec -d` has returned, and until the job has ended; and what memory `sky` took. */
+async function once(user: TestUser, folder: string): Promise<{ sent: number; ended: number; peak: number }> {
   const start = performance.now();
-  const text = await skyOk(user, ["exec", clusterName, "-d", "--workdir", folder, "--", "true"], { limitMs });
+  const args = ["exec", clusterName, "-d", "--workdir", folder, "--", "true"];
+  const running = startSky(user, args, { limitMs });
+  let peak = 0;
+  const looking = setInterval(() => {
+    peak = Math.max(peak, peakMb(running.child.pid));
+  }, 50);
+  const result = await running.ended;
+  clearInterval(looking);
   const sent = performance.now() - start;
-  const id = Number(/Job submitted, ID: (\d+)/.exec(text)?.[1]);
+  const id = Number(/Job submitted, ID: (\d+)/.exec(result.stdout)?.[1]);
+  if (result.code !== 0 || !Number.isInteger(id)) {
+    throw new Error(`sky exec ended with ${result.code}: ${result.stderr}`);
+  }
   await skyOk(user, ["logs", clusterName, String(id)], { limitMs });
   const ended = performance.now() - start;
   await untilStatus(user, id, "SUCCEEDED");
-  return { sent, ended };
+  return { sent, ended, peak };
 }
 
 async function manyFiles(user: TestUser): Promise<Record<string, number>> {
@@ -89,6 +109,7 @@ async function largeFile(user: TestUser, proxy: CountingProxy): Promise<Record<s
   return {
     large_mb: megabytes,
     large_first_mb_sent: Math.round(firstBytes / 1e6),
+    large_peak_mb: first.peak,
     large_first_s: Math.round(first.sent / 100) / 10,
     changed_byte_mb_sent: Math.round(proxy.up() / 1e5) / 10,
     changed_byte_s: Math.round(changed.sent / 100) / 10,

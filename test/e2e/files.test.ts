@@ -169,5 +169,8 @@ test("sky cp copies to the home on the head and back", async () => {
   expect([none.code, plain(none.stderr)]).toEqual([1, expect.stringContaining("lab:nothing: there is no such file")]);
   const node = await sky(user, ["cp", "lab:out", "x", "--node", "n9"]);
   expect([node.code, plain(node.stderr)]).toEqual([1, expect.stringContaining("has no node 'n9'")]);
+  // No sshd of the test's stands behind the head's address of the node.
+  const closed = await sky(user, ["cp", "lab:out", "x", "--node", "n1"]);
+  expect([closed.code, plain(closed.stderr)]).toEqual([1, expect.stringContaining("You cannot log in to node 'n1'")]);
   expect(existsSync(join(user.home, "x"))).toBe(false);
 });
