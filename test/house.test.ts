@@ -41,7 +41,7 @@ const rules: Rule[] = [
   {
     folder: "coordinator",
     own: ["shared", "system", "coordinator"],
-    packages: ["node:*", "zod", "yaml", "bullmq", "ioredis", "ssh2", "pino", "hono", "@hono/*"],
+    packages: ["node:*", "zod", "yaml", "bullmq", "ioredis", "ssh2", "pino", "hono", "@hono/*", "yauzl", "yazl"],
   },
   { folder: "agent/skylet", own: ["shared", "agent/skylet"], packages: ["node:*", "zod"] },
   {
@@ -70,6 +70,8 @@ const owners = [
     folder: "coordinator",
     files: ["coordinator/accounts.ts", "coordinator/backup/processes.ts"],
   },
+  { module: "yauzl", folder: "coordinator", files: ["coordinator/zips/zip-tree.ts"] },
+  { module: "yazl", folder: "coordinator", files: ["coordinator/api/routes-skypilot-files.ts"] },
   // It runs shell commands: only in the program that is killed when it is late, never in the daemon.
   { module: "systeminformation", folder: "agent", files: ["agent/hardware.ts"] },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },

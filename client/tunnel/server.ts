@@ -20,7 +20,7 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 import { Guard } from "./guard.ts";
 
 /** SkyPilot's client takes this port for a server that runs on the same machine: it would send paths, not files. */
-export const localServerPort = 46_580;
+const localServerPort = 46_580;
 
 /** Milliseconds; tests are less patient. */
 export interface TunnelLimits {

@@ -7,7 +7,7 @@ import * as z from "zod";
 import { headers } from "../../shared/api.ts";
 import { json, plainRoute, type Route } from "./route.ts";
 
-export const documentPath = "/api/openapi.json";
+const documentPath = "/api/openapi.json";
 
 /** What is needed of the router. */
 type Documented = Pick<OpenAPIHono, "openAPIRegistry" | "getOpenAPI31Document">;
