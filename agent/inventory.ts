@@ -3,7 +3,7 @@
  * decides nothing: a node that mixes kinds of accelerators is reported as such with a warning, and the core judges.
  * Accelerators are added by agent/watch.ts, which also looks again. Called by agent/agent.ts at start.
  */
-import { readFile } from "node:fs/promises";
+import { access, readFile } from "node:fs/promises";
 import { availableParallelism, cpus, hostname, release, totalmem } from "node:os";
 import * as z from "zod";
 import { canonicalKind } from "../shared/accelerators.ts";
@@ -87,6 +87,25 @@ async function askHardware(program: string | null): Promise<z.infer<typeof hardw
   }
 }
 
+/** Where a package puts its programs: what is elsewhere is not there for every user. */
+const programFolders = ["/usr/bin", "/usr/local/bin"];
+const dockerSocket = "/var/run/docker.sock";
+
+/** Programs that run containers for users. Who may use docker's socket is the machine's own business. */
+async function containerPrograms(): Promise<("podman" | "docker")[]> {
+  const isThere = (path: string): Promise<boolean> =>
+    access(path).then(
+      () => true,
+      () => false,
+    );
+  const has = async (name: string): Promise<boolean> =>
+    (await Promise.all(programFolders.map((folder) => isThere(`${folder}/${name}`)))).includes(true);
+  return [
+    ...((await has("podman")) ? ["podman" as const] : []),
+    ...((await has("docker")) && (await isThere(dockerSocket)) ? ["docker" as const] : []),
+  ];
+}
+
 /**
  * Reads the machine once, without what only a detection finds. `address` is the config's or this host's name until the
  * link knows better. `hardware`: the path of sky-hardware.
@@ -100,6 +119,7 @@ export async function readInventory(config: AgentConfig, hardware: string | null
     mount: plainText(mount, 300),
     sizeGb: Math.round(sizeGb * 10) / 10,
   }));
+  const containers = await containerPrograms();
   const inventory: Inventory = {
     address: config.address ?? hostname(),
     cpus: config.cpus ?? availableParallelism(),
@@ -110,6 +130,7 @@ export async function readInventory(config: AgentConfig, hardware: string | null
     os: await systemText(),
     ...(cpuModel === "" ? {} : { cpuModel }),
     ...(disks.length === 0 ? {} : { disks }),
+    ...(containers.length === 0 ? {} : { containers }),
   };
   return { inventory, warnings: mixed === null ? [] : [mixed] };
 }

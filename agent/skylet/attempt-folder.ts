@@ -14,6 +14,7 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
 import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
 import type { GeneratorOrder } from "./command-generator.ts";
+import { containerEndScript, containerFiles, type ContainerPlan, containerScript, registryOf } from "./container.ts";
 import { environmentFile, eventVariables, runVariables, setupVariables } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
 import { insideScript } from "./inside.ts";
@@ -40,6 +41,7 @@ export async function writeAttemptFolder(
   payload: Payload,
   plan: RunnerPlan,
   order: FilesOrder | null,
+  container: ContainerPlan | null,
 ): Promise<void> {
   const { folder } = plan;
   const envs = { ...payload.envs, ...payload.secrets };
@@ -68,7 +70,11 @@ export async function writeAttemptFolder(
     put(attemptFiles.eventScript, eventScript(plan, payload.eventCallback ?? ""));
   }
   const readOnly = readOnlyPaths(payload);
-  if (plan.inside === true) {
+  if (container !== null) {
+    put(attemptFiles.insideScript, containerScript(container));
+    put(attemptFiles.containerEnd, containerEndScript(container));
+    put(containerFiles.registryPassword, registryOf(payload)?.password ?? "");
+  } else if (plan.inside === true) {
     put(attemptFiles.insideScript, insideScript(readOnly, process.getuid?.() ?? 0, process.getgid?.() ?? 0));
   }
   if (plan.lease !== null) {

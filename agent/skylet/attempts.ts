@@ -18,6 +18,7 @@ import { AttemptWatch } from "./attempt-watch.ts";
 import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";
+import { endContainer } from "./container-end.ts";
 import { type StopOrder, stopProcesses } from "./stop.ts";
 import { warnProcesses } from "./warn.ts";
 
@@ -247,6 +248,7 @@ export class Attempts {
       this.#wake(id);
     }
     await stopProcesses(order);
+    await endContainer(folder);
     this.#stops.delete(id);
     if (attempt !== undefined) {
       attempt.watch.check();

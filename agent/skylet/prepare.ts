@@ -21,6 +21,8 @@ import {
 import type { AgentAddress } from "./control.ts";
 import { runnerEnvironment } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
+import { findTool } from "./files/tool.ts";
+import type { ContainerPlan } from "./container.ts";
 import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
 import { livingProcess } from "./processes.ts";
 import { attemptFiles, type RunnerPlan } from "./runner-script.ts";
@@ -95,7 +97,8 @@ async function writeFiles(
 ): Promise<AttemptSpec> {
   const { home, nofile, bootId } = options;
   const order = filesOrderOf(options, wanted, payload);
-  const isInside = readOnlyPaths(payload).length > 0;
+  const container = containerOf(options, folder, wanted, payload);
+  const isInside = container !== null || readOnlyPaths(payload).length > 0;
   const spec: AttemptSpec = { format: 1, bootId, wanted, logDir };
   // The pid is in the prefixes only, which the runner does not need.
   const logs = rankFileOf(wanted, 1);
@@ -113,13 +116,33 @@ async function writeFiles(
     ...(order === null ? {} : { files: options.program }),
     ...(payload.runGenerator === undefined ? {} : { generator: options.program }),
     ...(isInside ? { inside: true } : {}),
+    ...(container === null ? {} : { container: true }),
     // One rank speaks for the job.
     ...(payload.eventCallback === undefined || wanted.rank > 0
       ? {}
       : { eventLog: join(home, logDir, "event_callback.log") }),
   };
-  await writeAttemptFolder(spec, payload, plan, order);
+  await writeAttemptFolder(spec, payload, plan, order, container);
   return spec;
+}
+
+/** Null: the job runs on the machine itself. podman first: it needs no right that is as good as root's. */
+function containerOf(
+  options: PrepareOptions,
+  folder: string,
+  wanted: WantedAttempt,
+  payload: Payload,
+): ContainerPlan | null {
+  if (payload.image === undefined) {
+    return null;
+  }
+  const engine = (["podman", "docker"] as const).find((name) => findTool(name) !== null);
+  if (engine === undefined) {
+    const text = `the job is to run in image '${payload.image.name}', and neither podman nor docker is on the user's PATH there.`;
+    throw new SkyError("NotSupportedError", text);
+  }
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  return { engine, folder, home: options.home, uid, gid, wanted, payload };
 }
 
 /** Variables by which git and the tools of buckets prove who asks. */

@@ -46,6 +46,8 @@ export const attemptFiles = {
   mounts: "mounts",
   /** What stands around the user's scripts: its arguments are run inside; only where something has to. */
   insideScript: "inside.sh",
+  /** Ends the attempt's container; only of attempts that have one. */
+  containerEnd: "container-end.sh",
   /** The task's `event_callback`, with the status as its argument, and its variables. */
   eventScript: "event.sh",
   eventEnvironment: "event.env",
@@ -66,6 +68,8 @@ export interface RunnerPlan {
   generator?: { node: string; program: string };
   /** The scripts run inside of `inside.sh`. */
   inside?: true;
+  /** There is a container, which ends with the attempt. */
+  container?: true;
   /** Where the output of `event.sh` goes; absent: there is none on this rank. */
   eventLog?: string;
   /** Ends the attempt when its lease has run out; null: it has none. */
@@ -165,19 +169,21 @@ function emptyPart({ eventLog }: RunnerPlan): string {
   return eventLog === undefined ? "finish 0\n" : "ended 0\n";
 }
 
-/** What was mounted for the attempt goes with it. */
+/** What was mounted or started for the attempt goes with it. A stop signals the programs that do it, too. */
 function finishPart(plan: RunnerPlan): string {
   const end = `finish() { echo "$1" >"$folder/${attemptFiles.exit}"; exit 0; }`;
-  if (plan.files === undefined) {
+  if (plan.files === undefined && plan.container === undefined) {
     return end;
   }
-  return `unmount() {
-  [ -e "$folder/${attemptFiles.mounts}" ] || return 0
+  const leave =
+    plan.container === undefined ? "" : `  (trap '' TERM; /bin/sh "$folder/${attemptFiles.containerEnd}")\n`;
+  return `clear() {
+${leave}  [ -e "$folder/${attemptFiles.mounts}" ] || return 0
   while IFS= read -r place; do
     fusermount3 -u -z "$place" || fusermount -u -z "$place"
   done <"$folder/${attemptFiles.mounts}"
 }
-${end.replace("{ echo", "{ unmount; echo")}`;
+${end.replace("{ echo", "{ clear; echo")}`;
 }
 
 function runPart(plan: RunnerPlan): string {

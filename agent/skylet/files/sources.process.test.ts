@@ -72,9 +72,7 @@ describe("volumes", () => {
     expect([other.setupExit, other.log]).toEqual([1, expect.stringContaining("is not there on machine")]);
     mkdirSync(join(agent.root, "second"));
     expect((await job([volume(join(agent.root, "second"))])).log).toContain(`is a link to ${path} here`);
-    expect((await job([{ ...volume(path), destination: "~/data" }])).log).toContain(
-      "is something else here",
-    );
+    expect((await job([{ ...volume(path), destination: "~/data" }])).log).toContain("is something else here");
   });
 
   test("one that may only be read cannot be written by the job's scripts, which keep their user", async () => {

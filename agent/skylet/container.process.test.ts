@@ -1,0 +1,114 @@
+/** Jobs with an image, by the real skylet and runner; a small program of the test stands in for podman. */
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { StandInAgent } from "../../test/help/stand-in-agent.ts";
+import { until } from "../../test/help/until.ts";
+import { type ContainerPlan, containerRunWords } from "./container.ts";
+
+let agent: StandInAgent;
+let bin = "";
+
+/** Notes each call; a container is a file, what is executed in it runs on the machine. */
+const podman = `#!/bin/sh
+root=$(dirname "$0")
+echo "$*" >>"$root/calls"
+case $1 in
+  login) cat >"$root/password" ;;
+  container) [ -e "$root/$3" ] ;;
+  run)
+    [ ! -e "$root/broken" ] || { echo "no such image" >&2; exit 125; }
+    while [ "$1" != --name ]; do shift; done
+    : >"$root/$2" ;;
+  exec) shift 4; IN_CONTAINER=yes exec "$@" ;;
+  rm) shift 4; rm -f "$root/$1" ;;
+esac
+`;
+
+beforeEach(async () => {
+  agent = new StandInAgent();
+  await agent.open();
+  bin = join(agent.root, "bin");
+  mkdirSync(bin);
+  writeFileSync(join(bin, "podman"), podman);
+  chmodSync(join(bin, "podman"), 0o755);
+  await agent.start("", { PATH: `${bin}:${process.env["PATH"]}` });
+});
+
+afterEach(async () => {
+  await agent.close();
+});
+
+const calls = (): string[] => readFileSync(join(bin, "calls"), "utf8").trimEnd().split("\n");
+const left = (): string[] => readdirSync(bin).filter((name) => name.startsWith("sky-"));
+
+test("setup and run share one container, which is gone before the end is told", async () => {
+  const wanted = agent.wanted({ setup: true });
+  const image = { name: "lab/tools:1", options: ["--shm-size", "1g"] };
+  const logDir = await agent.launch(wanted, {
+    image,
+    setup: "echo setup $IN_CONTAINER",
+    run: "echo run $IN_CONTAINER; exit 5",
+  });
+  expect(await agent.state(wanted.attempt, "exited")).toMatchObject({ setupExit: 0, runExit: 5 });
+  expect(readFileSync(join(logDir, "setup.log"), "utf8")).toBe("setup yes\n");
+  expect(readFileSync(join(logDir, "tasks", "run.log"), "utf8")).toBe("run yes\n");
+  const kinds = calls().map((call) => call.split(" ")[0]);
+  expect(kinds.filter((kind) => kind === "run" || kind === "exec")).toEqual(["run", "exec", "exec"]);
+  expect(calls().find((call) => call.startsWith("run"))).toContain(
+    "--shm-size 1g --entrypoint sleep lab/tools:1 infinity",
+  );
+  expect(left()).toEqual([]);
+});
+
+test("a cancel ends the container; one that cannot be started fails the setup with what podman said", async () => {
+  const wanted = agent.wanted();
+  await agent.launch(wanted, { image: { name: "x", options: [] }, run: "echo >~/here; sleep 100" });
+  await until(() => existsSync(join(agent.home, "here")), "the run script");
+  expect(left()).toHaveLength(1);
+  await agent.stop(wanted.attempt, 10);
+  expect(left()).toEqual([]);
+  writeFileSync(join(bin, "broken"), "");
+  const broken = agent.wanted({ setup: true });
+  const logDir = await agent.launch(broken, { image: { name: "x", options: [] }, setup: "true", run: "true" });
+  expect((await agent.state(broken.attempt, "exited")).setupExit).toBe(125);
+  expect(readFileSync(join(logDir, "setup.log"), "utf8")).toBe("no such image\n");
+});
+
+test("a registry's password goes in by a file of the user's alone, never as an argument", async () => {
+  const wanted = agent.wanted();
+  const secrets = {
+    SKYPILOT_DOCKER_USERNAME: "me",
+    SKYPILOT_DOCKER_PASSWORD: "s3cret words",
+    SKYPILOT_DOCKER_SERVER: "registry.example",
+  };
+  await agent.launch(wanted, { image: { name: "lab/x", options: [] }, secrets, run: "true" });
+  expect((await agent.state(wanted.attempt, "exited")).runExit).toBe(0);
+  expect([readFileSync(join(bin, "password"), "utf8"), calls().join("\n")]).toEqual([
+    "s3cret words",
+    expect.not.stringContaining("s3cret"),
+  ]);
+  expect(calls().find((call) => call.startsWith("run"))).toContain("registry.example/lab/x");
+  expect(statSync(join(agent.dir, wanted.attempt, "registry-password")).mode & 0o777).toBe(0o600);
+});
+
+test("the words for devices, users and places", () => {
+  const wanted = agent.wanted({
+    acceleratorKind: "H100",
+    grant: { node: "n", devices: [2, 3], share: 1, cpus: 1, memoryGb: 1 },
+  });
+  const files = [
+    { kind: "volume" as const, destination: "~/v", name: "v", path: "/srv/v", readOnly: true },
+    { kind: "upload" as const, destination: "/data", manifest: "0".repeat(64) },
+  ];
+  const payload = { setup: null, run: null, envs: {}, files, image: { name: "x", options: [] } };
+  const plan: ContainerPlan = { engine: "docker", folder: "/run/f", home: "/home/a", uid: 7, gid: 8, wanted, payload };
+  const docker = containerRunWords(plan).join(" ");
+  expect(docker).toContain("--user 7:8");
+  expect(docker).toContain("--volume /srv/v:/srv/v:ro --volume /data:/data");
+  expect(docker).toContain('--gpus "device=2,3"');
+  const words = containerRunWords({ ...plan, engine: "podman" }).join(" ");
+  expect(words).toContain("--userns=keep-id");
+  expect(words).toContain("--device nvidia.com/gpu=2 --device nvidia.com/gpu=3");
+  expect(() => containerRunWords({ ...plan, home: "/home/a:b" })).toThrow("colon");
+});

@@ -1,0 +1,164 @@
+/**
+ * Setup and run inside of a container, by the user's own podman or docker: the texts that start it, enter it and end it.
+ * Pure. One container for an attempt, so that run finds what setup installed; home, attempt's folder and the places of
+ * files lie in it at the same paths. It must never put a password into an argument or a file that others can read.
+ * Called by prepare.ts and attempt-folder.ts.
+ */
+import { vendorOf } from "../../shared/accelerators.ts";
+import type { WantedAttempt } from "../../shared/agent-wire.ts";
+import { SkyError } from "../../shared/errors.ts";
+import type { Payload } from "../../shared/job.ts";
+import { folderVariable, shellQuoted } from "./environment.ts";
+
+export type ContainerEngine = "podman" | "docker";
+
+export interface ContainerPlan {
+  engine: ContainerEngine;
+  /** The attempt's folder and the user's home, absolute. */
+  folder: string;
+  home: string;
+  uid: number;
+  gid: number;
+  wanted: WantedAttempt;
+  payload: Payload;
+}
+
+/** Names of the files in the attempt's folder that only containers have. */
+export const containerFiles = { registryPassword: "registry-password", registryLogin: "registry" } as const;
+
+/** Of this attempt on this node. */
+export function containerName({ wanted }: Pick<ContainerPlan, "wanted">): string {
+  return `sky-${wanted.attempt}-${wanted.rank}`;
+}
+
+export interface Registry {
+  username: string;
+  password: string;
+  server: string;
+}
+
+/** Null: the image needs no login. Source: SkyPilot's SKYPILOT_DOCKER_* variables, all three or none. */
+export function registryOf({ envs, secrets }: Payload): Registry | null {
+  const all = { ...envs, ...secrets };
+  const [username, password, server] = ["USERNAME", "PASSWORD", "SERVER"].map((name) => all[`SKYPILOT_DOCKER_${name}`]);
+  if (username === undefined || password === undefined || server === undefined) {
+    return null;
+  }
+  return { username, password, server };
+}
+
+/** The image with its registry, as SkyPilot adds it. */
+function imageName({ payload }: ContainerPlan): string {
+  const name = payload.image?.name ?? "";
+  const server =
+    registryOf(payload)
+      ?.server.replace(/^https?:\/\//u, "")
+      .replace(/\/+$/u, "") ?? "";
+  return server === "" || name.startsWith(`${server}/`) ? name : `${server}/${name}`;
+}
+
+/** Paths that the scripts must find where they are, each with whether it may only be read. */
+function places({ home, folder, payload }: ContainerPlan): [path: string, readOnly: boolean][] {
+  const files = payload.files ?? [];
+  const volumes = files.flatMap((plan): [string, boolean][] =>
+    plan.kind === "volume" ? [[plan.path, plan.readOnly]] : [],
+  );
+  const outside = files.flatMap((plan): [string, boolean][] =>
+    plan.destination.startsWith("/") && !plan.destination.startsWith(`${home}/`) && plan.kind !== "volume"
+      ? [[plan.destination, false]]
+      : [],
+  );
+  return [[home, false], [folder, false], ...volumes, ...outside];
+}
+
+/** The granted devices and no others. */
+function deviceOptions({ engine, wanted }: ContainerPlan): string[] {
+  const { devices } = wanted.grant;
+  if (devices.length === 0) {
+    return [];
+  }
+  const vendor = vendorOf(wanted.acceleratorKind ?? "") ?? "NVIDIA";
+  if (vendor !== "NVIDIA") {
+    return ["--device", "/dev/kfd", "--device", "/dev/dri"];
+  }
+  const names = wanted.visibleDevices ?? devices.map(String);
+  return engine === "podman"
+    ? names.flatMap((name) => ["--device", `nvidia.com/gpu=${name}`])
+    : ["--gpus", `"device=${names.join(",")}"`];
+}
+
+/** Words of the engine's `run`, without the engine. Throws a SkyError for a path that no engine can mount. */
+export function containerRunWords(plan: ContainerPlan): string[] {
+  const { engine, folder, home, uid, gid, payload } = plan;
+  const mounts = places(plan).flatMap(([path, readOnly]) => {
+    if (path.includes(":")) {
+      throw new SkyError("InvalidTaskError", `'${path}' cannot be mounted into a container: its name holds a colon.`);
+    }
+    return ["--volume", `${path}:${path}${readOnly ? ":ro" : ""}`];
+  });
+  const login =
+    registryOf(payload) === null || engine === "docker"
+      ? []
+      : ["--authfile", `${folder}/${containerFiles.registryLogin}`];
+  return [
+    "run",
+    ...login,
+    ...["--detach", "--init", "--name", containerName(plan), "--network", "host"],
+    ...(engine === "podman" ? ["--userns=keep-id"] : ["--user", `${uid}:${gid}`]),
+    ...["--env", `HOME=${home}`, "--env", folderVariable, "--workdir", home],
+    ...mounts,
+    ...deviceOptions(plan),
+    ...(payload.image?.options ?? []),
+    ...["--entrypoint", "sleep", imageName(plan), "infinity"],
+  ];
+}
+
+function quoted(words: readonly string[]): string {
+  return words.map((word) => shellQuoted(word, "A word for the container")).join(" ");
+}
+
+/** docker takes the place of its logins before the command; podman with each. */
+function engineWords({ engine, folder, payload }: ContainerPlan): string[] {
+  const isOwn = engine === "docker" && registryOf(payload) !== null;
+  return isOwn ? ["docker", "--config", `${folder}/${containerFiles.registryLogin}`] : [engine];
+}
+
+function loginLines(plan: ContainerPlan): string {
+  const registry = registryOf(plan.payload);
+  if (registry === null) {
+    return "";
+  }
+  const file = `${plan.folder}/${containerFiles.registryLogin}`;
+  const words = [
+    ...engineWords(plan),
+    "login",
+    ...(plan.engine === "podman" ? ["--authfile", file] : []),
+    ...["--username", registry.username, "--password-stdin", registry.server],
+  ];
+  const input = shellQuoted(`${plan.folder}/${containerFiles.registryPassword}`, "The attempt's path");
+  return `  ${quoted(words)} 2>&1 >/dev/null <${input} || exit 125\n`;
+}
+
+/** A program for the runner (POSIX sh): starts the attempt's container when there is none yet, and runs its arguments there. */
+export function containerScript(plan: ContainerPlan): string {
+  const engine = quoted(engineWords(plan));
+  const name = containerName(plan);
+  return `#!/bin/sh
+# Written by sky-skylet; see agent/skylet/container.ts.
+if ! ${engine} container inspect ${name} >/dev/null 2>&1; then
+${loginLines(plan)}  ${engine} ${quoted(containerRunWords(plan))} 2>&1 >/dev/null || exit 125
+fi
+exec ${engine} exec --workdir ${shellQuoted(plan.home, "The home's path")} ${name} "$@"
+`;
+}
+
+/** Ends the attempt's container and everything in it; fails when it is still there. Without effect when there is none. */
+export function containerEndScript(plan: ContainerPlan): string {
+  const engine = quoted(engineWords(plan));
+  const name = containerName(plan);
+  return `#!/bin/sh
+# Written by sky-skylet; see agent/skylet/container.ts.
+${engine} rm --force --time 0 ${name} >/dev/null 2>&1 || ${engine} rm --force ${name} >/dev/null 2>&1
+! ${engine} container inspect ${name} >/dev/null 2>&1
+`;
+}
