@@ -1,4 +1,6 @@
-/** Bodies of uploads for tests: packs, manifests and streams of bytes in awkward pieces. Used by tests only. */
+/**
+ * Bodies of uploads for tests: packs, manifests and streams of bytes in awkward pieces. Used by tests only.
+ */
 import { createHash } from "node:crypto";
 import type { ManifestEntry } from "../../shared/files.ts";
 
