@@ -1,8 +1,8 @@
 /**
- * The definitions of `sky logs` and `sky cp`: what brings output and files home. It must never do a command's work. Used
- * by client/program.ts.
+ * The definitions of `sky logs`, `sky cp` and `sky files`: what brings output and files home, and what uploads take. It
+ * must never do a command's work. Used by client/program.ts.
  */
-import { examples, integer, type Register } from "./program-parts.ts";
+import { examples, integer, outputOption, type Register } from "./program-parts.ts";
 
 /** `sky logs` */
 export const registerLogs: Register = (program, context, outcome) => {
@@ -45,5 +45,30 @@ export const registerCp: Register = (program, context, outcome) => {
     .action(async (source: string, target: string, flags: { node?: string }) => {
       const { cp } = await import("./commands/cp.ts");
       outcome.code = await cp(context, source, target, flags);
+    });
+};
+
+/** `sky files` */
+export const registerFiles: Register = (program, context, outcome) => {
+  const group = program.command("files").description("what your uploaded files take; `clean` forgets them");
+  group
+    .command("list", { isDefault: true })
+    .description("show what your uploads take on the head, and your quota")
+    .argument("[clusters...]", "local clusters; none: all that are initialized")
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky files", "sky files list lab -o json"))
+    .action(async (names: string[], flags) => {
+      const { files } = await import("./commands/files.ts");
+      outcome.code = await files(context, names, flags);
+    });
+  group
+    .command("clean")
+    .description("forget those that no unfinished job needs; they are sent again when a task brings them")
+    .argument("[clusters...]", "local clusters; none: all that are initialized")
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky files clean", "sky files clean lab"))
+    .action(async (names: string[], flags) => {
+      const { filesClean } = await import("./commands/files.ts");
+      outcome.code = await filesClean(context, names, flags);
     });
 };

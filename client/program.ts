@@ -11,7 +11,7 @@ import type { LaunchFlags } from "./commands/launch.ts";
 import { registerAdmin } from "./program-admin.ts";
 import { addAsync, registerApi } from "./program-api.ts";
 import { registerConfig } from "./program-config.ts";
-import { registerCp, registerLogs } from "./program-files.ts";
+import { registerCp, registerFiles, registerLogs } from "./program-files.ts";
 import { registerTunnel } from "./program-tunnel.ts";
 import { registerPlumbing } from "./program-plumbing.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
@@ -315,6 +315,7 @@ export function buildProgram(context: Context, outcome: Outcome): Command {
     registerQuota,
     registerLogs,
     registerCp,
+    registerFiles,
     registerCancel,
     registerClusters,
     registerGpus,

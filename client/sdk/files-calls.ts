@@ -4,12 +4,19 @@
  */
 import type { z } from "zod";
 import { SkyError } from "../../shared/errors.ts";
-import { filesUsageSchema, manifestResultSchema, missingResultSchema, packResultSchema } from "../../shared/files.ts";
+import {
+  cleanResultSchema,
+  filesUsageSchema,
+  manifestResultSchema,
+  missingResultSchema,
+  packResultSchema,
+} from "../../shared/files.ts";
 import { parseJson, replyFailure } from "./replies.ts";
 import { callHeaders, type Patience, persist, read } from "./requests.ts";
-import type { HttpReply, Transport } from "./transport.ts";
+import type { HttpCall, HttpReply, Transport } from "./transport.ts";
 
 export type FilesUsage = z.infer<typeof filesUsageSchema>;
+export type CleanResult = z.infer<typeof cleanResultSchema>;
 export type ManifestResult = z.infer<typeof manifestResultSchema>;
 
 /** The calls about one's own uploads. Every function rejects with a SkyError whose text is meant for the person. */
@@ -23,6 +30,8 @@ export interface FilesCalls {
   /** With missing chunks nothing was kept. */
   sendManifest(pieces: readonly Uint8Array[], sent: (bytes: number) => void): Promise<ManifestResult>;
   usage(): Promise<FilesUsage>;
+  /** Forgets what no unfinished job needs. */
+  clean(): Promise<CleanResult>;
 }
 
 /** Milliseconds of trying again after a connection was lost. */
@@ -53,7 +62,7 @@ export function createFilesCalls(transport: Transport, say: (text: string) => vo
     afterGivingUp: "What was uploaded so far is kept: the same command goes on where this one stopped.",
   };
   const call = (
-    method: "GET" | "POST",
+    method: HttpCall["method"],
     path: string,
     body: string | readonly Uint8Array[] | null,
     sent?: (bytes: number) => void,
@@ -93,5 +102,8 @@ export function createFilesCalls(transport: Transport, say: (text: string) => vo
       return resultOf(transport, await call("POST", "/onprem/files/manifest", pieces, sent), manifestResultSchema);
     },
     usage: () => read(transport, "/onprem/files", filesUsageSchema, patience),
+    async clean() {
+      return resultOf(transport, await call("DELETE", "/onprem/files", null), cleanResultSchema);
+    },
   };
 }

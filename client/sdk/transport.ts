@@ -22,7 +22,7 @@ export interface HeadStreams {
 }
 
 export interface HttpCall {
-  method: "GET" | "POST";
+  method: "GET" | "POST" | "DELETE";
   path: string;
   /** JSON text; pieces of bytes, which are written as the stream takes them; null: no body. */
   body: string | readonly Uint8Array[] | null;
@@ -37,6 +37,13 @@ export interface HttpReply {
   status: number;
   headers: IncomingHttpHeaders;
   text: string;
+}
+
+export interface TransportOptions {
+  /** Calls that change something end with RequestTaken as soon as they were taken. */
+  leavesRequests?: boolean;
+  /** Called when a call begins; what it returns, when the call has ended. */
+  waiting?: () => () => void;
 }
 
 export type Reached = "nowhere" | "head" | "coordinator";
@@ -149,14 +156,16 @@ export class Transport {
   /** Calls that change something end with RequestTaken as soon as they were taken. */
   readonly leavesRequests: boolean;
   readonly #connect: () => Promise<HeadStreams>;
+  readonly #waiting: () => () => void;
   #connection: Promise<HeadStreams> | null = null;
   #agent: StreamAgent | null = null;
   #reached: Reached = "nowhere";
 
-  constructor(clusterName: string, connect: () => Promise<HeadStreams>, leavesRequests = false) {
+  constructor(clusterName: string, connect: () => Promise<HeadStreams>, options: TransportOptions = {}) {
     this.clusterName = clusterName;
     this.#connect = connect;
-    this.leavesRequests = leavesRequests;
+    this.leavesRequests = options.leavesRequests === true;
+    this.#waiting = options.waiting ?? (() => () => undefined);
   }
 
   /** Connects now rather than at the first call. Rejects with what client/ssh says. */
@@ -226,6 +235,15 @@ export class Transport {
 
   /** Sends one call and holds the whole reply. Rejects with LostConnection. */
   async call(call: HttpCall): Promise<HttpReply> {
+    const answered = this.#waiting();
+    try {
+      return await this.#call(call);
+    } finally {
+      answered();
+    }
+  }
+
+  async #call(call: HttpCall): Promise<HttpReply> {
     const reply = await this.open(call);
     const chunks: Buffer[] = [];
     let bytes = 0;

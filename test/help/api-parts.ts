@@ -183,6 +183,7 @@ export interface TestCluster {
   queue: MemoryQueue;
   store: MemoryStore;
   fleet: MemoryFleet;
+  files: DiskFileStore;
   loop: CoreLoop;
   accounts: Map<Uid, Account>;
   /** Set to make the coordinator unavailable. */
@@ -282,6 +283,7 @@ export async function startTestCluster(
     queue,
     store,
     fleet,
+    files,
     loop,
     accounts,
     unavailable,
