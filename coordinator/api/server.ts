@@ -35,8 +35,8 @@ const connectionsPerUserMax = 200;
 const connectionsHardMax = connectionsMax + 200;
 
 const headersTimeoutMs = 10_000;
-/** A body of 20 MB over a slow line. */
-const requestTimeoutMs = 300_000;
+/** A piece of a zip, 100 MiB, over a slow line. */
+const requestTimeoutMs = 1_800_000;
 const keepAliveTimeoutMs = 120_000;
 
 /** Keeps count of connections, in all and per user, and who is at the other end of each. */
