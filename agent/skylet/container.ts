@@ -27,7 +27,7 @@ export interface ContainerPlan {
 export const containerFiles = { registryPassword: "registry-password", registryLogin: "registry" } as const;
 
 /** Of this attempt on this node. */
-export function containerName({ wanted }: Pick<ContainerPlan, "wanted">): string {
+function containerName({ wanted }: Pick<ContainerPlan, "wanted">): string {
   return `sky-${wanted.attempt}-${wanted.rank}`;
 }
 

@@ -21,7 +21,7 @@ export interface Bucket {
   key: string;
 }
 
-export function bucketOf(uri: string): Bucket | null {
+function bucketOf(uri: string): Bucket | null {
   const match = /^([a-z0-9]+):\/\/([^/]+)\/?(.*)$/u.exec(uri);
   const [, scheme = "", bucket = "", key = ""] = match ?? [];
   return match === null || bucket.startsWith("-") ? null : { scheme, bucket, key: key.replace(/\/+$/u, "") };
@@ -154,7 +154,7 @@ const copyTools: Record<string, CopyTool> = {
 };
 
 /** rclone's name of it: a remote that the user has set up under the scheme's name. */
-export function remoteOf(uri: string): string {
+function remoteOf(uri: string): string {
   return uri.replace(/^([a-z0-9]+):\/\//u, "$1:");
 }
 
