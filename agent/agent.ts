@@ -200,12 +200,11 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
     userLog,
   });
   const clearing = new Clearing(cgroups, log, (event) => loop.settle(event));
-  const streams = openStreams(state, () => link, userLog);
   const payloads = new Payloads();
   const skylets = new Skylets({
     socketPath: socketPathOf(config.runtime_dir),
     starts: new SkyletStarts(config, installed, units),
-    streams,
+    streams: openStreams(state, () => link, userLog),
     cgroups,
     clearing,
     log,
@@ -219,9 +218,20 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   });
   const redial = (): void => link.redial();
   const inspections = openInspections(config, installed, units !== null, () => link, log);
-  const key = keys.node;
   const orders: Orders = new Orders({
-    ...{ sendCoordinator, config, ledger, loop, skylets, payloads, log, redial, installed, inspections, key },
+    ...{
+      sendCoordinator,
+      config,
+      ledger,
+      loop,
+      skylets,
+      payloads,
+      log,
+      redial,
+      installed,
+      inspections,
+      key: keys.node,
+    },
     use: () => watch.use(),
   });
   const link: Link = new Link(config, keys, orders, log);
