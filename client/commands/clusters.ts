@@ -140,9 +140,31 @@ export async function oneCluster(context: Context, name: string | undefined): Pr
   return only;
 }
 
+/** Says on a terminal that the cluster is waited for, from the first second on, until the returned function is called. */
+function showWaiting({ screen }: Context, { name, transport }: RegisteredCluster): () => void {
+  // The system's own ssh asks by itself, and nothing may be drawn over that.
+  if (screen.progress.visible !== true || transport !== "ssh2") {
+    return () => undefined;
+  }
+  let seconds = 0;
+  const timer = setInterval(() => {
+    seconds += 1;
+    screen.progress.show(0, 0, `waiting for cluster ${name}`, `${seconds}s`);
+  }, 1000).unref();
+  return () => {
+    clearInterval(timer);
+    if (seconds > 0) {
+      screen.progress.clear();
+    }
+  };
+}
+
 /** The way to this cluster, as the caller. Connects at the first call; `close` it. */
 export function transportOf(context: Context, cluster: RegisteredCluster): Transport {
-  return new Transport(cluster.name, () => context.connect(cluster), context.leavesRequests);
+  return new Transport(cluster.name, () => context.connect(cluster), {
+    leavesRequests: context.leavesRequests === true,
+    waiting: () => showWaiting(context, cluster),
+  });
 }
 
 /** The API of this cluster, as the caller. Connects at the first call; `close` it. */

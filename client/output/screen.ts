@@ -65,41 +65,63 @@ function widthOf(streams: ScreenStreams): number {
   return Number.isInteger(told) && told >= 40 ? told : Number.POSITIVE_INFINITY;
 }
 
+/** What the person types after the question. Rejects on Ctrl-C or Ctrl-D. */
+async function answerTo(
+  { stdin, stderr }: ScreenStreams,
+  question: string,
+  options?: { hidden: boolean },
+): Promise<string> {
+  const { createInterface } = await import("node:readline/promises");
+  const hidden = options?.hidden === true;
+  // readline echoes to its output; a hidden answer is echoed into nothing.
+  const output = hidden ? new Writable({ write: (_chunk, _encoding, done) => done() }) : stderr;
+  const lines = createInterface({ input: stdin, output, terminal: hidden || stderr.isTTY === true });
+  if (hidden) {
+    stderr.write(question);
+  }
+  // Ctrl-D and Ctrl-C close the prompt without an answer; readline itself would wait for ever.
+  const closed = new Promise<never>((_, reject) => {
+    lines.once("close", () => reject(new SkyError("RequestCancelled", "The question was not answered; stopped here.")));
+  });
+  closed.catch(() => undefined);
+  lines.once("SIGINT", () => lines.close());
+  try {
+    return await Promise.race([lines.question(question), closed]);
+  } finally {
+    if (hidden) {
+      stderr.write("\n");
+    }
+    lines.close();
+  }
+}
+
 /** The screen of one run of `sky`. */
 export function createScreen(streams: ScreenStreams): Screen {
   const { stdin, stdout, stderr, env } = streams;
+  const progress = createProgress(stderr);
+  // Nothing may be drawn over a question that waits for its answer.
+  let asking = 0;
   const ask = async (question: string, options?: { hidden: boolean }): Promise<string | null> => {
     if (stdin.isTTY !== true) {
       return null;
     }
-    const { createInterface } = await import("node:readline/promises");
-    const hidden = options?.hidden === true;
-    // readline echoes to its output; a hidden answer is echoed into nothing.
-    const output = hidden ? new Writable({ write: (_chunk, _encoding, done) => done() }) : stderr;
-    const lines = createInterface({ input: stdin, output, terminal: hidden || stderr.isTTY === true });
-    if (hidden) {
-      stderr.write(question);
-    }
-    // Ctrl-D and Ctrl-C close the prompt without an answer; readline itself would wait for ever.
-    const closed = new Promise<never>((_, reject) => {
-      lines.once("close", () =>
-        reject(new SkyError("RequestCancelled", "The question was not answered; stopped here.")),
-      );
-    });
-    closed.catch(() => undefined);
-    lines.once("SIGINT", () => lines.close());
+    asking += 1;
+    progress.clear();
     try {
-      return await Promise.race([lines.question(question), closed]);
+      return await answerTo(streams, question, options);
     } finally {
-      if (hidden) {
-        stderr.write("\n");
-      }
-      lines.close();
+      asking -= 1;
     }
   };
   return {
-    print: (text) => void stdout.write(`${text}\n`),
-    note: (text) => void stderr.write(`${text}\n`),
+    print: (text) => {
+      progress.clear();
+      stdout.write(`${text}\n`);
+    },
+    note: (text) => {
+      progress.clear();
+      stderr.write(`${text}\n`);
+    },
     write: (chunk) =>
       new Promise((resolve) => {
         if (stdout.write(chunk)) {
@@ -112,7 +134,7 @@ export function createScreen(streams: ScreenStreams): Screen {
     noteColors: pc.createColors(wantsColor(stderr, env)),
     columns: widthOf(streams),
     ask,
-    progress: createProgress(stderr),
+    progress: { ...progress, show: (...state) => (asking > 0 ? undefined : progress.show(...state)) },
     interactive: stdin.isTTY === true,
     async confirm(question) {
       for (let tries = 0; tries < 3; tries += 1) {

@@ -14,7 +14,9 @@ const transports: Transport[] = [];
 
 function openTransport(leaves = false): Transport {
   const open = async (): Promise<Socket> => connect(cluster.socket);
-  const transport = new Transport("lab", async () => ({ openStream: open, close: () => undefined }), leaves);
+  const transport = new Transport("lab", async () => ({ openStream: open, close: () => undefined }), {
+    leavesRequests: leaves,
+  });
   transports.push(transport);
   return transport;
 }
@@ -86,4 +88,20 @@ it("cancels what is under way, and says who answers", async () => {
   await expect(requests.get(id)).rejects.toMatchObject({ name: "RequestCancelled" });
   expect(await requests.apiCancel(null)).toEqual([]);
   expect(await requests.apiInfo()).toMatchObject({ status: "healthy", version: "1.2.3", cluster: "lab" });
+});
+
+it("tells when a call begins and when it has ended, also when it failed", async () => {
+  const heard: string[] = [];
+  const open = async (): Promise<Socket> => connect(cluster.socket);
+  const transport = new Transport("lab", async () => ({ openStream: open, close: () => undefined }), {
+    waiting: () => {
+      heard.push("begins");
+      return () => void heard.push("ended");
+    },
+  });
+  transports.push(transport);
+  const calls = createRequestCalls(transport, () => undefined);
+  await calls.apiInfo();
+  await expect(calls.get(randomUUID())).rejects.toThrow("knows no request");
+  expect(heard).toEqual(["begins", "ended", "begins", "ended"]);
 });

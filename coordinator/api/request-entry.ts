@@ -133,6 +133,9 @@ export function errorForUser(thrown: unknown, log: Log): SkyError {
   return new SkyError("InternalError", "The coordinator met an internal error (see the coordinator's log).");
 }
 
+/** Why a request was aborted that its user has cancelled; others are aborted by a reader who left, or at the end. */
+export const cancelledByUser = new Error("cancelled by its user");
+
 /** How a cancelled request ends. */
 export function cancelledError(id: RequestId): SkyError {
   return new SkyError("RequestCancelled", `Request '${id}' was cancelled.`);

@@ -13,6 +13,7 @@ import { StoreUnavailable } from "../parts.ts";
 import { pickledError, pickledNone } from "./pickle.ts";
 import {
   type Call,
+  cancelledByUser,
   cancelledError,
   errorForUser,
   type Keeper,
@@ -144,7 +145,7 @@ export class RequestTable {
     const wanted = ids === null ? this.list(uid, { all: true }) : ids.map((id) => this.find(uid, id));
     const running = [...new Set(wanted)].filter((entry) => entry.status === "RUNNING");
     for (const entry of running) {
-      entry.abort.abort();
+      entry.abort.abort(cancelledByUser);
       if (entry.standing === "dormant") {
         entry.standing = "usual";
         entry.status = "CANCELLED";

@@ -10,6 +10,7 @@ import { explain } from "../core/explain.ts";
 import { liveParts } from "./job-watch.ts";
 import { ReaderGone, type TextSink } from "./log-rank.ts";
 import { streamLogs } from "./logs.ts";
+import { cancelledByUser } from "./request-entry.ts";
 import { requestedId } from "./requests.ts";
 import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 import type { z } from "zod";
@@ -107,9 +108,10 @@ async function logs(call: RouteCall<z.infer<typeof logsBodySchema>>): Promise<Ro
   await entry.done;
   outgoing.off("close", hangUp);
   // The error itself is the request's result; text after the output would count as output when the client resumes.
+  const isCancelled = entry.abort.signal.reason === cancelledByUser;
   const isUnfinished = entry.status === "CANCELLED" || entry.error?.type === "ServerUnavailableError";
-  if (isUnfinished) {
-    // Closing, cancelled or without Redis: a broken reply tells the client that this is not the end.
+  if (isUnfinished && !isCancelled) {
+    // Closing, or without Redis: a broken reply tells the client that this is not the end.
     outgoing.destroy();
   } else {
     outgoing.end();

@@ -70,10 +70,13 @@ export async function startSite(options: SiteOptions = {}): Promise<Site> {
   }
 }
 
-/** Without colours and carriage returns at line ends. */
+/** Without colours, carriage returns at line ends, and lines that were drawn over by the next. */
 export function plain(text: string): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the escape character is what colours begin with
-  return text.replace(/\u001b\[[0-9;]*m/g, "").replace(/\r\n/g, "\n");
+  return text
+    .replace(/(\r\u001b\[K[^\r\n]*)+\r\u001b\[K/g, "")
+    .replace(/\u001b\[[0-9;]*m/g, "")
+    .replace(/\r\n/g, "\n");
 }
 
 /** The job's own lines in a stream: those with a prefix, without it. `kind`: which prefixes (a word before the first comma or space). */
