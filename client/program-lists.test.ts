@@ -206,7 +206,10 @@ describe("explain", () => {
     register("lab");
     await sky(["launch", "-c", "lab", "", "-y"]);
     const wrong = await sky(["explain", "lab", "twe/lve"]);
-    expect([wrong.code, wrong.err]).toEqual([2, expect.stringContaining("'twe/lve' is no job: give its number or its name.")]);
+    expect([wrong.code, wrong.err]).toEqual([
+      2,
+      expect.stringContaining("'twe/lve' is no job: give its number or its name."),
+    ]);
     const unknown = await sky(["explain", "12"]);
     expect(unknown.code).toBe(1);
     expect(head.calls.at(-1)).toMatchObject({ method: "GET", path: "/onprem/explain" });

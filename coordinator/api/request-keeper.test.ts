@@ -167,6 +167,18 @@ function parts(): ApiParts {
   };
 }
 
+it("a log stream that is cancelled ends, and its result says so", async () => {
+  await cluster.result("/launch", launchBody);
+  const id = randomUUID();
+  const stream = await cluster.open("POST", "/logs", { cluster_name: "lab", job_id: 1 }, { [headers.requestId]: id });
+  stream.resume();
+  const ended = new Promise((resolve, reject) => stream.once("end", resolve).once("error", reject));
+  await cluster.result("/api/cancel", { request_ids: [id] });
+  await ended;
+  expect((await get(id)).status).toBe("CANCELLED");
+  expect(stored.records.has(id)).toBe(false);
+});
+
 describe("a cancelled launch", () => {
   it("that is not queued yet is not queued, also after a restart", async () => {
     let go = (): void => undefined;
