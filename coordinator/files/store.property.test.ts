@@ -136,7 +136,9 @@ class Run {
 }
 
 describe("the store of uploads", () => {
-  it("has what was named and is in use, whatever happens around it, and gives back all space at the end", async () => {
+  it("has what was named and is in use, whatever happens around it, and gives back all space", {
+    timeout: 180_000,
+  }, async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 25 }), async (steps) => {
         const run = new Run();
@@ -158,11 +160,13 @@ describe("the store of uploads", () => {
     );
   });
 
-  it("keeps what it has acknowledged when it is killed in the middle of uploads and sweeps", async () => {
+  it("keeps what it has acknowledged when it is killed in the middle of uploads and sweeps", {
+    timeout: 180_000,
+  }, async () => {
     const folder = mkdtempSync(join(tmpdir(), "sky-files-kill-"));
     try {
-      for (let round = 0; round < 4; round += 1) {
-        const named = await uploadUntilKilled(folder, 20 + round * 15);
+      for (let round = 0; round < 3; round += 1) {
+        const named = await uploadUntilKilled(folder, 8 + round * 7);
         const store = new DiskFileStore({ state_dir: folder, files, limits: { free_disk_mb: 0 } }, log);
         for (const [id, hashes] of named) {
           expect(sha256(await collect(store.readManifest(1001, id)))).toBe(id);

@@ -66,7 +66,9 @@ async function liveEntries(index: UserIndex, asked: EntrySet): Promise<EntrySet>
       if (entry >= 0) {
         live.add(entry);
       }
-      await pace.breathe();
+      if (pace.isDue()) {
+        await pace.breathe();
+      }
     }
   }
   for (let entry = 0; entry < index.chunks.size; entry += 1) {
@@ -93,7 +95,9 @@ async function lyingIn(index: UserIndex, live: EntrySet): Promise<Map<number, Ly
   const pace = new Pace();
   const lying = new Map([...index.packs.keys()].map((number): [number, Lying] => [number, { all: [], liveBytes: 0 }]));
   for (let entry = 0; entry < index.chunks.size; entry += 1) {
-    await pace.breathe();
+    if (pace.isDue()) {
+      await pace.breathe();
+    }
     const place = index.place(entry);
     const pack = place === null ? undefined : lying.get(place.pack);
     if (place !== null && pack !== undefined) {

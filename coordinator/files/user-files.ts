@@ -74,7 +74,9 @@ export class UserFiles {
       } else {
         this.index.ask(entry, this.#room.now());
       }
-      await pace.breathe();
+      if (pace.isDue()) {
+        await pace.breathe();
+      }
     }
     return missing;
   }
@@ -307,7 +309,9 @@ export class UserFiles {
           missing.push(digest.toString("hex"));
         }
       }
-      await pace.breathe();
+      if (pace.isDue()) {
+        await pace.breathe();
+      }
     }
     if (missing.length > 0) {
       return { id, missing };

@@ -136,7 +136,9 @@ export class UserIndex {
     this.#bytes += charged(bytes);
     const pace = new Pace();
     for (const { digest, offset, length } of entries) {
-      await pace.breathe();
+      if (pace.isDue()) {
+        await pace.breathe();
+      }
       const entry = this.chunks.add(digest);
       this.chunks.set(entry, columns.pack, pack);
       this.chunks.set(entry, columns.offset, offset);
@@ -207,7 +209,9 @@ export class UserIndex {
         return null;
       }
       named.add(entry);
-      await pace.breathe();
+      if (pace.isDue()) {
+        await pace.breathe();
+      }
     }
     if (this.#named.size >= namedSetsMax) {
       this.#named.delete(this.#named.keys().next().value ?? "");
