@@ -9,6 +9,7 @@ import { describe, expect, it } from "vitest";
 import { adminNodesResultSchema, unknownResultSchema } from "../shared/admin-api.ts";
 import { nodesResultSchema, queueResultSchema } from "../shared/api.ts";
 import { explainResultSchema } from "../shared/explain-api.ts";
+import { filesUsageSchema } from "../shared/files.ts";
 import { heldResultSchema } from "../shared/held-api.ts";
 import { doctorResultSchema } from "../shared/inspect-api.ts";
 import { ownQuotaResultSchema, quotasResultSchema, windowsResultSchema } from "../shared/scheduling-api.ts";
@@ -47,6 +48,7 @@ const listings: [heading: string, schema: z.ZodType][] = [
   ["sky explain", explainResultSchema],
   ["sky gpus list", z.record(z.string(), nodesResultSchema)],
   ["sky quota", z.record(z.string(), ownQuotaResultSchema)],
+  ["sky files", z.record(z.string(), filesUsageSchema)],
   ["sky usage", z.record(z.string(), usageResultSchema)],
   ["sky admin nodes", adminNodesResultSchema],
   ["sky admin unknown", unknownResultSchema],
