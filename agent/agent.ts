@@ -175,9 +175,8 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   await keys.node.tidy(log);
   const ledger = new Ledger(config.state_dir);
   const contents = await ledger.read();
-  const bootId = await readBootId();
+  const [bootId, units] = await Promise.all([readBootId(), Units.find(config)]);
   const { watch, inventory, warnings } = await readMachine(config, installed, bootId, contents.entries, log);
-  const units = await Units.find(config);
   const cgroups = await openCgroups(config, units, contents.entries, log);
   const others = [...contents.warnings, ...(await unreachable(config, installed))];
   const state = openState(config, bootId, contents, inventory, [...others, ...warnings]);
@@ -219,19 +218,8 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const redial = (): void => link.redial();
   const inspections = openInspections(config, installed, units !== null, () => link, log);
   const orders: Orders = new Orders({
-    ...{
-      sendCoordinator,
-      config,
-      ledger,
-      loop,
-      skylets,
-      payloads,
-      log,
-      redial,
-      installed,
-      inspections,
-      key: keys.node,
-    },
+    ...{ sendCoordinator, config, ledger, loop, skylets, payloads, log, redial, installed, inspections },
+    key: keys.node,
     use: () => watch.use(),
   });
   const link: Link = new Link(config, keys, orders, log);
