@@ -117,7 +117,7 @@ test("a claim of another machine is waited for while it is renewed, and taken ov
   const beating = setInterval(() => writeFileSync(path, text((beat += 1))), 50);
   const lines: string[] = [];
   const taking = takeClaim(path, { attempt: "b-1", job: 4 }, (line) => lines.push(line), {
-    staleMs: 1500,
+    staleMs: 4000,
     waitLimitMs: 60_000,
   });
   let taken = false;
