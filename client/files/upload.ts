@@ -5,9 +5,10 @@
  * and the SDK.
  */
 import { statSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { SkyError } from "../../shared/errors.ts";
 import { hashesMax } from "../../shared/files.ts";
+import { absolutePath } from "../local/home-path.ts";
 import type { FilesCalls } from "../sdk/files-calls.ts";
 import { FileChanged, PackReader } from "./packs.ts";
 import { type Scan, scanSource } from "./scan.ts";
@@ -50,10 +51,7 @@ const manifestTriesMax = 3;
 
 /** The absolute path of a source as it stands in a task. */
 function sourcePath(source: string, options: Pick<UploadOptions, "cwd" | "home">): string {
-  if (source === "~" || source.startsWith("~/")) {
-    return join(options.home, source.slice(1));
-  }
-  return resolve(options.cwd, source);
+  return absolutePath(source, options.cwd, options.home);
 }
 
 /** Does work for each item, a few at once; the first failure ends it when those under way have settled. */

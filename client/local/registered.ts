@@ -10,6 +10,7 @@ import * as z from "zod";
 import { parseConfig } from "../../shared/config-file.ts";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { clusterNameSchema } from "../../shared/ids.ts";
+import { expandHome } from "./home-path.ts";
 import { parseJumps } from "./jumps.ts";
 
 /** What stands in a file as the admin hands it out, until the user fills it in. */
@@ -118,7 +119,7 @@ export function readRegistration(text: string, file: string, home: string = home
     user: auth.ssh_user === placeholder ? placeholder : (head.user ?? auth.ssh_user),
     hosts,
     headIp: head.host,
-    privateKey: expandHome(auth.ssh_private_key ?? null, home),
+    privateKey: typeof auth.ssh_private_key === "string" ? expandHome(auth.ssh_private_key, home) : null,
     port: head.port ?? auth.port ?? null,
     jumpHost: auth.jump_host ?? null,
     hostKey: auth.host_key ?? null,
@@ -126,10 +127,6 @@ export function readRegistration(text: string, file: string, home: string = home
     socket: coordinator.socket,
     gate: coordinator.gate,
   };
-}
-
-function expandHome(path: string | null, home: string): string | null {
-  return path === "~" || path?.startsWith("~/") === true ? join(home, path.slice(1)) : path;
 }
 
 /** Throws SkyError("ValueError") when the user has not filled the file in yet. */

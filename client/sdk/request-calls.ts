@@ -11,7 +11,7 @@ import { callHeaders, type Patience, persist, read, submit } from "./requests.ts
 import { LostConnection, type Transport } from "./transport.ts";
 
 /** Who answers. */
-export const apiInfoSchema = z.object({
+const apiInfoSchema = z.object({
   status: z.string(),
   /** Why it is not healthy; null: it is. */
   message: z.string().nullish(),
