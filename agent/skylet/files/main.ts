@@ -3,7 +3,7 @@
  * session. Its output is the setup log, its exit code that of the setup. Told to end, it leaves no unfinished file.
  * Started by the runner script: `node skylet.mjs files FOLDER`, with the attempt's folder.
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { isAbsolute, join, normalize } from "node:path";
 import { messageOf } from "../../../shared/errors.ts";
@@ -15,7 +15,7 @@ import { bytesText, FilesFault } from "./fault.ts";
 import { bringGit } from "./git.ts";
 import { type FilesOrder, filesOrderSchema } from "./order.ts";
 import { Questions } from "./questions.ts";
-import { readRecord, recordName, recordPath, recordsFolder } from "./record.ts";
+import { type RecordHead, readRecord, recordName, recordPath, recordsFolder } from "./record.ts";
 import { bringUpload, resolved } from "./upload.ts";
 import { bringUri } from "./uri.ts";
 import { bringVolume } from "./volume.ts";
@@ -114,11 +114,16 @@ async function upload(bringing: Bringing, manifest: string): Promise<void> {
     say(`${count} written, ${bytesText(result.fetchedBytes)} fetched in ${seconds.toFixed(1)} s`);
   }
   const isOther = before !== null && before.job !== order.job && before.manifest !== manifest;
-  if (isOther && result.written > 0 && Date.now() - before.at < recentMs) {
+  if (isOther && result.written > 0 && Date.now() - before.at < recentMs && !isOver(before)) {
     const where = before.host === hostname() ? "" : ` on ${before.host}`;
     const ago = Math.max(0, Math.round((Date.now() - before.at) / 1000));
     say(`job ${before.job}${where} put other files here ${ago} s ago; where both have a file, this job's is there now`);
   }
+}
+
+/** The job has surely ended; what runs on another machine that shares the home cannot be seen from here. */
+function isOver({ host, folder }: RecordHead): boolean {
+  return host === hostname() && (!existsSync(folder) || existsSync(join(folder, attemptFiles.exit)));
 }
 
 /** Ends the process. */

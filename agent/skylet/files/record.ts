@@ -20,6 +20,8 @@ const headSchema = z.strictObject({
   attempt: z.string(),
   job: z.number(),
   host: z.string(),
+  /** The attempt's folder on that host. */
+  folder: z.string(),
   /** Milliseconds since 1970 when it was written. */
   at: z.number(),
 });

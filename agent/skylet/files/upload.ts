@@ -29,6 +29,8 @@ export interface UploadOptions {
   recordPath: string;
   attempt: string;
   job: number;
+  /** The attempt's folder. */
+  folder: string;
   /** Attempts whose unfinished files are to be removed. */
   abandoned: readonly string[];
   questions: Questions;
@@ -121,6 +123,7 @@ class Upload {
       attempt,
       job,
       host: hostname(),
+      folder: options.folder,
       at: Date.now(),
     };
     this.#after = { head, entries: new Map() };
