@@ -103,7 +103,7 @@ const matchedLists: Readonly<Record<string, string>> = {
 };
 const replacedLists: readonly string[] = ["args", "command"];
 
-export function isTree(value: unknown): value is ConfigTree {
+function isTree(value: unknown): value is ConfigTree {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 

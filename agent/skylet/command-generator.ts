@@ -11,7 +11,7 @@ import { messageOf } from "../../shared/errors.ts";
 import { attemptFiles, userScript } from "./runner-script.ts";
 
 /** What the generator is called with; written before the runner exists. */
-export const generatorOrderSchema = z.strictObject({
+const generatorOrderSchema = z.strictObject({
   format: z.literal(1),
   /** An expression that is the function. */
   source: z.string(),

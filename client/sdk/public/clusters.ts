@@ -21,8 +21,8 @@ export interface LaunchOptions {
   /** The registered cluster to launch on. Needed: clusters of one's own are not made up. */
   clusterName?: string;
   /**
-   * Without a meaning by itself: every call tries again for half a minute when the cluster does not answer, and on a full
-   * cluster the job waits in its queue. Default: false.
+   * Without a meaning by itself: every call tries again for half a minute when the cluster does not answer, and on a
+   * full cluster the job waits in its queue. Default: false.
    */
   retryUntilUp?: boolean;
   /** Refused: one's own machines stay on. */
