@@ -7,9 +7,9 @@ import { join } from "node:path";
 import type { FilePlan } from "../../../shared/files.ts";
 import { attemptFiles } from "../runner-script.ts";
 import type { Bringing } from "./bringing.ts";
+import type { Bucket } from "./bucket.ts";
 import { asFault, FilesFault } from "./fault.ts";
 import { firstTool, runTool } from "./tool.ts";
-import type { Bucket } from "./uri.ts";
 
 type UriPlan = Extract<FilePlan, { kind: "uri" }>;
 

@@ -7,25 +7,13 @@ import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { FilePlan } from "../../../shared/files.ts";
 import type { Bringing } from "./bringing.ts";
+import { type Bucket, bucketOf } from "./bucket.ts";
 import { asFault, FilesFault } from "./fault.ts";
 import { mountBucket } from "./mounts.ts";
 import { recordName, recordsFolder } from "./record.ts";
 import { askTool, findTool, firstTool, runTool } from "./tool.ts";
 
 type UriPlan = Extract<FilePlan, { kind: "uri" }>;
-
-export interface Bucket {
-  scheme: string;
-  bucket: string;
-  /** Without slashes at either end; empty: all of it. */
-  key: string;
-}
-
-function bucketOf(uri: string): Bucket | null {
-  const match = /^([a-z0-9]+):\/\/([^/]+)\/?(.*)$/u.exec(uri);
-  const [, scheme = "", bucket = "", key = ""] = match ?? [];
-  return match === null || bucket.startsWith("-") ? null : { scheme, bucket, key: key.replace(/\/+$/u, "") };
-}
 
 export async function bringUri(bringing: Bringing, plan: UriPlan): Promise<void> {
   if (/^https?:\/\//u.test(plan.uri)) {
