@@ -156,6 +156,18 @@ describe("launch", () => {
     expect(head.calls.some((call) => call.path === "/logs")).toBe(false);
   });
 
+  it("leaves setup out with --no-setup, and with --fast from the second launch on", async () => {
+    const sentBy = async (flag: string): Promise<unknown> => {
+      head.calls.length = 0;
+      expect((await sky(["launch", "-c", "lab", "-y", "-d", flag, "--", "true"])).code).toBe(0);
+      return head.calls.find((call) => call.path === "/launch")?.body;
+    };
+    register("lab");
+    expect(await sentBy("--fast")).toMatchObject({ fast: false, no_setup: false });
+    expect(await sentBy("--fast")).toMatchObject({ fast: true });
+    expect(await sentBy("--no-setup")).toMatchObject({ fast: false, no_setup: true });
+  });
+
   it("takes what a job may and may not do from flags", async () => {
     await initialize();
     const flags = ["--gpus", "80GB+:2", "--time", "90m", "--priority", "-5", "--exclusive", "--preemptible"];
@@ -199,6 +211,19 @@ describe("launch", () => {
     expect(err).toContain(text);
     expect(code).toBe(expected);
     expect(head.connections).toBe(0);
+  });
+
+  it.each([
+    [["-i", "10"], "--idle-minutes-to-autostop cannot be used here. The machines are never stopped;"],
+    [["--down"], "--down cannot be used here. The machines are never stopped;"],
+    [["--use-spot"], "--use-spot cannot be used here. Nobody takes"],
+    [["-t", "p3.2xlarge"], "--instance-type cannot be used here. Machines of one's own have no types to rent;"],
+    [["--infra", "aws/us-east-1"], "Local cluster lab is not part of cloud: aws."],
+  ])("says why SkyPilot's %j has no meaning here", async (flags, text) => {
+    await initialize();
+    const { code, err } = await sky(["launch", "-c", "lab", ...flags, "--", "true"]);
+    expect([code, err]).toEqual([2, expect.stringContaining(text)]);
+    expect((await sky(["exec", "lab", "-d", "--infra", "local/lab", "--", "true"])).code).toBe(0);
   });
 
   it("does not initialize where the caller may not run jobs", async () => {

@@ -12,6 +12,7 @@ import { registerAdmin } from "./program-admin.ts";
 import { addAsync, registerApi } from "./program-api.ts";
 import { registerConfig } from "./program-config.ts";
 import { registerCp, registerFiles, registerLogs } from "./program-files.ts";
+import { cloudOfInfra, refusedOptions, refuseFlags } from "./program-refused.ts";
 import { registerTunnel } from "./program-tunnel.ts";
 import { registerPlumbing } from "./program-plumbing.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
@@ -21,6 +22,9 @@ const usageCode = 2;
 const failureCode = 1;
 
 function withTaskOptions(command: Command): Command {
+  for (const option of [...refusedOptions(), new Option("--infra <name>").hideHelp()]) {
+    command.addOption(option);
+  }
   return command
     .option("-n, --name <name>", "the task's name")
     .option("-d, --detach-run", "return when the job is submitted; do not stream its output")
@@ -49,9 +53,20 @@ function withTaskOptions(command: Command): Command {
     .showHelpAfterError("A command with options of its own goes after --, e.g. sky exec lab -- nvidia-smi -L");
 }
 
-/** `--accelerators` is `--gpus`; no `--env` is an empty list, which help need not show. */
-function merged<Flags extends { gpus?: string; accelerators?: string; env?: string[] }>(flags: Flags): Flags {
-  const all = { ...flags, env: flags.env ?? [] };
+/** Flags beside those that commands know. */
+interface OtherFlags {
+  gpus?: string;
+  accelerators?: string;
+  cloud?: string;
+  infra?: string;
+  env?: string[];
+}
+
+/** `--accelerators` is `--gpus`, `--infra` is `--cloud`; no `--env` is an empty list, which help need not show. */
+function merged<Flags extends OtherFlags>(flags: Flags): Flags {
+  refuseFlags(flags);
+  const cloud = flags.cloud ?? cloudOfInfra(flags.infra);
+  const all = { ...flags, env: flags.env ?? [], ...(cloud === undefined ? {} : { cloud }) };
   return all.accelerators === undefined ? all : { ...all, gpus: all.accelerators };
 }
 
@@ -65,7 +80,7 @@ const registerLaunch: Register = (program, context, outcome) => {
   )
     .option("-y, --yes", "do not ask")
     .option("--no-setup", "leave out the task's setup")
-    .option("--fast", "leave out what was done before")
+    .option("--fast", "leave out the setup, unless this is the first launch there")
     .option("-r, --retry-until-up", "wait until the cluster answers and has a node that is up")
     .addHelpText(
       "after",

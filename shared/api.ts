@@ -37,7 +37,10 @@ export const launchBodySchema = z.object({
   dryrun: z.boolean().default(false),
   no_setup: z.boolean().default(false),
   fast: z.boolean().default(false),
+  /** SkyPilot's, here and in `exec`: refused where they ask for something. */
   down: z.boolean().default(false),
+  idle_minutes_to_autostop: z.int().nullable().default(null),
+  clone_disk_from: z.string().nullable().default(null),
 });
 export const execBodySchema = z.object({
   task: z.string(),
@@ -47,6 +50,7 @@ export const execBodySchema = z.object({
   /** What the caller's config files say; the server's own values hold where only it may say (shared/config-layers.ts). */
   override_skypilot_config: overrideConfigSchema.nullable().default(null),
   dryrun: z.boolean().default(false),
+  down: z.boolean().default(false),
 });
 export const queueBodySchema = z.object({
   cluster_name: z.string(),

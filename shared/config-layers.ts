@@ -89,6 +89,8 @@ const serverPaths: readonly (readonly string[])[] = [
   ["daemons"],
   ["metrics"],
   ["jobs", "controller", "consolidation_mode"],
+  ["jobs", "controller", "controller_logs_gc_retention_hours"],
+  ["jobs", "controller", "task_logs_gc_retention_hours"],
   ["serve", "controller", "consolidation_mode"],
   ["slurm", "cluster_configs"],
 ];

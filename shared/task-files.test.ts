@@ -119,6 +119,7 @@ describe("file_mounts", () => {
     ["/m: {source: s3://a, name: b}", "a bucket is not renamed"],
     ["/m: {source: s3://a, persistent: false}", "buckets are never deleted here"],
     ["/m: {source: https://h/x}", "A web address can only be copied: write `mode: COPY`."],
+    ["/m: {source: https://a.blob.core.windows.net/c, mode: MOUNT}", "A web address can only be copied"],
     ["/m: {source: s3://a, mode: LINK}", "'mode: LINK' is not known. Known: MOUNT, COPY, MOUNT_CACHED."],
     ["/m: {source: s3://a, mode: COPY, type: DATASET_RO}", "Only what is mounted can be read-only"],
     ["/m: {sorce: s3://a}", "unknown field 'file_mounts.sorce'. Did you mean 'source'?"],

@@ -10,8 +10,6 @@ import { mountCachedRefusal, mountRefusals } from "./task-refusals.ts";
 import type { FileMount, FileSource, VolumeMount } from "./task.ts";
 import type { YamlEntry } from "./yaml11.ts";
 
-/** Azure's buckets have web addresses. */
-const azureBucket = /^https:\/\/[a-z0-9-]+\.blob\.core\.windows\.net\//i;
 const modes = ["MOUNT", "COPY", "MOUNT_CACHED"] as const;
 type Mode = FileMount["mode"];
 /** SkyPilot's presets: what the files are for, in place of mode and read-only. */
@@ -143,7 +141,7 @@ function mountsOf(
       seen.add(base);
       return { destination: isList ? `${destination}/${base}` : destination, source, mode: "COPY" };
     }
-    if (mode !== "COPY" && /^https?:/i.test(source.uri) && !azureBucket.test(source.uri)) {
+    if (mode !== "COPY" && /^https?:/i.test(source.uri)) {
       fields.fault(mount, "A web address can only be copied: write `mode: COPY`.");
     }
     return { destination, source, mode: mode ?? "MOUNT", ...(readOnly ? { readOnly: true } : {}) };

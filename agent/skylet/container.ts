@@ -71,7 +71,7 @@ function places({ home, folder, payload }: ContainerPlan): [path: string, readOn
   return [[home, false], [folder, false], ...volumes, ...outside];
 }
 
-/** The granted devices and no others. */
+/** The granted devices and no others; of other makers all that there are, of which variables name the granted ones. */
 function deviceOptions({ engine, wanted }: ContainerPlan): string[] {
   const { devices } = wanted.grant;
   if (devices.length === 0) {

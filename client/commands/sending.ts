@@ -110,7 +110,9 @@ export async function sendLaunch(
   const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
   const { dryrun, noSetup, fast, accepted } = options;
   const { uploads } = await uploaded(context, calls, cluster, task, dryrun);
-  const body = { task: text, uploads, dryrun, no_setup: noSetup, fast, override_skypilot_config };
+  // As in SkyPilot: on a cluster that was never launched on there is nothing yet that could be left out.
+  const isFast = fast && cluster.initialized !== null;
+  const body = { task: text, uploads, dryrun, no_setup: noSetup, fast: isFast, override_skypilot_config };
   return remembering(context, cluster, dryrun ? "dry run" : nodes, () => calls.launch(body, accepted));
 }
 

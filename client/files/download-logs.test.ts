@@ -145,6 +145,9 @@ it("names jobs by numbers and by patterns of numbers and names", () => {
   expect(jobsNamed(["*"], jobs)).toEqual([9, 10, 11, 12]);
   expect(jobsNamed(["train*", "77", "1[!0]"], jobs)).toEqual([9, 11, 12, 77]);
   expect(jobsNamed(["e?al"], jobs)).toEqual([10]);
+  expect(jobsNamed(["train"], jobs)).toEqual([9]);
+  expect(jobsNamed(["tra", "ev"], jobs)).toEqual([9, 10, 11]);
+  expect(() => jobsNamed(["x"], jobs)).toThrow("No job of yours is called 'x'.");
   expect(() => jobsNamed(["x*"], jobs)).toThrow("No job of yours is called 'x*'.");
   expect(() => jobsNamed(["[a"], jobs)).toThrow("no pattern");
 });

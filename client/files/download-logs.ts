@@ -191,14 +191,16 @@ function patternOf(glob: string): RegExp {
   }
 }
 
-/** The jobs that words name: numbers, names, or patterns of either. Throws when a word names none. */
+/** All jobs that words name: numbers, names or their beginnings, patterns of either. Throws when a word names none. */
 export function jobsNamed(words: readonly string[], jobs: readonly { id: number; name: string | null }[]): number[] {
   const chosen = words.flatMap((word) => {
     if (/^[0-9]+$/.test(word)) {
       return [Number(word)];
     }
     const pattern = patternOf(word);
-    const fitting = jobs.filter(({ id, name }) => pattern.test(String(id)) || (name !== null && pattern.test(name)));
+    const whole = jobs.filter(({ id, name }) => pattern.test(String(id)) || (name !== null && pattern.test(name)));
+    const isEnough = whole.length > 0 || /[*?[]/.test(word);
+    const fitting = isEnough ? whole : jobs.filter(({ name }) => name?.startsWith(word) === true);
     if (fitting.length === 0) {
       throw new SkyError("JobNotFoundError", `No job of yours is called '${word}'.`, "`sky queue` lists your jobs.");
     }

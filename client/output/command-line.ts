@@ -1,8 +1,9 @@
 /**
- * The command line as the person could type it again, for the COMMAND column of `sky status`. Values of `--env` are left
- * out, since they may be secrets. Pure. Used by client/main.ts.
+ * The command line as the person could type it again, for the COMMAND column of `sky status`. Values of `--secret` and
+ * `--env` are left out: they are secrets, or may be. Pure. Used by client/main.ts.
  */
 
+const withValues = ["--env", "--secret"];
 const kept = /^[A-Za-z0-9_@%+=:,./-]+$/;
 
 function shellWord(word: string): string {
@@ -20,10 +21,11 @@ export function commandLineOf(words: readonly string[]): string {
     if (words.slice(0, index).includes("--")) {
       return shellWord(word);
     }
-    if (word.startsWith("--env=")) {
-      return `--env=${withoutValue(word.slice("--env=".length))}`;
+    const flag = withValues.find((name) => word.startsWith(`${name}=`));
+    if (flag !== undefined) {
+      return `${flag}=${withoutValue(word.slice(flag.length + 1))}`;
     }
-    return words[index - 1] === "--env" ? withoutValue(word) : shellWord(word);
+    return withValues.includes(words[index - 1] ?? "") ? withoutValue(word) : shellWord(word);
   });
   return ["sky", ...shown].join(" ");
 }

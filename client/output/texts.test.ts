@@ -342,9 +342,12 @@ it("wraps at words", () => {
   expect(wrap("one two three", "  ", 9)).toBe("  one two\n  three");
 });
 
-it("a command line to type again, without values of --env", () => {
+it("a command line to type again, without values of --env and --secret", () => {
   expect(commandLineOf(["launch", "-c", "lab", "--env", "TOKEN=secret", "--env=B=x", ""])).toBe(
     "sky launch -c lab --env TOKEN=<redacted> --env=B=<redacted> ''",
+  );
+  expect(commandLineOf(["exec", "lab", "--secret", "TOKEN=secret", "--secret=B=x y", "--secret", "C", "true"])).toBe(
+    "sky exec lab --secret TOKEN=<redacted> --secret=B=<redacted> --secret C true",
   );
   expect(commandLineOf(["exec", "lab", "--", "--env", "a b"])).toBe("sky exec lab -- --env 'a b'");
 });

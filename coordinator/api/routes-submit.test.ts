@@ -64,6 +64,17 @@ test.each([
   expect(cluster.queue.records.size).toBe(0);
 });
 
+test.each([
+  ["/launch", { down: true }, "'down' cannot be used here. The machines are never stopped;"],
+  ["/exec", { down: true }, "'down' cannot be used here."],
+  ["/launch", { idle_minutes_to_autostop: 10 }, "'idle_minutes_to_autostop' cannot be used here."],
+  ["/launch", { clone_disk_from: "other" }, "'clone_disk_from' cannot be used here."],
+])("what no cluster of one's own can do is refused, not dropped: %s %j", async (path, more, text) => {
+  expect(faultOf(await send("run: a\n", more, path))).toContain(text);
+  expect(cluster.queue.records.size).toBe(0);
+  expect(jobOf(await send("run: a\n", { down: false, idle_minutes_to_autostop: null, clone_disk_from: null }))).toBe(1);
+});
+
 test("secrets lie in the payload, and nowhere that anybody is shown", async () => {
   const payload = await send("secrets: {TOKEN: hunter2}\nenvs: {SEEN: value}\nrun: a\n");
   expect(jobOf(payload)).toBe(1);

@@ -15,6 +15,7 @@ import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
 import type { QuotaSubject } from "../../shared/scheduling.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
+import { resourceRefusals } from "../../shared/task-refusals.ts";
 import { priorityMax } from "../../shared/units.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
@@ -49,6 +50,27 @@ interface Submission {
   blobId: string | null;
   /** What the caller's config files say. */
   config: ConfigTree;
+  /** Why what was asked for beside the task cannot be done; null: nothing of it was. */
+  refusal: string | null;
+}
+
+/** What SkyPilot's clients can ask for beside the task, and no cluster of one's own can do. */
+interface Asked {
+  down: boolean;
+  idle_minutes_to_autostop?: number | null;
+  clone_disk_from?: string | null;
+}
+
+function refusalOf({
+  down,
+  idle_minutes_to_autostop: idle = null,
+  clone_disk_from: cloned = null,
+}: Asked): string | null {
+  if (down || (idle !== null && idle >= 0)) {
+    const name = down ? "down" : "idle_minutes_to_autostop";
+    return `'${name}' cannot be used here. ${resourceRefusals["autostop"]?.reason ?? ""}`;
+  }
+  return cloned === null ? null : "'clone_disk_from' cannot be used here. The disks are those of the machines.";
 }
 
 /** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
@@ -209,6 +231,9 @@ async function submitTask(
   submission: Submission,
   running: Call,
 ): Promise<Submitted> {
+  if (submission.refusal !== null) {
+    throw new SkyError("NotSupportedError", submission.refusal);
+  }
   const requestId = running.id;
   const queued = running.isAgain ? jobOf(context, account, requestId) : null;
   if (queued !== null) {
@@ -323,6 +348,7 @@ export const submitRoutes: Route[] = [
         uploads: call.body.uploads,
         blobId: call.body.file_mounts_blob_id,
         config: call.body.override_skypilot_config ?? {},
+        refusal: refusalOf(call.body),
       }),
   }),
   route({
@@ -341,6 +367,7 @@ export const submitRoutes: Route[] = [
         uploads: call.body.uploads,
         blobId: call.body.file_mounts_blob_id,
         config: call.body.override_skypilot_config ?? {},
+        refusal: refusalOf(call.body),
       }),
   }),
   route({

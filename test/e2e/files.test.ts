@@ -57,7 +57,7 @@ test("a folder goes up once, arrives as it is, and costs nothing the second time
     head -c 2000000 /dev/urandom > big.bin; printf odd > $'od\\xffd'; printf nl > $'a\\nb'
     chmod 700 closed; printf no > x.key; printf '*.key\\n' > .skyignore`);
   const list =
-    "find . -mindepth 1 ! -name x.key -printf '%y %m %p %l\\0' | sort -z | base64 -w0; stat -c ' %.3Y' run.sh; cat big.bin | sha256sum";
+    "find . -mindepth 1 ! -name x.key -printf '%y %m %u %p %l\\0' | sort -z | base64 -w0; stat -c ' %.3Y' run.sh; cat big.bin | sha256sum";
   const here = (await shell(`cd proj; ${list}`)).trimEnd().split("\n");
   const first = await counted(inFolder("proj", `ls -d x.key; ${list}`));
   expect(jobLines(first.stdout, "head").slice(-here.length)).toEqual(here);

@@ -5,6 +5,7 @@
 import { forget, listLocal, type LocalCluster } from "../../commands/clusters.ts";
 import { endJobs } from "../../commands/down.ts";
 import { sendLaunch } from "../../commands/sending.ts";
+import { untilUp } from "../../commands/until-up.ts";
 import { resourcesText } from "../../output/status-text.ts";
 import { NotSupportedError, ValueError } from "./exceptions.ts";
 import { shownValue } from "./fields.ts";
@@ -21,8 +22,8 @@ export interface LaunchOptions {
   /** The registered cluster to launch on. Needed: clusters of one's own are not made up. */
   clusterName?: string;
   /**
-   * Without a meaning by itself: every call tries again for half a minute when the cluster does not answer, and on a
-   * full cluster the job waits in its queue. Default: false.
+   * Wait until the cluster answers and has a node that is up, for up to 24 hours; without it a call tries again for
+   * half a minute. On a full cluster the job waits in its queue in any case. Default: false.
    */
   retryUntilUp?: boolean;
   /** Refused: one's own machines stay on. */
@@ -39,7 +40,7 @@ export interface LaunchOptions {
   noSetup?: boolean;
   /** Refused: one's own disks are not cloned. */
   cloneDiskFrom?: string | null;
-  /** Leave out setup where it has run before. Default: false. */
+  /** Leave the task's setup out, unless this is the first launch there from this machine. Default: false. */
   fast?: boolean;
 }
 
@@ -76,9 +77,12 @@ export async function launch(task: Task | Dag, options: LaunchOptions = {}): Pro
     });
     const plain = plainTask(onlyTask(task));
     const cluster = registeredCluster(options.clusterName);
-    const { dryrun = false, noSetup = false, fast = false } = options;
+    const { dryrun = false, noSetup = false, fast = false, retryUntilUp = false } = options;
     return begin(cluster, async (accepted) =>
       withCalls(cluster, async (calls) => {
+        if (retryUntilUp) {
+          await untilUp(programContext(), calls, cluster.name);
+        }
         const sent = await sendLaunch(programContext(), calls, cluster, plain, { dryrun, noSetup, fast, accepted });
         return submitResultOf(cluster, sent);
       }),

@@ -267,7 +267,7 @@ export async function downloadLogs(
 export interface CancelOptions {
   /** All jobs of the caller. Default: false. */
   all?: boolean;
-  /** Everybody's jobs; only the cluster's admins may. Default: false. */
+  /** Refused: everybody cancels their own. Default: false. */
   allUsers?: boolean;
   /** Which jobs. Default: the caller's latest running one. */
   jobIds?: readonly number[] | null;
@@ -278,22 +278,21 @@ export interface CancelOptions {
  *
  * @returns the id of the request. Request Returns: the ids of the jobs that had not ended and are being cancelled now.
  * @throws ClusterDoesNotExist, ClusterNotUpError when the cluster cannot be used
- * @throws ValueError for `jobIds` together with `all`; ConnectionError when the head cannot be reached
- *
- * Request Raises: PermissionDeniedError for `allUsers` without being an admin.
+ * @throws ValueError for `jobIds` together with `all`; NotSupportedError for `allUsers`
+ * @throws ConnectionError when the head cannot be reached
  * @example
  * await sky.get(await sky.cancel("lab", { jobIds: [3, 4] }));
  */
 export async function cancel(clusterName: string, options: CancelOptions = {}): Promise<RequestId<number[]>> {
   return raising(async () => {
-    checkOptions("cancel", options, ["all", "allUsers", "jobIds"]);
-    const { all = false, allUsers = false } = options;
+    checkOptions("cancel", options, ["all", "allUsers", "jobIds"], { allUsers: "everybody cancels their own jobs." });
+    const { all = false } = options;
     const ids = checkIds("cancel", options.jobIds);
-    if (ids !== null && (all || allUsers)) {
+    if (ids !== null && all) {
       throw new ValueError("cancel: give 'jobIds' or 'all', not both.");
     }
     const cluster = initializedCluster(clusterName);
-    const body = { job_ids: ids, all, all_users: allUsers };
+    const body = { job_ids: ids, all };
     return begin(cluster, async (accepted) => withCalls(cluster, async (calls) => calls.cancel(body, accepted)));
   });
 }
