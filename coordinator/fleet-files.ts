@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { filesFrameKinds, type FilesQuestion, filesFramePayloadMax, filesQuestionSchema } from "../shared/files.ts";
-import type { AttemptId, NodeName } from "../shared/ids.ts";
+import type { AttemptId, NodeName, Uid } from "../shared/ids.ts";
 import { FrameError, LineReader, parseFrame } from "../shared/lines.ts";
 import { Slots } from "./files/slots.ts";
 import type { FileGrant, FleetOwner } from "./parts.ts";
@@ -18,8 +18,12 @@ const questionBytesMax = 32 * 1024;
 /** Without a question for this long, or without taking anything of an answer, the stream ends; the node opens another. */
 const idleMs = 120_000;
 const stallMs = 30_000;
-/** Answers on the way: each holds a few MB in memory. */
-const answerLimits = { perOwner: 4, all: 32, waitingPerOwner: 1_024 };
+/**
+ * Answers on the way: each holds a few MB in memory. By user as well as by node: a user who takes answers slowly or not at
+ * all, on however many nodes, holds up nobody else's files.
+ */
+const userLimits = { perOwner: 8, all: 32, waitingPerOwner: 4_096 };
+const nodeLimits = { perOwner: 16, all: 32, waitingPerOwner: 4_096 };
 
 /** One frame of an answer, see `send`. */
 type Give = (kind: number, parts: readonly Uint8Array[]) => Promise<void>;
@@ -32,7 +36,8 @@ function refusal(text: string): SkyError {
 export class FileRelay {
   readonly #owner: Pick<FleetOwner, "files" | "filesFor">;
   readonly #log: Logger;
-  readonly #slots = new Slots<NodeName>(answerLimits);
+  readonly #users = new Slots<Uid>(userLimits);
+  readonly #nodes = new Slots<NodeName>(nodeLimits);
 
   constructor(owner: Pick<FleetOwner, "files" | "filesFor">, log: Logger) {
     this.#owner = owner;
@@ -55,7 +60,8 @@ export class FileRelay {
             idle.refresh();
             return send(channel, kind, parts);
           };
-          await this.#slots.run(node, () => this.#answer(question, grant, give));
+          const answer = (): Promise<void> => this.#answer(question, grant, give);
+          await this.#users.run(grant.uid, () => this.#nodes.run(node, answer));
         }
       }
     } catch (error) {

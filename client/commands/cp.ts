@@ -4,6 +4,7 @@
  * that needs neither.
  */
 import { SkyError } from "../../shared/errors.ts";
+import { printable } from "../../shared/printable.ts";
 import { didYouMean } from "../../shared/near-match.ts";
 import { copyBetween, type Side } from "../files/copy.ts";
 import { localSide } from "../files/local-side.ts";
@@ -137,12 +138,12 @@ export async function cp(context: Context, source: string, target: string, flags
       drawnAt = now;
       const perSecond = rate.perSecond(now);
       const speed = perSecond === null ? "" : `, ${bytesText(perSecond)}/s`;
-      screen.progress.show(0, 0, path, `${bytesText(bytes)}${speed}`);
+      screen.progress.show(0, 0, printable(path), `${bytesText(bytes)}${speed}`);
     }
   };
   const warn = (text: string): void => {
     screen.progress.clear();
-    screen.note(screen.noteColors.yellow(`Warning: ${text}`));
+    screen.note(screen.noteColors.yellow(`Warning: ${printable(text)}`));
   };
   try {
     const remote = await remoteSide(context, head, name);

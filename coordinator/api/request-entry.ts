@@ -73,6 +73,8 @@ export interface Keeper {
   begin(entry: RequestEntry): Promise<void>;
   /** Stores what has become known of it; it has not ended. */
   save(entry: RequestEntry): Promise<void>;
+  /** Takes back what a process before has done of a cancelled request, and stores that it has ended. */
+  undo(entry: RequestEntry): Promise<void>;
   /** Stores how it ended, soon. */
   end(entry: RequestEntry): void;
   drop(entries: readonly RequestEntry[]): void;
@@ -86,6 +88,7 @@ export interface Keeper {
 export const keepsNothing: Keeper = {
   begin: async () => undefined,
   save: async () => undefined,
+  undo: async () => undefined,
   end: () => undefined,
   drop: () => undefined,
   isLive: () => true,

@@ -9,7 +9,7 @@ import { messageOf, SkyError, type SkyErrorType } from "../../shared/errors.ts";
 import type { RequestId } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { Log } from "../log.ts";
-import type { ApiParts, Store, StoredRequest } from "../parts.ts";
+import { type ApiParts, type Store, type StoredRequest, StoreUnavailable } from "../parts.ts";
 import { liveParts } from "./job-watch.ts";
 import type { Keeper, RequestEntry, RequestSpec } from "./request-entry.ts";
 import type { RequestTable } from "./requests.ts";
@@ -72,6 +72,10 @@ export class RequestKeeper implements Keeper {
     await liveParts(this.#parts).store.requests.save(recordOf(entry));
   }
 
+  async undo(entry: RequestEntry): Promise<void> {
+    await this.#undo(liveParts(this.#parts).store, recordOf(entry));
+  }
+
   end(entry: RequestEntry): void {
     // Without a store now it is compared with what is stored, and made good, when there is one again.
     const write = entry.kept.then(() => liveParts(this.#parts).store.requests.end(recordOf(entry)));
@@ -95,7 +99,9 @@ export class RequestKeeper implements Keeper {
       return;
     }
     const again: StoredRequest[] = [];
-    for (const { request, body } of await store.requests.all()) {
+    const found = await store.requests.all();
+    table.settle(new Set(found.map(({ request }) => request.id)));
+    for (const { request, body } of found) {
       const known = table.entry(request.id);
       if (known === undefined) {
         table.adopt(specOf(request), outcomeOf(request));
@@ -107,14 +113,19 @@ export class RequestKeeper implements Keeper {
       } else if (known.standing !== "usual") {
         again.push(request);
       } else if (known.finishedAt !== null && body === "kept") {
-        await store.requests.end(recordOf(known));
+        await (known.status === "CANCELLED" ? this.#undo(store, recordOf(known)) : store.requests.end(recordOf(known)));
       }
     }
     void this.#carryOutAgain(store, again);
   }
 
   async #carryOutAgain(store: Store, requests: readonly StoredRequest[]): Promise<void> {
-    for (const request of requests) {
+    const left = [...requests];
+    for (let request = left.shift(); request !== undefined; request = left.shift()) {
+      if (this.#loaded?.from !== store) {
+        // There is another store now, and what has not ended is read from it.
+        return;
+      }
       const entry = this.#table?.entry(request.id);
       if (entry === undefined || entry.standing === "usual") {
         // Its own client was faster.
@@ -126,10 +137,17 @@ export class RequestKeeper implements Keeper {
         const now = this.#table?.entry(request.id) ?? entry;
         await Promise.race([now.done, delay(turnMs, undefined, { ref: false })]);
       } catch (error) {
-        if (!this.isLive()) {
+        if (!this.isLive() || this.#loaded?.from !== store) {
           return;
         }
-        this.#table?.fail(entry, error);
+        const isPassing = error instanceof SkyError && error.type === "ServerUnavailableError";
+        if (isPassing || error instanceof StoreUnavailable) {
+          // Such as a name service that does not answer yet: what was acknowledged is tried again.
+          left.push(request);
+          await delay(turnMs, undefined, { ref: false });
+        } else {
+          this.#table?.fail(entry, error);
+        }
       }
     }
   }

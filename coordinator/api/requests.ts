@@ -71,10 +71,21 @@ export class RequestTable {
       known.abort.abort();
       this.#entries.delete(known.id);
     }
-    this.#makeRoom(spec.account.uid);
+    try {
+      this.#makeRoom(spec.account.uid);
+    } catch (error) {
+      if (known !== undefined) {
+        this.#entries.set(known.id, known);
+      }
+      throw error;
+    }
     const entry = newEntry(spec, known === undefined ? {} : { createdAt: known.createdAt, resolved: known.resolved });
     this.#entries.set(entry.id, entry);
-    entry.kept = spec.stored === undefined ? Promise.resolve() : this.#keeper.begin(entry);
+    if (spec.stored !== undefined) {
+      entry.kept = this.#keeper.begin(entry);
+      // Handed over. The entry stays for a day; the body, and the call that holds it, must not.
+      spec.stored.body = () => "null";
+    }
     entry.kept.catch(() => undefined);
     entry.done = this.#carryOut(entry, run, known !== undefined);
     return entry;
@@ -95,6 +106,15 @@ export class RequestTable {
       });
     }
     this.#entries.set(entry.id, entry);
+  }
+
+  /** What was cut off and is not stored was never acknowledged: nothing of it is left to be done. */
+  settle(stored: ReadonlySet<RequestId>): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.standing === "cut off" && !stored.has(entry.id)) {
+        entry.standing = "usual";
+      }
+    }
   }
 
   /** Ends a dormant request that cannot be carried out any more. */
@@ -144,6 +164,7 @@ export class RequestTable {
   async cancel(uid: Uid, ids: readonly string[] | null): Promise<string[]> {
     const wanted = ids === null ? this.list(uid, { all: true }) : ids.map((id) => this.find(uid, id));
     const running = [...new Set(wanted)].filter((entry) => entry.status === "RUNNING");
+    const dormant = new Set(running.filter((entry) => entry.standing === "dormant"));
     for (const entry of running) {
       entry.abort.abort(cancelledByUser);
       if (entry.standing === "dormant") {
@@ -159,6 +180,9 @@ export class RequestTable {
         await entry.done;
         if (entry.spec.stored !== undefined && entry.status === "CANCELLED") {
           await this.#keeper.save(entry);
+          if (dormant.has(entry)) {
+            await this.#keeper.undo(entry);
+          }
         }
       }),
     );
@@ -211,6 +235,11 @@ export class RequestTable {
     } finally {
       clearTimeout(timer);
       this.#finish(entry);
+      const isOver = entry.status === "FAILED" && signal.aborted && entry.standing === "usual";
+      if (isOver && entry.spec.stored !== undefined) {
+        // Its user hears that it failed while the work may go on: after a restart it is undone, and never done anew.
+        this.#keeper.save(entry).catch(() => undefined);
+      }
       // Not before the work itself has ended: what it still does after a cancel belongs to the request.
       void work.then(
         () => this.#keepEnd(entry),
@@ -287,7 +316,8 @@ export class RequestTable {
     if (count <= 0) {
       return;
     }
-    const finished = entries.filter((entry) => entry.finishedAt !== null);
+    // What was cut off is still to be done.
+    const finished = entries.filter((entry) => entry.finishedAt !== null && entry.standing !== "cut off");
     const rank = (entry: RequestEntry): number =>
       (entry.fetchedAt === null ? 2 : 0) + (entry.spec.stored === undefined ? 0 : 1);
     const order = finished.sort((a, b) => rank(a) - rank(b) || a.createdAt - b.createdAt).slice(0, count);

@@ -46,10 +46,13 @@ async function status(call: RouteCall<z.infer<typeof statusBodySchema>>): Promis
 async function down(context: ApiContext, uid: number, running: Call): Promise<null> {
   const live = liveParts(context.parts);
   const jobs = [...live.loop.state.jobs.values()].filter((job) => job.uid === uid && job.record.phase !== "ended");
-  await live.loop.dispatch({ type: "userDowned", uid });
+  // Looked up once: what is carried out again after a restart must not end jobs that were launched since.
+  const ids = await running.once(() => jobs.map((job) => job.id));
+  running.signal.throwIfAborted();
+  await live.loop.dispatch(running.isAgain ? { type: "cancelRequested", uid, ids } : { type: "userDowned", uid });
   const deadline = performance.now() + downMaxMs;
   const ended = await Promise.all(
-    jobs.map(async ({ id }) => {
+    ids.map(async (id) => {
       const left = Math.max(0, deadline - performance.now());
       const view = await untilJob(context.parts, uid, id, (now) => now.ended, running.signal, left);
       return view === null || view.ended ? null : id;

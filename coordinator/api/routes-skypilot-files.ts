@@ -12,6 +12,7 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 import { hashSchema } from "../../shared/files.ts";
 import type { JobRecord } from "../../shared/job.ts";
 import type { LogFile } from "../../shared/log-files-api.ts";
+import { Slots } from "../files/slots.ts";
 import { zipPieceBytesMax, zipPiecesMax } from "../zips/staging.ts";
 import { startCall } from "./call.ts";
 import { latestJob, liveParts, readJob } from "./job-watch.ts";
@@ -38,6 +39,9 @@ const logsFolder = (hash: string): string => `~/.sky/api_server/clients/${hash}/
 const folderPattern =
   /^~\/(\.sky\/api_server\/clients\/[a-z0-9-]{1,64}\/sky_logs\/[A-Za-z0-9_.-]+\/([1-9]\d{0,8})(?:-[A-Za-z0-9_.-]+)?)$/;
 const homeInZip = "/home/sky";
+/** Each has the names of all its files in memory. */
+const downloads = new Slots<number>({ perOwner: 2, all: 200, waitingPerOwner: 16 });
+const filesMax = 100_000;
 
 function query<T>(schema: z.ZodType<T>, call: RouteCall<null>): T {
   const parsed = schema.safeParse(Object.fromEntries(call.query));
@@ -114,7 +118,8 @@ async function* bytesOf(call: RouteCall<unknown>, record: JobRecord, file: LogFi
   }
 }
 
-async function addJob(call: RouteCall<unknown>, zip: ZipFile, path: string): Promise<void> {
+/** Adds the files of the job that the path names; returns how many. `taken`: jobs that are in it. */
+async function addJob(call: RouteCall<unknown>, zip: ZipFile, path: string, taken: Set<number>): Promise<number> {
   const { context, account } = call;
   const found = folderPattern.exec(path);
   const live = liveParts(context.parts);
@@ -122,13 +127,20 @@ async function addJob(call: RouteCall<unknown>, zip: ZipFile, path: string): Pro
   if (found === null || view === null) {
     throw new SkyError("ValueError", `'${path.slice(0, 200)}' is no folder of logs of yours.`, "Use `sky logs -s`.");
   }
+  const job = Number(found[2]);
+  if (taken.has(job)) {
+    throw new SkyError("ValueError", `Job ${job} is named twice.`);
+  }
+  taken.add(job);
   const folder = `${homeInZip.slice(1)}/${found[1] ?? ""}`;
   zip.addEmptyDirectory(folder);
-  for (const file of logFilesOf(live.loop.state, view.record)) {
+  const files = logFilesOf(live.loop.state, view.record);
+  for (const file of files) {
     zip.addReadStreamLazy(`${folder}/${file.path}`, { mode: 0o100600 }, (give) =>
       give(null, Readable.from(bytesOf(call, view.record, file), { objectMode: false })),
     );
   }
+  return files.length;
 }
 
 function closed(outgoing: ServerResponse): AbortSignal {
@@ -137,10 +149,19 @@ function closed(outgoing: ServerResponse): AbortSignal {
   return control.signal;
 }
 
-async function download(call: RouteCall<z.infer<typeof downloadBodySchema>>): Promise<RouteReply> {
+function download(call: RouteCall<z.infer<typeof downloadBodySchema>>): Promise<RouteReply> {
+  return downloads.run(call.account.uid, () => sendZip(call));
+}
+
+async function sendZip(call: RouteCall<z.infer<typeof downloadBodySchema>>): Promise<RouteReply> {
   const zip = new ZipFile();
+  const taken = new Set<number>();
+  let count = 0;
   for (const path of new Set(call.body.folder_paths)) {
-    await addJob(call, zip, path);
+    count += await addJob(call, zip, path, taken);
+    if (count > filesMax) {
+      throw new SkyError("ValueError", `These are over ${filesMax} files.`, "Ask for fewer jobs at a time.");
+    }
   }
   zip.end();
   const { outgoing } = call;

@@ -6,7 +6,7 @@
 import { statfs } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import * as z from "zod";
-import { type SubmitResult, execBodySchema, launchBodySchema } from "../../shared/api.ts";
+import { type SubmitResult, execBodySchema, headers, launchBodySchema } from "../../shared/api.ts";
 import { type ConfigTree, runOptionsOf } from "../../shared/config-layers.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
@@ -20,15 +20,17 @@ import { priorityMax } from "../../shared/units.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
 import { configOf } from "./routes-config.ts";
+import { knowsLeases } from "../core/eligible.ts";
 import { explainDryrun } from "../core/explain-result.ts";
 import { neverFits } from "../core/never-fits.ts";
 import { countWaiting, demandsWith, fullOfWaiting } from "../core/quota-views.ts";
 import { startCall } from "./call.ts";
-import type { Call } from "./request-entry.ts";
+import { type Call, cancelledByUser } from "./request-entry.ts";
 import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 import { isAdmin } from "./identity.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
+import { requestedId } from "./requests.ts";
 import { payloadOf, withNeeds } from "./task-payload.ts";
 import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
 
@@ -224,6 +226,16 @@ async function uploadsOf(
   return blobId === null ? uploads : { ...uploads, ...(await zips.uploadsOf(uid, blobId, sourceNames ?? {})) };
 }
 
+/** What an exec brings along where the user's last setup has not run; null: nothing, or every node knows all of it. */
+async function lastSetup(live: LiveParts, { uid }: Account, { kind }: Submission): Promise<Payload | null> {
+  const { nodes, setups } = live.loop.state;
+  const ref = setups.get(uid)?.taskRef;
+  if (kind === "launch" || ref === undefined || [...nodes.values()].every(knowsLeases)) {
+    return null;
+  }
+  return live.store.payloadAtHand(uid, ref) ?? (await live.store.getPayload(uid, ref));
+}
+
 /** Queues the job; answers when it is durable. A request that was cancelled queues none, or cancels the one that it has. */
 async function submitTask(
   context: ApiContext,
@@ -248,7 +260,7 @@ async function submitTask(
   const scheduling = schedulingOf(context.config);
   const isByAdmin = isAdmin(account, context.config.admin_group);
   const limits = isByAdmin ? { ...scheduling, maxPriority: priorityMax } : scheduling;
-  const shape = withNeeds(shapeOf(task, limits), payload);
+  const shape = withNeeds(shapeOf(task, limits), payload, await lastSetup(live, account, submission));
   const never = neverFits(live.loop.state, shape);
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
@@ -276,7 +288,8 @@ async function submitTask(
   if (stored !== null) {
     await announce(context, account, id, stored);
   }
-  if (running.signal.aborted) {
+  // Not after the time limit: the same request, made again, is told of this job.
+  if (running.signal.reason === cancelledByUser) {
     await liveParts(context.parts).loop.dispatch({ type: "cancelRequested", uid: account.uid, ids: [id] });
   }
   return { job_id: id };
@@ -319,11 +332,29 @@ async function submit(call: RouteCall<unknown>, submission: Submission): Promise
   if (!clusterNameSchema.safeParse(submission.clusterName).success) {
     throw new SkyError("ValueError", `'${submission.clusterName.slice(0, 100)}' is not a valid cluster name.`);
   }
+  // Before its body is stored: what is refused for want of space must not take any.
+  const id = requestedId(call.header(headers.requestId.toLowerCase()));
+  const isKnown = id !== null && context.requests.entry(id) !== undefined;
+  const isFull =
+    submission.dryrun || isKnown
+      ? null
+      : await requireDisk(context).then(
+          () => null,
+          (error: unknown) => error,
+        );
   return startCall(
     call,
     // It is read and checked while the request is being stored.
-    { name: submission.kind, cluster: submission.clusterName, readOnly: submission.dryrun, early: true },
+    {
+      name: submission.kind,
+      cluster: submission.clusterName,
+      readOnly: submission.dryrun || isFull !== null,
+      early: true,
+    },
     async (running): Promise<SubmitResult> => {
+      if (isFull !== null) {
+        throw isFull;
+      }
       const submitted = await submitTask(context, account, submission, running);
       running.print(linesOf(submission, submission.clusterName, submitted.job_id));
       return { ...submitted, handle: handleOf(submission.clusterName, context.config.nodes.length) };

@@ -148,10 +148,10 @@ function volumeOf({ destination, name, subPath }: VolumeMount, account: Account,
   return { kind: "volume", destination, name, path, readOnly: volume.read_only };
 }
 
-/** The shape with what the payload needs of a node: newer agents, a container program. */
-export function withNeeds(shape: Shape, payload: Payload): Shape {
+/** The shape with what the payload, and a setup's that goes with it, need of a node: newer agents, a container program. */
+export function withNeeds(shape: Shape, payload: Payload, setup: Payload | null = null): Shape {
   const { files, secrets, runGenerator, image, eventCallback } = payload;
-  const brings = [files, secrets, runGenerator, image, eventCallback].some((part) => part !== undefined);
+  const brings = [files, setup?.files, secrets, runGenerator, image, eventCallback].some((part) => part !== undefined);
   return {
     ...shape,
     ...(brings ? { brings: true } : {}),

@@ -11,6 +11,8 @@ import { DigestTable } from "./digest-table.ts";
 const pathBytesMax = 4096;
 const nameBytesMax = 255;
 const depthMax = 256;
+/** Paths and the folders that they imply: each takes about 60 bytes. */
+const placesMax = 2 * manifestEntriesMax;
 const slash = 0x2f;
 
 /** What a path stands for so far; `folder` may be implied by what lies in it. */
@@ -112,6 +114,9 @@ export class TreeCheck {
         return;
       }
       this.#kinds.set(folder, 0, kinds.implied);
+      if (this.#kinds.size > placesMax) {
+        throw this.complaint(`the tree has over ${placesMax} files and folders`);
+      }
     }
   }
 

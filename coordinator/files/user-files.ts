@@ -164,7 +164,11 @@ export class UserFiles {
     hashes: readonly string[],
     within: ReadonlySet<string> | undefined,
   ): AsyncGenerator<{ hash: string; bytes: Uint8Array }, void> {
-    const named = within === undefined ? null : await Promise.all([...within].map((id) => this.index.namedBy(id)));
+    const named = within === undefined ? null : new Array<EntrySet | null>();
+    for (const id of within ?? []) {
+      // One after another: all at once they would take the thread for much longer than one piece of work may.
+      named?.push(await this.index.namedBy(id));
+    }
     const entries = hashes.map((hash) => {
       const entry = this.index.find(Buffer.from(hash, "hex"));
       if (entry < 0 || (named !== null && !named.some((one) => one?.has(entry) === true))) {

@@ -18,6 +18,8 @@ export const zipPiecesMax = 10_000;
 const zipsPerUserMax = 8;
 const forgottenMs = 24 * 3_600_000;
 const copyBytes = 1024 * 1024;
+/** Bytes of a piece after which the disk is looked at again. */
+const lookBytes = 1024 * 1024;
 
 /** One piece: which of how many, of which zip. */
 export interface ZipPiece {
@@ -26,8 +28,16 @@ export interface ZipPiece {
   total: number;
 }
 
+/** What a user has on the way, known as long as pieces of theirs are coming. */
+interface Staged {
+  bytes: number;
+  coming: number;
+  ready: Promise<void>;
+}
+
 export class ZipStaging {
   readonly #root: string;
+  readonly #staged = new Map<Uid, Staged>();
   #drafts = 0;
 
   /** `root`: a folder of our own. */
@@ -41,25 +51,69 @@ export class ZipStaging {
 
   /**
    * Writes one piece. Returns the pieces that are still missing. Throws SkyError when the user has more on the way than
-   * `bytesMax`, or the piece is too large.
+   * `bytesMax`, or the piece is too large, or `requireDisk` does.
    */
-  async receive(uid: Uid, piece: ZipPiece, body: Readable, bytesMax: number): Promise<number[]> {
+  async receive(
+    uid: Uid,
+    piece: ZipPiece,
+    body: Readable,
+    bytesMax: number,
+    requireDisk: () => Promise<void>,
+  ): Promise<number[]> {
+    const staged = this.#enter(uid);
+    try {
+      await staged.ready;
+      return await this.#receive(uid, piece, body, { bytesMax, staged, requireDisk });
+    } finally {
+      staged.coming -= 1;
+      if (staged.coming === 0) {
+        this.#staged.delete(uid);
+      }
+    }
+  }
+
+  /** Several pieces come at once: they are counted together. */
+  #enter(uid: Uid): Staged {
+    const known = this.#staged.get(uid);
+    if (known !== undefined) {
+      known.coming += 1;
+      return known;
+    }
+    const staged: Staged = { bytes: 0, coming: 1, ready: Promise.resolve() };
+    staged.ready = this.#bytes(uid).then((bytes) => {
+      staged.bytes = bytes;
+    });
+    this.#staged.set(uid, staged);
+    return staged;
+  }
+
+  async #receive(
+    uid: Uid,
+    piece: ZipPiece,
+    body: Readable,
+    { bytesMax, staged, requireDisk }: { bytesMax: number; staged: Staged; requireDisk: () => Promise<void> },
+  ): Promise<number[]> {
     const folder = this.folder(uid, piece.blobId);
     await this.#requireRoom(uid, piece.blobId);
     await mkdir(folder, { recursive: true, mode: 0o700 });
     const draft = join(folder, `draft-${process.pid}-${(this.#drafts += 1)}`);
-    const used = await this.#bytes(uid);
-    const limit = Math.min(zipPieceBytesMax, bytesMax - used);
     let bytes = 0;
+    let looked = 0;
     const counted = new Transform({
       transform(chunk: Buffer, _encoding, done) {
         bytes += chunk.length;
-        if (bytes > limit) {
+        staged.bytes += chunk.length;
+        if (bytes > zipPieceBytesMax || staged.bytes > bytesMax) {
           const text = `You may have ${Math.floor(bytesMax / 1e6)} MB of uploads.`;
           done(new SkyError("ValueError", text, "An admin can raise files.quota_gb_per_user."));
           return;
         }
-        done(null, chunk);
+        if (bytes - looked < lookBytes) {
+          done(null, chunk);
+          return;
+        }
+        looked = bytes;
+        requireDisk().then(() => done(null, chunk), done);
       },
     });
     try {
@@ -67,6 +121,7 @@ export class ZipStaging {
       await rename(draft, join(folder, `piece-${piece.index}`));
     } catch (error) {
       await rm(draft, { force: true });
+      staged.bytes -= bytes;
       throw error instanceof SkyError ? error : failed(error);
     }
     const there = new Set(await readdir(folder));

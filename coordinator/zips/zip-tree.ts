@@ -9,6 +9,7 @@ import { type Entry, openPromise, type ZipFile } from "yauzl";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { chunkBytes, type ManifestEntry } from "../../shared/files.ts";
 import type { Uid } from "../../shared/ids.ts";
+import { Pace } from "../files/pace.ts";
 import type { FileStore } from "../parts.ts";
 
 export interface ZipLimits {
@@ -25,6 +26,10 @@ export interface ZipTree {
 }
 
 const pathBytesMax = 4096;
+/** As in manifests (files/tree-check.ts). */
+const depthMax = 256;
+/** Bytes of all names together: they are in memory until the tree is whole. */
+const namesBytesMax = 64 * 1024 * 1024;
 /** Chunks that are sent to the store together. */
 const packBytes = 8 * 1024 * 1024;
 
@@ -94,7 +99,8 @@ function decoded(bytes: Uint8Array, what: string): string {
 /** The path in an entry's name, without slashes at its ends. Throws when it is not a plain one. */
 export function zipPath(name: string): string {
   const path = name.replace(/\/$/, "");
-  const isPlain = path.split("/").every((part) => part !== "" && part !== "." && part !== "..");
+  const parts = path.split("/");
+  const isPlain = parts.length <= depthMax && parts.every((part) => part !== "" && part !== "." && part !== "..");
   if (!isPlain || path.includes("\0") || Buffer.byteLength(path) > pathBytesMax) {
     throw refused(`it holds the name '${name.slice(0, 200)}'`);
   }
@@ -109,6 +115,7 @@ class ZipReader {
   readonly #entries = new Map<string, ManifestEntry>();
   readonly #digests: { name: Buffer; digest: Buffer }[] = [];
   #bytes = 0;
+  #namesBytes = 0;
 
   constructor(zip: ZipFile, sink: ChunkSink, limits: ZipLimits) {
     this.#zip = zip;
@@ -128,11 +135,15 @@ class ZipReader {
     for (const { name, digest } of this.#digests.sort((one, other) => Buffer.compare(one.name, other.name))) {
       hash.update(name).update(digest);
     }
-    return { blobId: hash.digest("hex"), entries: treeOf(this.#entries) };
+    return { blobId: hash.digest("hex"), entries: await treeOf(this.#entries) };
   }
 
   async #entry(entry: Entry): Promise<void> {
     const raw = Buffer.from(entry.fileNameRaw);
+    this.#namesBytes += raw.length;
+    if (this.#namesBytes > namesBytesMax) {
+      throw refused(`the names in it have over ${namesBytesMax / 1024 / 1024} MB together`);
+    }
     const name = decoded(raw, "a name in it");
     const path = zipPath(name);
     const attributes = entry.externalFileAttributes >>> 0;
@@ -210,9 +221,11 @@ async function linkTarget(stream: Readable, entry: Entry, digest: ReturnType<typ
  * In order, and a tree: nothing lies beneath a file. SkyPilot's client walks into a source that is itself a link to a
  * folder and sends both the link and what lies there: such a link counts as a folder.
  */
-function treeOf(found: ReadonlyMap<string, ManifestEntry>): ManifestEntry[] {
+async function treeOf(found: ReadonlyMap<string, ManifestEntry>): Promise<ManifestEntry[]> {
   const entries = new Map(found);
+  const pace = new Pace();
   for (const path of found.keys()) {
+    await pace.breathe();
     for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1)) {
       const above = path.slice(0, at);
       const type = entries.get(above)?.type;

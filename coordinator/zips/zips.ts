@@ -70,7 +70,8 @@ export class ZipUploads {
     }
     await this.#requireDisk();
     const { bytes, quotaBytes } = await this.#files.usage(uid);
-    const missing = await this.#staging.receive(uid, piece, body, Math.max(0, quotaBytes - bytes));
+    const room = Math.max(0, quotaBytes - bytes);
+    const missing = await this.#staging.receive(uid, piece, body, room, () => this.#requireDisk());
     if (missing.length > 0) {
       return { status: "uploading", missing };
     }

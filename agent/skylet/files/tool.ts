@@ -36,13 +36,21 @@ export function firstTool(names: readonly string[]): string | null {
   return names.find((name) => findTool(name) !== null) ?? null;
 }
 
-/** Runs it with its output in the setup log. */
-export function runTool(program: string, argv: readonly string[], env: Record<string, string> = {}): Promise<number> {
+/** Runs it with its output in the setup log. `input`: what others must not see among its arguments. */
+export function runTool(
+  program: string,
+  argv: readonly string[],
+  env: Record<string, string> = {},
+  input: string | null = null,
+): Promise<number> {
   return new Promise((resolve) => {
     const child = spawn(program, argv, {
-      stdio: ["ignore", "inherit", "inherit"],
+      stdio: [input === null ? "ignore" : "pipe", "inherit", "inherit"],
       env: { ...process.env, ...env },
     });
+    // It may end without having read it.
+    child.stdin?.on("error", () => undefined);
+    child.stdin?.end(input ?? "");
     child.once("error", () => resolve(127));
     child.once("close", (code, signal) => resolve(signal === null ? (code ?? 1) : 128));
   });

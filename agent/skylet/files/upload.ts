@@ -3,7 +3,7 @@
  * and not in the upload stay. Nothing outside of the destination is written, and nothing through a link below it. A record
  * says what was written, so that the next run has only to look. Called by main.ts, which holds the claim.
  */
-import { chmodSync, lstatSync, mkdirSync, realpathSync } from "node:fs";
+import { chmodSync, closeSync, constants, fchmodSync, lstatSync, mkdirSync, openSync, realpathSync } from "node:fs";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
@@ -206,7 +206,10 @@ class Upload {
       return;
     }
     if (old?.entry.type === "file" && (lstatSync(place).mode & 0o777) !== entry.mode) {
-      chmodSync(place, entry.mode);
+      if (!setMode(place, entry.mode)) {
+        this.#todo.push(entry);
+        return;
+      }
       this.#changed = true;
     }
     this.#after.entries.set(entry.path, { entry, written: same });
@@ -316,6 +319,22 @@ function sameContent(one: FileEntry, other: FileEntry): boolean {
     one.chunks.length === other.chunks.length &&
     one.chunks.every((hash, index) => hash === other.chunks[index])
   );
+}
+
+/** Never through a link, which somebody may put in the way at any moment; false: it cannot be opened. */
+function setMode(place: string | Buffer, mode: number): boolean {
+  let descriptor: number;
+  try {
+    descriptor = openSync(place, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch {
+    return false;
+  }
+  try {
+    fchmodSync(descriptor, mode);
+    return true;
+  } finally {
+    closeSync(descriptor);
+  }
 }
 
 /** Nobody has changed it since. Machines that share a home may number its files differently. */

@@ -16,12 +16,13 @@ import { askTool, findTool, firstTool, runTool } from "./tool.ts";
 type UriPlan = Extract<FilePlan, { kind: "uri" }>;
 
 export async function bringUri(bringing: Bringing, plan: UriPlan): Promise<void> {
-  if (/^https?:\/\//u.test(plan.uri)) {
+  const isPlain = !/[\u0000-\u001F]/u.test(plan.uri);
+  if (isPlain && /^https?:\/\//u.test(plan.uri)) {
     await fetchWeb(bringing, plan.uri);
     return;
   }
   const bucket = bucketOf(plan.uri);
-  if (bucket === null || /[\u0000-\u001F]/u.test(plan.uri)) {
+  if (bucket === null || !isPlain) {
     throw new FilesFault(`'${plan.uri}' is no address of files that is known.`);
   }
   if (plan.mode === "COPY") {
@@ -48,7 +49,15 @@ async function fetchWeb({ destination, label, order, say, onEnd }: Bringing, uri
   } catch (error) {
     throw asFault(error, `write ${label}`);
   }
-  const code = await runTool(tool, tool === "curl" ? curlWords(uri, part, path, mark) : ["-q", "-O", part, "--", uri]);
+  // The address may be a secret (a signature, a password), and arguments are for everybody on the machine to see.
+  const isCurl = tool === "curl";
+  const input = isCurl ? `url = "${uri.replaceAll(/["\\]/gu, "\\$&")}"\n` : `${uri}\n`;
+  const code = await runTool(
+    tool,
+    isCurl ? curlWords(uri, part, path, mark) : ["-q", "-O", part, "-i", "-"],
+    {},
+    input,
+  );
   if (code !== 0) {
     clear();
     throw new FilesFault(`${uri} could not be fetched to ${label}: ${tool} ended with exit code ${code}.`);
@@ -79,7 +88,7 @@ function curlWords(uri: string, part: string, path: string, mark: string): strin
   if (sizeOf(path) !== null) {
     words.push("--etag-compare", mark, "--time-cond", path);
   }
-  return [...words, "--", uri];
+  return [...words, "--config", "-"];
 }
 
 function sizeOf(path: string): number | null {
