@@ -97,6 +97,8 @@ export interface StoredRequest {
   /** What it has printed. */
   text: string;
   finishedAt: number | null;
+  /** How often it was begun again; absent: never. */
+  tries?: number;
 }
 
 /** Requests that change something, sealed (coordinator/store-requests.ts). Damaged entries are logged and dropped. */

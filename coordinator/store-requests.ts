@@ -33,6 +33,7 @@ const storedRequestSchema = z.strictObject({
   error: z.strictObject({ type: z.string(), message: z.string(), hint: z.string().nullable() }).nullable(),
   text: z.string(),
   finishedAt: timeSchema.nullable(),
+  tries: z.int().min(0).exactOptional(),
 });
 
 const fieldOf = (uid: Uid, id: RequestId): string => `${uid}/${id}`;

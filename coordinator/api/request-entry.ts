@@ -112,6 +112,8 @@ export interface RequestEntry {
   finishedAt: number | null;
   fetchedAt: number | null;
   text: string;
+  /** How often it was begun again after a restart or the loss of the store. */
+  tries: number;
   readonly abort: AbortController;
   /** Settles when the request has ended; never rejects. */
   done: Promise<void>;
@@ -159,6 +161,7 @@ export function newEntry(spec: RequestSpec, known: Partial<RequestEntry>): Reque
     finishedAt: known.finishedAt ?? null,
     fetchedAt: null,
     text: known.text ?? "",
+    tries: known.tries ?? 0,
     abort: new AbortController(),
     done: Promise.resolve(),
     wake: null,

@@ -19,6 +19,8 @@ const resultMax = 262_144;
 const textMax = 16_384;
 /** Milliseconds that the next request waits for one that is carried out again; most are done much sooner. */
 const turnMs = 1_000;
+/** A request that was begun again so often and never ended may be what ends the process: it is not done once more. */
+const triesMax = 20;
 
 /** Carries out the call of this route as the account, under this id. Rejects with why not. */
 export type Recall = (path: string, account: Account, body: string, id: RequestId) => Promise<void>;
@@ -133,7 +135,7 @@ export class RequestKeeper implements Keeper {
       }
       this.#log.info({ request: request.id, uid: request.uid, name: request.name }, "a request is carried out again");
       try {
-        await this.#again(store, request);
+        await this.#again(store, entry, request);
         const now = this.#table?.entry(request.id) ?? entry;
         await Promise.race([now.done, delay(turnMs, undefined, { ref: false })]);
       } catch (error) {
@@ -152,8 +154,11 @@ export class RequestKeeper implements Keeper {
     }
   }
 
-  async #again(store: Store, request: StoredRequest): Promise<void> {
+  async #again(store: Store, entry: RequestEntry, request: StoredRequest): Promise<void> {
     const { uid, id, user, path } = request;
+    if (entry.tries >= triesMax) {
+      throw new SkyError("InternalError", `The call was begun ${triesMax} times and never ended.`, "Make it again.");
+    }
     const body = await store.requests.body(uid, id);
     if (body === null) {
       throw new SkyError("InternalError", "What is stored of the request is damaged.", "Make the call again.");
@@ -162,6 +167,9 @@ export class RequestKeeper implements Keeper {
     if (account === null || account.name !== user) {
       throw new SkyError("PermissionDeniedError", `Uid ${uid} is not the account of ${user} any more.`);
     }
+    entry.tries += 1;
+    // On disk before it begins: the process may not live to say how it ended.
+    await store.requests.save(recordOf(entry));
     await this.#recall?.(path, account, body, id);
   }
 
@@ -197,6 +205,7 @@ function recordOf(entry: RequestEntry): StoredRequest {
     error: error === null ? null : { type: error.type, message: error.message, hint: error.hint },
     text: entry.text.slice(0, textMax),
     finishedAt: entry.finishedAt,
+    ...(entry.tries === 0 ? {} : { tries: entry.tries }),
   };
 }
 
@@ -209,7 +218,7 @@ function specOf(request: StoredRequest): RequestSpec {
 function outcomeOf(request: StoredRequest): Partial<RequestEntry> {
   const { createdAt, resolved, status, text, finishedAt, error } = request;
   return {
-    ...{ createdAt, resolved, status, text, finishedAt },
+    ...{ createdAt, resolved, status, text, finishedAt, tries: request.tries ?? 0 },
     result: JSON.parse(request.result),
     error: error === null ? null : new SkyError(error.type as SkyErrorType, error.message, error.hint),
   };

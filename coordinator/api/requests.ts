@@ -79,7 +79,9 @@ export class RequestTable {
       }
       throw error;
     }
-    const entry = newEntry(spec, known === undefined ? {} : { createdAt: known.createdAt, resolved: known.resolved });
+    const before =
+      known === undefined ? {} : { createdAt: known.createdAt, resolved: known.resolved, tries: known.tries };
+    const entry = newEntry(spec, before);
     this.#entries.set(entry.id, entry);
     if (spec.stored !== undefined) {
       entry.kept = this.#keeper.begin(entry);

@@ -10,6 +10,7 @@ import { type SubmitResult, execBodySchema, headers, launchBodySchema } from "..
 import { type ConfigTree, runOptionsOf } from "../../shared/config-layers.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
+import { localSourcesOf } from "../../shared/task-files.ts";
 import type { Uploads } from "../../shared/files.ts";
 import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
 import type { QuotaSubject } from "../../shared/scheduling.ts";
@@ -221,9 +222,15 @@ async function uploadsOf(
   { zips }: ApiContext,
   { uid }: Account,
   { uploads, blobId }: Submission,
-  { sourceNames }: Task,
+  task: Task,
 ): Promise<Uploads> {
-  return blobId === null ? uploads : { ...uploads, ...(await zips.uploadsOf(uid, blobId, sourceNames ?? {})) };
+  if (blobId === null) {
+    return uploads;
+  }
+  // The client may name more than the task brings along.
+  const sources = new Set(localSourcesOf(task));
+  const places = Object.entries(task.sourceNames ?? {}).filter(([source]) => sources.has(source));
+  return { ...uploads, ...(await zips.uploadsOf(uid, blobId, Object.fromEntries(places))) };
 }
 
 /** What an exec brings along where the user's last setup has not run; null: nothing, or every node knows all of it. */

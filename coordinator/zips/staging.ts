@@ -6,7 +6,7 @@
 import { createWriteStream } from "node:fs";
 import { appendFile, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { type Readable, Transform } from "node:stream";
+import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { Uid } from "../../shared/ids.ts";
@@ -99,23 +99,21 @@ export class ZipStaging {
     const draft = join(folder, `draft-${process.pid}-${(this.#drafts += 1)}`);
     let bytes = 0;
     let looked = 0;
-    const counted = new Transform({
-      transform(chunk: Buffer, _encoding, done) {
+    const counted = async function* (source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+      for await (const chunk of source) {
         bytes += chunk.length;
         staged.bytes += chunk.length;
         if (bytes > zipPieceBytesMax || staged.bytes > bytesMax) {
           const text = `You may have ${Math.floor(bytesMax / 1e6)} MB of uploads.`;
-          done(new SkyError("ValueError", text, "An admin can raise files.quota_gb_per_user."));
-          return;
+          throw new SkyError("ValueError", text, "An admin can raise files.quota_gb_per_user.");
         }
-        if (bytes - looked < lookBytes) {
-          done(null, chunk);
-          return;
+        if (bytes - looked >= lookBytes) {
+          looked = bytes;
+          await requireDisk();
         }
-        looked = bytes;
-        requireDisk().then(() => done(null, chunk), done);
-      },
-    });
+        yield chunk;
+      }
+    };
     try {
       await pipeline(body, counted, createWriteStream(draft, { mode: 0o600, flags: "wx" }));
       await rename(draft, join(folder, `piece-${piece.index}`));

@@ -11,6 +11,8 @@ import { Readable } from "node:stream";
 import { SkyError } from "../../shared/errors.ts";
 import { hashSchema, type ManifestEntry, manifestEntrySchema, type Uploads } from "../../shared/files.ts";
 import type { Uid } from "../../shared/ids.ts";
+import { Pace } from "../files/pace.ts";
+import { Slots } from "../files/slots.ts";
 import type { FileStore } from "../parts.ts";
 import { type ZipPiece, ZipStaging } from "./staging.ts";
 import { readZip, zipPath } from "./zip-tree.ts";
@@ -26,6 +28,10 @@ const entriesMax = 250_000;
 const zipsKeptMax = 200;
 const sweepMs = 3_600_000;
 const linesAtOnce = 1000;
+/** Entries of all sources of one task together: sources may lie in one another. */
+const entriesOfTaskMax = 2 * entriesMax;
+/** What is read from zips is in memory for a while. */
+const turnLimits = { perOwner: 1, all: 4, waitingPerOwner: 64 };
 
 function goneError(): SkyError {
   return new SkyError("ValueError", "The task's files are not on the cluster (any more).", "Run the command again.");
@@ -38,7 +44,7 @@ export class ZipUploads {
   readonly #stateDir: string;
   readonly #freeDiskMb: number;
   /** One zip of a user is taken in at a time. */
-  readonly #turns = new Map<Uid, Promise<unknown>>();
+  readonly #turns = new Slots<Uid>(turnLimits);
   readonly #sweeper: NodeJS.Timeout;
 
   /** `freeDiskMb`: of the state folder's disk; below it nothing is taken. */
@@ -75,7 +81,7 @@ export class ZipUploads {
     if (missing.length > 0) {
       return { status: "uploading", missing };
     }
-    await this.#inTurn(uid, async () => {
+    await this.#turns.run(uid, async () => {
       // Two last pieces may come at once; the first has done it all.
       if (!(await this.has(uid, piece.blobId))) {
         await this.#takeIn(uid, piece);
@@ -85,28 +91,43 @@ export class ZipUploads {
   }
 
   /** The manifests of a task's sources. `places`: where each lies in the zip, by its text in the task. */
-  async uploadsOf(uid: Uid, blobId: string, places: Readonly<Record<string, string>>): Promise<Uploads> {
+  uploadsOf(uid: Uid, blobId: string, places: Readonly<Record<string, string>>): Promise<Uploads> {
+    return this.#turns.run(uid, () => this.#uploadsOf(uid, blobId, places));
+  }
+
+  async #uploadsOf(uid: Uid, blobId: string, places: Readonly<Record<string, string>>): Promise<Uploads> {
     const manifest = hashSchema.safeParse(blobId).success ? await this.#manifestOf(uid, blobId) : null;
     if (manifest === null) {
       throw goneError();
     }
-    const sources = Object.entries(places).map(([source, place]) => {
-      const path = zipPath(place.replace(/^\/+/, "").replace(/\/+$/, ""));
-      return { source, path, entries: new Array<ManifestEntry>() };
+    const texts = Object.entries(places).map(([source, place]) => {
+      return { source, path: zipPath(place.replace(/^\/+/, "").replace(/\/+$/, "")) };
     });
+    // Several texts may mean one place.
+    const sources = [...new Set(texts.map(({ path }) => path))].map((path) => {
+      return { path, below: `${path}/`, entries: new Array<ManifestEntry>() };
+    });
+    const pace = new Pace();
+    let taken = 0;
     const lines = createInterface({ input: Readable.from(this.#files.readManifest(uid, manifest)) });
     for await (const line of lines) {
       const entry = line === "" ? null : manifestEntrySchema.parse(JSON.parse(line));
-      for (const { path, entries } of entry === null ? [] : sources) {
-        if (entry !== null && (entry.path === path || entry.path.startsWith(`${path}/`))) {
+      for (const { path, below, entries } of entry === null ? [] : sources) {
+        if (entry !== null && (entry.path === path || entry.path.startsWith(below))) {
+          taken += 1;
+          if (taken > entriesOfTaskMax) {
+            throw new SkyError("ValueError", `The task's sources have over ${entriesOfTaskMax} files together.`);
+          }
           entries.push({ ...entry, path: entry.path.slice(path.length + 1) });
         }
       }
+      await pace.breathe();
     }
-    const uploads: [string, string][] = [];
-    for (const { source, path, entries } of sources) {
+    const manifests = new Map<string, string>();
+    for (const { path, entries } of sources) {
       const first = entries[0];
       if (first === undefined) {
+        const source = texts.find((text) => text.path === path)?.source ?? path;
         throw new SkyError("ValueError", `'${source.slice(0, 200)}' is not among the uploaded files.`);
       }
       const whole = first.path === "" ? entries : [{ type: "dir" as const, path: "", mode: 0o755 }, ...entries];
@@ -114,9 +135,9 @@ export class ZipUploads {
         uid,
         whole.map((entry) => keptInside(entry, path)),
       );
-      uploads.push([source, manifest]);
+      manifests.set(path, manifest);
     }
-    return Object.fromEntries(uploads);
+    return Object.fromEntries(texts.map(({ source, path }) => [source, manifests.get(path) ?? ""]));
   }
 
   async #requireDisk(): Promise<void> {
@@ -187,19 +208,6 @@ export class ZipUploads {
       await Promise.all(
         aged.slice(0, files.length - zipsKeptMax).map(({ name }) => rm(join(folder, name), { force: true })),
       );
-    }
-  }
-
-  async #inTurn(uid: Uid, work: () => Promise<void>): Promise<void> {
-    const mine = (this.#turns.get(uid) ?? Promise.resolve()).then(work);
-    const settled = mine.catch(() => undefined);
-    this.#turns.set(uid, settled);
-    try {
-      await mine;
-    } finally {
-      if (this.#turns.get(uid) === settled) {
-        this.#turns.delete(uid);
-      }
     }
   }
 }
