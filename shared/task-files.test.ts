@@ -39,6 +39,7 @@ describe("workdir", () => {
     ["{ref: main}", "t.yaml:2: 'workdir' names no git repository: it needs 'url'."],
     ["{url: --upload-pack=evil}", "t.yaml:2: 'workdir.url' is no address of a git repository"],
     ["{url: ext::sh -c evil}", "'workdir.url' is no address"],
+    ["{url: 'https://me:word@h/a'}", "'workdir.url' holds a password, which everybody on the machine could see."],
     ["{url: https://h/a, ref: --force}", "'workdir.ref' must be a branch, a tag or a commit."],
     ["{url: https://h/a, branch: x}", "unknown field 'workdir.branch'."],
     ["7", "'workdir' must be text; YAML reads this as 7."],

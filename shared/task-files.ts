@@ -10,6 +10,14 @@ import type { YamlEntry } from "./yaml11.ts";
 
 const gitUrl = /^(?:(?:https?|ssh|git|file):\/\/[^\s]+|[A-Za-z0-9._-]+@[A-Za-z0-9.-]+:[^\s]+)$/;
 
+/** Told of an address with a password in it: git shows its arguments to everybody on the machine. */
+export const passwordInUrl =
+  "holds a password, which everybody on the machine could see. Give it as a secret instead: --secret GIT_TOKEN.";
+
+export function holdsPassword(url: string): boolean {
+  return /^[a-z]+:\/\/[^/@\s]*:[^/@\s]*@/i.test(url);
+}
+
 const gitNames = { what: "'workdir'", path: "workdir.", supported: ["url", "ref"], refused: {} };
 const volumeNames = { what: "a volume", path: "volumes.", supported: ["name", "sub_path", "size"], refused: {} };
 
@@ -36,6 +44,8 @@ export function readWorkdir(fields: TaskFields, entry: YamlEntry | undefined): F
     fields.fault(entry, "'workdir' names no git repository: it needs 'url'.");
   } else if (url !== null && !gitUrl.test(url)) {
     fields.fault(entry, "'workdir.url' is no address of a git repository, such as https://HOST/PATH or git@HOST:PATH.");
+  } else if (url !== null && holdsPassword(url)) {
+    fields.fault(entry, `'workdir.url' ${passwordInUrl}`);
   }
   if (ref !== null && /^-|[\s\0]/.test(ref)) {
     fields.fault(entry, "'workdir.ref' must be a branch, a tag or a commit.");

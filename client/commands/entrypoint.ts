@@ -15,6 +15,7 @@ import {
   waysOf,
 } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
+import { holdsPassword, passwordInUrl } from "../../shared/task-files.ts";
 import { noResources, readLabel, withWays } from "../../shared/task-resources.ts";
 import { readImage, readPorts } from "../../shared/task-settings.ts";
 import { readCpus, readMemory, readPriority, readTime } from "../../shared/units.ts";
@@ -148,6 +149,9 @@ function workdirFlag({ workdir, gitUrl, gitRef }: TaskFlags): FileSource | null 
   }
   if (gitRef !== undefined && gitUrl === undefined) {
     throw new SkyError("ValueError", "--git-ref needs --git-url.");
+  }
+  if (gitUrl !== undefined && holdsPassword(gitUrl)) {
+    throw new SkyError("ValueError", `--git-url ${passwordInUrl}`);
   }
   if (gitUrl !== undefined) {
     return { kind: "git", url: gitUrl, ref: gitRef ?? null };
