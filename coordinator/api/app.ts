@@ -166,13 +166,7 @@ async function bodyOf(
   if (!parsed.success) {
     return errorReply(bodyComplaint(route.path, parsed.error), 422);
   }
-  const unknown = Object.keys(value as object).filter((key) => !(key in (route.bodySchema?.shape ?? {})));
-  if (unknown.length > 0) {
-    context.log.debug(
-      { path: route.path, keys: unknown.slice(0, 20).join(" ").slice(0, 500) },
-      "unknown keys of a body were dropped",
-    );
-  }
+  context.unknownKeys.note(route.path, value as object, route.bodySchema.shape);
   return { body: parsed.data };
 }
 

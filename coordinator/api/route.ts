@@ -15,6 +15,7 @@ import type { LogTimes } from "./log-rank.ts";
 import type { WaitingNotices } from "./logs.ts";
 import type { ZipUploads } from "../zips/zips.ts";
 import type { Turns } from "./turns.ts";
+import type { UnknownKeys } from "./unknown-keys.ts";
 
 /**
  * `account`: any account of the head machine. `jobUser`: an account whose jobs the users policy allows. `admin`: root, or
@@ -36,6 +37,7 @@ export interface ApiContext {
   notices: WaitingNotices;
   logTimes: LogTimes;
   turns: Turns;
+  unknownKeys: UnknownKeys;
   zips: ZipUploads;
   log: Log;
 }

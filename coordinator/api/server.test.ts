@@ -17,6 +17,7 @@ import { startApi } from "./server.ts";
 import { type TestCluster, rootAccount, startTestCluster } from "../../test/help/api-parts.ts";
 import { ZipUploads } from "../zips/zips.ts";
 import { Turns } from "./turns.ts";
+import { UnknownKeys } from "./unknown-keys.ts";
 
 const run = promisify(execFile);
 const isRoot = process.getuid?.() === 0;
@@ -62,6 +63,7 @@ describe("routes", () => {
       notices: new WaitingNotices(),
       logTimes,
       turns: new Turns(),
+      unknownKeys: new UnknownKeys(log),
       zips: new ZipUploads(cluster.config.state_dir, 0, noParts.files),
       log,
     };

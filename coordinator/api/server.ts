@@ -24,6 +24,7 @@ import { RequestKeeper } from "./request-keeper.ts";
 import { RequestTable } from "./requests.ts";
 import type { ApiContext, BuildVersion } from "./route.ts";
 import { Turns } from "./turns.ts";
+import { UnknownKeys } from "./unknown-keys.ts";
 
 /** A unix socket's path has 107 bytes at most; some are left for a temporary name. */
 const socketPathBytesMax = 100;
@@ -135,7 +136,18 @@ export async function startApi(
   const requests = new RequestTable(log, requestLimits, keeper);
   const notices = new WaitingNotices();
   const zips = new ZipUploads(config.state_dir, config.limits.free_disk_mb, parts.files);
-  const context: ApiContext = { parts, config, build, requests, notices, logTimes, turns: new Turns(), zips, log };
+  const context: ApiContext = {
+    parts,
+    config,
+    build,
+    requests,
+    notices,
+    logTimes,
+    turns: new Turns(),
+    zips,
+    log,
+    unknownKeys: new UnknownKeys(log),
+  };
   const peers = new Peers();
   const { app, recall } = buildApp(context, (incoming) => peers.of(incoming));
   const listener = getRequestListener(app.fetch, { overrideGlobalObjects: false });
