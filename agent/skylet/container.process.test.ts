@@ -110,5 +110,12 @@ test("the words for devices, users and places", () => {
   const words = containerRunWords({ ...plan, engine: "podman" }).join(" ");
   expect(words).toContain("--userns=keep-id");
   expect(words).toContain("--device nvidia.com/gpu=2 --device nvidia.com/gpu=3");
+  const of = (acceleratorKind: string): string =>
+    containerRunWords({ ...plan, wanted: { ...wanted, acceleratorKind } }).join(" ");
+  expect(of("MI300X")).toContain("--device /dev/kfd --device /dev/dri");
+  expect(of("ARCA770")).toContain("--device /dev/dri");
+  expect(of("ARCA770")).not.toContain("kfd");
+  expect(() => of("Gaudi2")).toThrow("a container cannot be given a Gaudi2 here");
+  expect(() => of("tpu-v4")).toThrow("a container cannot be given a tpu-v4 here");
   expect(() => containerRunWords({ ...plan, home: "/home/a:b" })).toThrow("colon");
 });

@@ -71,15 +71,27 @@ function places({ home, folder, payload }: ContainerPlan): [path: string, readOn
   return [[home, false], [folder, false], ...volumes, ...outside];
 }
 
+/** Device files of a maker's accelerators, all of them. */
+const devicePlaces: Readonly<Record<string, readonly string[]>> = {
+  AMD: ["/dev/kfd", "/dev/dri"],
+  Intel: ["/dev/dri"],
+};
+
 /** The granted devices and no others; of other makers all that there are, of which variables name the granted ones. */
 function deviceOptions({ engine, wanted }: ContainerPlan): string[] {
   const { devices } = wanted.grant;
   if (devices.length === 0) {
     return [];
   }
-  const vendor = vendorOf(wanted.acceleratorKind ?? "") ?? "NVIDIA";
+  const kind = wanted.acceleratorKind ?? "";
+  const vendor = vendorOf(kind) ?? "NVIDIA";
   if (vendor !== "NVIDIA") {
-    return ["--device", "/dev/kfd", "--device", "/dev/dri"];
+    const places = /^gaudi/i.test(kind) ? undefined : devicePlaces[vendor];
+    if (places === undefined) {
+      const text = `a container cannot be given a ${kind} here; run the task without 'image_id'.`;
+      throw new SkyError("NotSupportedError", text);
+    }
+    return places.flatMap((place) => ["--device", place]);
   }
   const names = wanted.visibleDevices ?? devices.map(String);
   return engine === "podman"
