@@ -66,7 +66,10 @@ function ran(id: number): string {
   return existsSync(file) ? readFileSync(file, "utf8").trim().replaceAll("\n", ",") : "";
 }
 
+const connected = "connected to the coordinator";
+
 async function exchange(part: Part, age: Age): Promise<void> {
+  const before = linesOf("agent:n1", connected).length;
   const { programsDir } = pathsOf(site.cluster.dir);
   await site.cluster.kill(part);
   mkdirSync(join(programsDir, "next"), { recursive: true });
@@ -75,6 +78,8 @@ async function exchange(part: Part, age: Age): Promise<void> {
     renameSync(join(programsDir, "next", file), join(programsDir, file));
   }
   site.cluster.startPart(part);
+  // The node counts as up until it is noticed that the part has gone: only a new connection says that both are there.
+  await until(() => linesOf("agent:n1", connected).length > before, "the agent and the coordinator to meet", 60_000);
   await site.cluster.ready();
 }
 
@@ -84,12 +89,14 @@ interface Line {
   protocol?: number;
 }
 
-function lastLine(part: Part, text: string): Line | undefined {
+function linesOf(part: Part, text: string): Line[] {
   const lines = site.cluster.log(part).trim().split("\n");
   return lines
-    .flatMap((line) => (line.startsWith("{") ? [JSON.parse(line) as Line] : []))
-    .findLast((line) => line.msg === text);
+    .flatMap((line) => (line.startsWith("{") && line.endsWith("}") ? [JSON.parse(line) as Line] : []))
+    .filter((line) => line.msg === text);
 }
+
+const lastLine = (part: Part, text: string): Line | undefined => linesOf(part, text).at(-1);
 
 /** The versions of the user's skylets, as they are called. */
 function skylets(): string[] {
@@ -116,7 +123,7 @@ test("upgrade and roll back coordinator and agent, one after the other, while jo
     ages[part] = age;
     const where = JSON.stringify(ages);
     const isMixed = Object.values(ages).includes("old");
-    expect(lastLine("agent:n1", "connected to the coordinator")?.protocol, where).toBe(isMixed ? 1 : 2);
+    expect(lastLine("agent:n1", connected)?.protocol, where).toBe(isMixed ? 1 : 2);
     expect(lastLine("agent:n1", "agent starts")?.version?.startsWith(oldVersion), where).toBe(
       ages["agent:n1"] === "old",
     );
