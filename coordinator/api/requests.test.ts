@@ -6,7 +6,8 @@ import { until } from "../../test/help/until.ts";
 import { openLog } from "../log.ts";
 import { StoreUnavailable } from "../parts.ts";
 import { type RequestSpec, requestLimits } from "./request-entry.ts";
-import { RequestTable, payloadOf, requestedId } from "./requests.ts";
+import { payloadOf } from "./request-payload.ts";
+import { RequestTable, requestedId } from "./requests.ts";
 import { rootAccount } from "../../test/help/api-parts.ts";
 
 const tables: RequestTable[] = [];

@@ -10,7 +10,7 @@ import { startCall } from "./call.ts";
 import { clusterRecord, resourcesStr } from "./cluster-record.ts";
 import { liveParts, untilJob } from "./job-watch.ts";
 import type { Call } from "./request-entry.ts";
-import { userHash } from "./requests.ts";
+import { userHash } from "./request-payload.ts";
 import { isPythonClient } from "./skypilot-dialect.ts";
 import { type ApiContext, type Route, type RouteCall, route } from "./route.ts";
 

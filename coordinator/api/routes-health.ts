@@ -3,7 +3,7 @@
  * learns the cause instead of a time-out. It must never name anything but versions and the caller.
  */
 import { apiVersion } from "../../shared/api.ts";
-import { userHash } from "./requests.ts";
+import { userHash } from "./request-payload.ts";
 import { type Route, json, plainRoute } from "./route.ts";
 
 export const healthRoutes: Route[] = [

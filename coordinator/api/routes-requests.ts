@@ -8,7 +8,8 @@ import { headers } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { liveParts } from "./job-watch.ts";
 import type { RequestEntry } from "./request-entry.ts";
-import { payloadOf, requestedId } from "./requests.ts";
+import { payloadOf } from "./request-payload.ts";
+import { requestedId } from "./requests.ts";
 import { type Route, type RouteCall, type RouteReply, json, plainRoute, route } from "./route.ts";
 
 const apiCancelBodySchema = z.object({ request_ids: z.array(z.string().max(100)).max(1000).nullable().default(null) });

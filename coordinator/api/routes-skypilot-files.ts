@@ -17,7 +17,7 @@ import { zipPieceBytesMax, zipPiecesMax } from "../zips/staging.ts";
 import { startCall } from "./call.ts";
 import { latestJob, liveParts, readJob } from "./job-watch.ts";
 import { LogFrameParser } from "./log-frames.ts";
-import { userHash } from "./requests.ts";
+import { userHash } from "./request-payload.ts";
 import { bodyComplaint, json, plainRoute, type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 import { logFilesOf } from "./routes-log-files.ts";
 

@@ -3,20 +3,14 @@
  * comes from the connection alone. A result is given only when the job is on disk; the same request id gives the same
  * job, also after a restart, because the queue knows it. Nothing is queued that can never run.
  */
-import { statfs } from "node:fs/promises";
-import { dirname, join } from "node:path";
 import * as z from "zod";
 import { type SubmitResult, execBodySchema, headers, launchBodySchema } from "../../shared/api.ts";
-import { type ConfigTree, runOptionsOf } from "../../shared/config-layers.ts";
 import { SkyError, messageOf } from "../../shared/errors.ts";
 import { clusterNameSchema, type RequestId } from "../../shared/ids.ts";
 import { localSourcesOf } from "../../shared/task-files.ts";
 import type { Uploads } from "../../shared/files.ts";
 import type { JobRecord, Payload, Shape } from "../../shared/job.ts";
-import type { QuotaSubject } from "../../shared/scheduling.ts";
 import type { Task } from "../../shared/task.ts";
-import { readTask } from "../../shared/task-file.ts";
-import { resourceRefusals } from "../../shared/task-refusals.ts";
 import { priorityMax } from "../../shared/units.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
@@ -24,7 +18,6 @@ import { configOf } from "./routes-config.ts";
 import { knowsLeases } from "../core/eligible.ts";
 import { explainDryrun } from "../core/explain-result.ts";
 import { neverFits } from "../core/never-fits.ts";
-import { countWaiting, demandsWith, fullOfWaiting } from "../core/quota-views.ts";
 import { startCall } from "./call.ts";
 import { type Call, cancelledByUser } from "./request-entry.ts";
 import { handleOf } from "./cluster-record.ts";
@@ -33,137 +26,14 @@ import { isAdmin } from "./identity.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
 import { requestedId } from "./requests.ts";
 import { payloadOf, withNeeds } from "./task-payload.ts";
+import { configured, refusalOf, type Submission, taskOf } from "./submission.ts";
+import { requireDisk, requireFewDemands, requireRoom } from "./submit-limits.ts";
 import { type ApiContext, type Route, type RouteCall, type RouteReply, json, route } from "./route.ts";
 
 /** Of a record that is never stored. */
 const noTask = "0".repeat(16);
 
 const validateBodySchema = z.object({ dag: z.string() });
-
-/** What `/launch` and `/exec` have in common. */
-interface Submission {
-  kind: "launch" | "exec";
-  taskText: string;
-  clusterName: string;
-  dryrun: boolean;
-  noSetup: boolean;
-  /** Manifests of the task's local sources. */
-  uploads: Uploads;
-  /** SkyPilot's client: the zip that holds them. */
-  blobId: string | null;
-  /** What the caller's config files say. */
-  config: ConfigTree;
-  /** Why what was asked for beside the task cannot be done; null: nothing of it was. */
-  refusal: string | null;
-}
-
-/** What SkyPilot's clients can ask for beside the task, and no cluster of one's own can do. */
-interface Asked {
-  down: boolean;
-  idle_minutes_to_autostop?: number | null;
-  clone_disk_from?: string | null;
-}
-
-function refusalOf({
-  down,
-  idle_minutes_to_autostop: idle = null,
-  clone_disk_from: cloned = null,
-}: Asked): string | null {
-  if (down || (idle !== null && idle >= 0)) {
-    const name = down ? "down" : "idle_minutes_to_autostop";
-    return `'${name}' cannot be used here. ${resourceRefusals["autostop"]?.reason ?? ""}`;
-  }
-  return cloned === null ? null : "'clone_disk_from' cannot be used here. The disks are those of the machines.";
-}
-
-/** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
-function taskOf(text: string): Task {
-  return readTask(text.trim() === "" ? "{}" : text, { file: "task" });
-}
-
-/** The task with what the config says where it says nothing itself. */
-function configured(task: Task, tree: ConfigTree): Task {
-  const options = task.image === undefined || task.imageOptions !== undefined ? [] : runOptionsOf(tree);
-  return options.length === 0 ? task : { ...task, imageOptions: options };
-}
-
-function mebibytes(bytes: number): number {
-  return Math.floor(bytes / 1024 / 1024);
-}
-
-/** What a disk had a moment ago it still has: many submissions at once look once. Milliseconds. */
-const diskLookMs = 250;
-const lookedAt = new WeakMap<ApiContext, number>();
-
-async function requireDisk(context: ApiContext): Promise<void> {
-  const start = performance.now();
-  if (start - (lookedAt.get(context) ?? Number.NEGATIVE_INFINITY) < diskLookMs) {
-    return;
-  }
-  const needed = context.config.limits.free_disk_mb;
-  const folder = context.config.state_dir;
-  // Beside its socket lie the files of a Redis of our own, maybe on another disk; those of a site's own Redis do not.
-  const data = join(dirname(context.config.redis.socket), "appendonlydir");
-  for (const [path, disk] of [
-    [folder, await statfs(folder)],
-    [data, await statfs(data).catch(() => null)],
-  ] as const) {
-    const free = disk === null ? needed : mebibytes(disk.bavail * disk.bsize);
-    if (free < needed) {
-      throw new SkyError(
-        "ServerUnavailableError",
-        `The coordinator's disk is nearly full (${free} MB free in ${path}, ${needed} MB are kept); no new jobs are taken.`,
-        "Running and queued jobs go on. An admin must free space there.",
-      );
-    }
-  }
-  lookedAt.set(context, start);
-}
-
-const waitingHint = "Wait until some have run, or cancel some with `sky cancel`.";
-
-function requireRoom(context: ApiContext, live: LiveParts, account: Account): void {
-  const limit = context.config.limits.waiting_jobs_per_user;
-  if (countWaiting(live.loop.state, account.uid) >= limit) {
-    throw new SkyError(
-      "ValueError",
-      `You have ${limit} waiting jobs, which is the limit on cluster '${context.config.cluster}' (limits.waiting_jobs_per_user).`,
-      waitingHint,
-    );
-  }
-  const { uid, name: user, groups } = account;
-  const full = fullOfWaiting(live.loop.state, { uid, user, groups });
-  if (full !== null) {
-    const { subject, limit, waiting } = full;
-    const cluster = `on cluster '${context.config.cluster}'`;
-    const text = `${quotaName(subject)} allows ${limit} waiting jobs ${cluster}, and ${waiting} wait.`;
-    throw new SkyError("ValueError", text, `${waitingHint} \`sky quota\` shows your limits.`);
-  }
-}
-
-/** Each different demand is looked at by itself in every full plan: one user's many must not keep the others' jobs waiting. */
-function requireFewDemands(context: ApiContext, live: LiveParts, { uid }: Account, shape: Shape): void {
-  const limit = context.config.limits.waiting_demands_per_user;
-  const count = demandsWith(live.loop.state, uid, shape);
-  if (count > limit) {
-    throw new SkyError(
-      "ValueError",
-      `Your waiting jobs would ask for ${count} different things, each way of \`any_of\` and \`ordered\` counted; ` +
-        `${limit} is the limit on cluster '${context.config.cluster}' (limits.waiting_demands_per_user).`,
-      "Let jobs ask for the same CPUs, memory, time and accelerators where you can: of equal ones more may wait.",
-    );
-  }
-}
-
-/** A quota, as the user reads it who is bound by it. */
-function quotaName(subject: QuotaSubject): string {
-  if (subject === "each") {
-    return "The quota for each user";
-  }
-  return subject.startsWith("user:")
-    ? `Your quota (${subject})`
-    : `The quota of the group ${subject.slice("group:".length)}, whose members count together,`;
-}
 
 /** Bringing a launch's files is a part of its setup: a later exec elsewhere needs both. */
 function hasSetup({ kind, noSetup }: Submission, { setup, files }: Payload): boolean {

@@ -3,8 +3,9 @@
  * one left behind is told from what is being written now. Used by everything of this folder that writes.
  */
 import { randomBytes } from "node:crypto";
-import { readdir, rm } from "node:fs/promises";
-import { join } from "node:path";
+import { mkdir, readdir, rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { syncFolder } from "../backup/files.ts";
 
 const endingPattern = /\.[0-9a-f]{16}\.tmp$/;
 /** What follows the name of a file that this process is writing. */
@@ -27,4 +28,14 @@ export async function wholeNames(folder: string): Promise<string[]> {
     }
   }
   return whole;
+}
+
+/** Makes a folder two levels below that of all uploads; it is there after a power cut, too. */
+export async function makeFolder(path: string): Promise<void> {
+  if ((await mkdir(path, { recursive: true, mode: 0o700 })) !== undefined) {
+    const [own, all] = [dirname(path), dirname(dirname(path))];
+    for (const folder of [own, all, dirname(all)]) {
+      await syncFolder(folder);
+    }
+  }
 }

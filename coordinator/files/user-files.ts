@@ -4,15 +4,14 @@
  * outside of this user's folder. Called by store.ts; what nobody needs any more is swept by sweep.ts.
  */
 import { createHash } from "node:crypto";
-import { type FileHandle, mkdir, open, rename, rm, utimes } from "node:fs/promises";
-import { dirname } from "node:path";
+import { type FileHandle, open, rename, rm, utimes } from "node:fs/promises";
 import { SkyError } from "../../shared/errors.ts";
 import { chunkBytes, manifestBytesMax, manifestLineBytesMax } from "../../shared/files.ts";
 import { FrameError, LineReader } from "../../shared/lines.ts";
 import { syncFolder } from "../backup/files.ts";
 import type { Log } from "../log.ts";
 import { DigestTable, digestBytes, EntrySet } from "./digest-table.ts";
-import { temporaryEnding } from "./names.ts";
+import { makeFolder, temporaryEnding } from "./names.ts";
 import { bytesInPack, chunksOf, PackWriter, readExactly, writeAll } from "./pack.ts";
 import { Pace } from "./pace.ts";
 import { TreeCheck } from "./tree-check.ts";
@@ -388,15 +387,5 @@ function linesOf(reader: LineReader, piece: Uint8Array): string[] {
       throw new SkyError("ValueError", `The list of files has a line that is not UTF-8 or has over ${most} MB.`);
     }
     throw error;
-  }
-}
-
-/** Makes a folder two levels below that of all uploads; it is there after a power cut, too. */
-async function makeFolder(path: string): Promise<void> {
-  if ((await mkdir(path, { recursive: true, mode: 0o700 })) !== undefined) {
-    const [own, all] = [dirname(path), dirname(dirname(path))];
-    for (const folder of [own, all, dirname(all)]) {
-      await syncFolder(folder);
-    }
   }
 }
