@@ -6,9 +6,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import {
   type ConfigTree,
-  configSections,
-  effectiveConfig,
-  idleReason,
+  configForRequest,
   leavesOf,
   mergeLayers,
   mergeTrees,
@@ -16,6 +14,7 @@ import {
   readOverrides,
   runOptionsOf,
 } from "./config-layers.ts";
+import { configSections, idleReason } from "./config-sections.ts";
 
 describe("merging", () => {
   test.each<[string, ConfigTree, ConfigTree, ConfigTree]>([
@@ -104,6 +103,10 @@ describe("reading a file", () => {
       "docker:\n  run_options: {a: 1}\n",
       "Invalid config YAML f:2: 'docker.run_options' must be options as on a command line, or a list of these.",
     ],
+    [
+      `docker:\n  run_options: [${"-a, ".repeat(101)}]\n`,
+      "Invalid config YAML f:2: 'docker.run_options' has more than 100 words or longer ones than 1000.",
+    ],
     ["docker: x\n", "Invalid config YAML f:1: 'docker' must be a mapping of keys to values."],
     ["- x\n", "Invalid config YAML f:1: it must be a mapping of keys to values."],
     ["aws: {}\n---\ngcp: {}\n", "Invalid config YAML f: it must be one document."],
@@ -142,7 +145,7 @@ test("a server takes nothing from a client that only it may say, and warns where
     docker: { run_options: ["-c"] },
     jobs: { controller: { consolidation_mode: true, other: 1 } },
   };
-  const { tree, warning } = effectiveConfig(server, client);
+  const { tree, warning } = configForRequest(server, client);
   expect(tree).toEqual({
     allowed_clouds: ["ssh"],
     docker: { run_options: ["-c"] },
@@ -151,11 +154,11 @@ test("a server takes nothing from a client that only it may say, and warns where
   expect(warning).toMatch(
     /^The following keys \(\['allowed_clouds', 'admin_policy', 'jobs.controller.consolidation_mode'\]\) have different values in the client SkyPilot config with the server and will be ignored/,
   );
-  expect(effectiveConfig(server, { allowed_clouds: ["ssh"] }).warning).toBeNull();
+  expect(configForRequest(server, { allowed_clouds: ["ssh"] }).warning).toBeNull();
 });
 
 test("every section says whether it does anything here", () => {
   expect(idleReason("docker.run_options")).toBeNull();
   expect(idleReason("aws.vpc_name")).toMatch(/cloud/);
-  expect([...configSections()].filter(([, reason]) => reason === null).map(([name]) => name)).toEqual(["docker"]);
+  expect([...configSections].filter(([, { idle }]) => idle === undefined).map(([name]) => name)).toEqual(["docker"]);
 });

@@ -4,8 +4,9 @@
  * client/local/config-files.ts for what a user's machine says, and by coordinator/api for what the server makes of it.
  */
 import { SkyError } from "./errors.ts";
+import { configSections } from "./config-sections.ts";
 import { didYouMean } from "./near-match.ts";
-import { shellWords } from "./shell-words.ts";
+import { readOptionWords } from "./run-options.ts";
 import { plainValue, readYaml, type YamlMapping, type YamlNode } from "./yaml11.ts";
 
 /** A tree of plain values. Lists and scalars are leaves. */
@@ -24,60 +25,6 @@ export interface MergedConfig {
   /** By the dotted path of each leaf. */
   origins: Map<string, string>;
 }
-
-/** Known sections. `keys`: the only ones in it; `idle`: why it changes nothing on one's own machines. */
-interface Section {
-  keys?: readonly string[];
-  idle?: string;
-}
-
-const cloud: Section = { idle: "it is about a cloud, and the machines here are your group's own" };
-const pods: Section = { idle: "it is about Kubernetes, and jobs here run as the Unix user who sent them" };
-const later: Section = { idle: "managed jobs and services are not served yet" };
-const own: Section = { idle: "the coordinator's own config says this here (docs/admin/config.md)" };
-
-/** SkyPilot's sections. Source: its config schema, as docs/config.md lists it. */
-const sections: Readonly<Record<string, Section>> = {
-  active_workspace: { idle: "there is one workspace here: the cluster" },
-  admin_policy: { idle: "admin policies are not served yet" },
-  allowed_clouds: cloud,
-  api_server: {
-    keys: [
-      ..."endpoint service_account_token requests_retention_hours cluster_event_retention_hours".split(" "),
-      ..."cluster_debug_event_retention_hours cluster_terminal_event_retention_hours".split(" "),
-    ],
-    idle: "`sky` reaches a cluster over SSH, by its file in ~/.sky/local",
-  },
-  auth: own,
-  aws: cloud,
-  azure: cloud,
-  cudo: cloud,
-  daemons: own,
-  dashboard: own,
-  data: cloud,
-  db: own,
-  docker: { keys: ["run_options"] },
-  gcp: cloud,
-  hooks: { idle: "a job's ends are its own here: trap TERM in its script" },
-  ibm: cloud,
-  jobs: later,
-  kubernetes: pods,
-  lambda_cloud: cloud,
-  logs: own,
-  metrics: own,
-  nebius: cloud,
-  nvidia_gpus: { keys: ["disable_ecc"], idle: "ECC is switched by the machine's admin, who also restarts it" },
-  oci: cloud,
-  provision: { idle: "nothing is provisioned here" },
-  rbac: own,
-  runpod: cloud,
-  serve: later,
-  slurm: { idle: "jobs here run on the cluster itself" },
-  ssh: pods,
-  vast: cloud,
-  vsphere: cloud,
-  workspaces: own,
-};
 
 /** Set by the server alone; a client's values are left out, with a warning where they differ. Source: SkyPilot. */
 const serverPaths: readonly (readonly string[])[] = [
@@ -134,9 +81,9 @@ function fault(text: string): SkyError {
 
 function checkSections(node: YamlMapping, file: string): void {
   for (const entry of node.entries.values()) {
-    const section = Object.hasOwn(sections, entry.key) ? sections[entry.key] : undefined;
+    const section = configSections.get(entry.key);
     if (section === undefined) {
-      throw unknownKey(`${file}:${entry.keyLine}`, entry.key, Object.keys(sections));
+      throw unknownKey(`${file}:${entry.keyLine}`, entry.key, [...configSections.keys()]);
     }
     if (section.keys === undefined) {
       continue;
@@ -164,16 +111,10 @@ function unknownKey(place: string, key: string, known: readonly string[]): SkyEr
 
 /** The keys that have an effect here are checked where they stand, so that the message can say where that is. */
 function checkValue(place: string, path: string, value: unknown): void {
-  if (path === "docker.run_options" && optionsOf(value) === null) {
-    throw fault(`${place}: '${path}' must be options as on a command line, or a list of these.`);
+  const words = path === "docker.run_options" ? readOptionWords(value) : [];
+  if ("fault" in words) {
+    throw fault(`${place}: '${path}' ${words.fault}`);
   }
-}
-
-/** The words of options as on a command line, or of a list of these; null: neither. */
-function optionsOf(value: unknown): string[] | null {
-  const items: unknown[] = Array.isArray(value) ? value : [value];
-  const words = items.map((item) => (typeof item === "string" ? shellWords(item) : null));
-  return words.every((word) => word !== null) ? words.flat() : null;
 }
 
 function treeOf(node: YamlNode): ConfigTree {
@@ -308,7 +249,7 @@ function without(tree: ConfigTree, path: readonly string[]): ConfigTree {
 }
 
 /** What counts for a request: the server's config with the client's over it, and SkyPilot's warning when something was left out. */
-export function effectiveConfig(server: ConfigTree, client: ConfigTree): { tree: ConfigTree; warning: string | null } {
+export function configForRequest(server: ConfigTree, client: ConfigTree): { tree: ConfigTree; warning: string | null } {
   const leaves = leavesOf(server);
   const kept = withoutServerKeys(client);
   const keptLeaves = leavesOf(kept);
@@ -326,16 +267,6 @@ export function effectiveConfig(server: ConfigTree, client: ConfigTree): { tree:
 /** The words of `docker.run_options`; none: empty. */
 export function runOptionsOf(tree: ConfigTree): string[] {
   const docker = tree["docker"];
-  return (isTree(docker) && docker["run_options"] !== undefined && optionsOf(docker["run_options"])) || [];
-}
-
-/** Why a key changes nothing here; null: it does. */
-export function idleReason(path: string): string | null {
-  const [section = ""] = path.split(".");
-  return (Object.hasOwn(sections, section) ? sections[section]?.idle : undefined) ?? null;
-}
-
-/** Every section, with why it has no effect (null: it has), for the documentation. */
-export function configSections(): Map<string, string | null> {
-  return new Map(Object.entries(sections).map(([name, section]) => [name, section.idle ?? null]));
+  const words = isTree(docker) ? readOptionWords(docker["run_options"] ?? null) : [];
+  return "fault" in words ? [] : words;
 }

@@ -4,6 +4,7 @@
  * every task. docs/tasks.md shows the same sentences to users, held to these by a test. Data only; a field that is listed
  * here must never change what a job does.
  */
+import { idleSentence } from "./config-sections.ts";
 
 /** Why a field is refused; `harmless` values (plain YAML values, null is always one) ask for nothing. */
 export interface Refusal {
@@ -116,34 +117,19 @@ export const recoveryRefusals: Refusals = {
   },
 };
 
-const noCloud: Refusal = {
-  reason: "There is no such cloud here, only the machines of the cluster.",
-  harmless: isEmpty,
-};
-
+/** The reasons are those of the same section in a config file. */
 export const configRefusals: Refusals = {
   nvidia_gpus: {
-    reason: "Error correction of a GPU is set by an admin for everybody; a job cannot set it.",
+    reason: idleSentence("nvidia_gpus"),
     harmless: (value) => isEmpty(value) || (value as { disable_ecc?: unknown } | null)?.disable_ecc === false,
   },
-  ssh: { reason: "Jobs run as processes of their user, not in pods.", harmless: isEmpty },
-  kubernetes: { reason: "Jobs run as processes of their user, not in pods.", harmless: isEmpty },
-  slurm: {
-    reason: "The queue is the cluster's own, not Slurm's; use `time`, `priority` and `labels`.",
-    harmless: isEmpty,
-  },
-  aws: noCloud,
-  azure: noCloud,
-  gcp: noCloud,
-  vast: noCloud,
-  active_workspace: {
-    reason: "There are no workspaces here; who may use what follows from Unix accounts and groups.",
-    harmless: (value) => value === "default",
-  },
-  hooks: {
-    reason: "Machines are never stopped, and a job that is preempted or out of time gets a signal that it can catch.",
-    harmless: isEmpty,
-  },
+  ...Object.fromEntries(
+    ["ssh", "kubernetes", "slurm", "aws", "azure", "gcp", "vast", "hooks"].map((name) => [
+      name,
+      { reason: idleSentence(name), harmless: isEmpty },
+    ]),
+  ),
+  active_workspace: { reason: idleSentence("active_workspace"), harmless: (value) => value === "default" },
 };
 
 export const mountRefusals: Refusals = {

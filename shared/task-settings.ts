@@ -4,15 +4,14 @@
  * never decide whether a node can run a container.
  */
 import { SkyError } from "./errors.ts";
-import { shellWords } from "./shell-words.ts";
+import { optionsValue, readOptionWords } from "./run-options.ts";
 import { isNull, shownText, type TaskFields } from "./task-fields.ts";
 import { configRefusals } from "./task-refusals.ts";
-import type { YamlEntry, YamlNode } from "./yaml11.ts";
+import { plainValue, type YamlEntry, type YamlNode } from "./yaml11.ts";
 
 const imagePrefix = "docker:";
 /** As in the payload's schema. */
 const textMax = 1000;
-const optionsMax = 100;
 const portsMax = 100;
 const portMax = 65_535;
 /** Registry, path, tag and digest; nothing that a program could take for an option. */
@@ -85,28 +84,18 @@ export function readRunOptions(fields: TaskFields, entry: YamlEntry | undefined)
     return null;
   }
   const nodes: readonly YamlNode[] = options.node.kind === "list" ? options.node.items : [options.node];
-  const words: string[] = [];
-  for (const node of nodes) {
-    const split = node.kind === "scalar" && node.value !== null ? shellWords(node.text) : null;
-    if (split === null) {
-      fields.faultAt(
-        node.line,
-        "'config.docker.run_options' must be options as on a command line, or a list of these.",
-      );
-    } else {
-      words.push(...split);
-    }
-  }
-  if (words.length > optionsMax || words.some((word) => word.length > textMax)) {
-    fields.fault(
-      options,
-      `'config.docker.run_options' has more than ${optionsMax} words or longer ones than ${textMax}.`,
-    );
+  // YAML takes `-p` and `80` of a list for text and a number; on a command line both are words.
+  const words = readOptionWords(
+    nodes.map((node) => (node.kind === "scalar" && node.value !== null ? node.text : plainValue(node))),
+  );
+  if ("fault" in words) {
+    fields.fault(options, `'config.docker.run_options' ${words.fault}`);
+    return null;
   }
   return words.length === 0 ? null : words;
 }
 
 /** As `readRunOptions` reads it back. */
 export function runOptionsValue(options: readonly string[]): Record<string, unknown> {
-  return { docker: { run_options: options.map((option) => `'${option.replaceAll("'", "'\\''")}'`) } };
+  return { docker: { run_options: optionsValue(options) } };
 }

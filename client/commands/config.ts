@@ -2,7 +2,8 @@
  * `sky config show`: every value of SkyPilot's config that counts for the next task, and where it came from: the command
  * line, a task's file, the project, the user, the server. A key that changes nothing here says why. It changes nothing.
  */
-import { type ConfigLayer, idleReason, leavesOf, mergeLayers, withoutServerKeys } from "../../shared/config-layers.ts";
+import { type ConfigLayer, leavesOf, mergeLayers, withoutServerKeys } from "../../shared/config-layers.ts";
+import { idleReason } from "../../shared/config-sections.ts";
 import { clientLayers } from "../local/config-files.ts";
 import { formatTable } from "../output/table.ts";
 import { createConfigCalls } from "../sdk/config-calls.ts";

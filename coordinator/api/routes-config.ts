@@ -3,7 +3,7 @@
  * values never reach what only the server may say, above all its policy.
  */
 import type { ServerConfigResult } from "../../shared/config-api.ts";
-import { type ConfigTree, effectiveConfig } from "../../shared/config-layers.ts";
+import { configForRequest, type ConfigTree } from "../../shared/config-layers.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import { type Route, json, plainRoute } from "./route.ts";
 
@@ -12,7 +12,7 @@ const hidden: readonly string[] = ["admin_policy", "api_server", "db", "daemons"
 
 /** What counts for a request that brought this config along; `warning` is for the caller. */
 export function configOf(config: CoordinatorConfig, sent: ConfigTree): { tree: ConfigTree; warning: string | null } {
-  return effectiveConfig(config.sky_config, sent);
+  return configForRequest(config.sky_config, sent);
 }
 
 export const configRoutes: Route[] = [
