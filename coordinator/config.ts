@@ -8,6 +8,8 @@ import { readConfig } from "../shared/config-layers.ts";
 import { messageOf } from "../shared/errors.ts";
 import { clusterNameSchema, jobNameSchema, nodeNameSchema, userNameSchema } from "../shared/ids.ts";
 import { labelsSchema } from "../shared/job.ts";
+import { projectNameSchema } from "../shared/policy-api.ts";
+import { combineModes } from "../shared/policy/words.ts";
 import { groupNameSchema, type SchedulingConfig } from "../shared/scheduling.ts";
 import { usersPolicySchema } from "../shared/users-policy.ts";
 
@@ -174,6 +176,40 @@ export const coordinatorConfigSchema = z.strictObject({
     )
     .max(1_000)
     .default([]),
+  /**
+   * Code that looks at every request: `my-package/policies.MyPolicy` out of `policies.packages`, or the URL of a policy
+   * server. Absent: none.
+   */
+  admin_policy: z.string().min(1).max(1_000).optional(),
+  /** What admins declare about workloads, and where admin policies live. */
+  policies: z
+    .strictObject({
+      /** How the rules of several scopes meet. */
+      combine: z.enum(combineModes).default("tighten"),
+      /** Id of the tenant scope. */
+      tenant: projectNameSchema.default("tenant"),
+      /** A user is in those whose Unix group they are in; the first of them counts for a task that names none. */
+      projects: z
+        .array(
+          z.strictObject({
+            name: projectNameSchema,
+            /** Default: the group of that name. */
+            group: groupNameSchema.optional(),
+            department: projectNameSchema.optional(),
+          }),
+        )
+        .max(1_000)
+        .default([]),
+      /** Folder with node_modules of the admin; nobody else may write there. */
+      packages: absolutePathSchema.default("/etc/sky-onprem/policies"),
+      /** An admin policy's answer must come within. */
+      admin_policy_seconds: z.int().min(1).max(30).default(30),
+      /** Memory of the process that admin policies run in. */
+      admin_policy_memory_mb: z.int().min(64).max(16_384).default(256),
+      /** Days for which decisions are kept. */
+      log_days: z.int().min(1).max(3_650).default(90),
+    })
+    .prefault({}),
   /** The lowest layer of SkyPilot's config, for everybody; its keys are those of ~/.sky/config.yaml. */
   sky_config: skyConfigSchema,
   log_level: z.enum(["debug", "info", "warn", "error"]).default("info"),

@@ -17,6 +17,7 @@ import {
   uidSchema,
   userNameSchema,
 } from "./ids.ts";
+import { launchSpecSchema, mechanismSchema } from "./launch-spec.ts";
 
 /** SkyPilot's job statuses, in the order in which a job can pass through them. */
 export const jobStatusSchema = z.enum([
@@ -103,6 +104,14 @@ const shapeSchema = z.strictObject({
   brings: z.literal(true).optional(),
   /** It runs in a container, so it needs nodes with a program for that; absent: no. */
   container: z.literal(true).optional(),
+  /** Its launch spec needs nodes that can do these; absent: none. */
+  mechanisms: z.array(mechanismSchema).min(1).max(16).optional(),
+  /** From TERM to KILL when it is stopped; absent: the cluster's. */
+  graceSeconds: z.int().min(0).max(3600).optional(),
+  /** Preempted, it ends as CANCELLED and is not started again. */
+  terminateAfterPreemption: z.literal(true).optional(),
+  /** Its record is dropped so long after its end; absent: when the cluster drops it. */
+  keepSeconds: z.int().min(0).max(31_536_000).optional(),
 });
 export type Shape = z.infer<typeof shapeSchema>;
 
@@ -196,6 +205,8 @@ export const jobRecordSchema = z.strictObject({
    * it stands here the job is never started; an admin's release takes it away.
    */
   restoredFrom: z.iso.datetime().max(40).optional(),
+  /** Whose policies bound it, a project of the config; absent: none. */
+  project: z.string().max(64).optional(),
   /** How many of its attempts were stopped for jobs of higher priority. */
   preemptions: z.int().min(1).max(1e9).optional(),
   /**
@@ -243,6 +254,7 @@ export const payloadSchema = z.strictObject({
   /** Setup and run in a container of this image. */
   image: z.strictObject({ name: z.string().max(1000), options: z.array(z.string().max(1000)).max(100) }).optional(),
   eventCallback: z.string().optional(),
+  launchSpec: launchSpecSchema.optional(),
 });
 export type Payload = z.infer<typeof payloadSchema>;
 

@@ -4,6 +4,9 @@
  * coordinator. It must never be widened with a field that nothing honours.
  */
 
+import type { LaunchSpec } from "./launch-spec.ts";
+import type { PlainValue, WorkloadKind } from "./policy/words.ts";
+
 /** A demand per node. `exact` is false for SkyPilot's `4+` form. */
 export interface Amount {
   value: number;
@@ -76,6 +79,16 @@ export interface VolumeMount {
   subPath?: string;
 }
 
+/** `workload:` of a task file: what SkyPilot's form has no place for. */
+export interface TaskWorkload {
+  /** Whose policies bind it; absent: the first of the user's projects. */
+  project?: string;
+  /** Absent: found from the rest of the task. */
+  kind?: WorkloadKind;
+  /** By canonical path (`compute.cpuCoreLimit`); itemized fields as arrays of items. */
+  fields: Record<string, PlainValue>;
+}
+
 export interface Task {
   name: string | null;
   numNodes: number;
@@ -101,6 +114,9 @@ export interface Task {
    * the user when the addresses are known.
    */
   runGenerator?: string;
+  workload?: TaskWorkload;
+  /** Made on the coordinator from `workload` and policies; never read from a file. */
+  launchSpec?: LaunchSpec;
   /** In the file's order; every value already a string as SkyPilot would make it (`True`, `8`, `1.1`). */
   envs: Record<string, string>;
   setup: string | null;
