@@ -31,6 +31,11 @@ async function agreed(context: Context, cluster: LocalCluster, flags: LaunchFlag
   return context.screen.confirm(`Initializing local cluster '${cluster.name}'. Proceed?`);
 }
 
+/** `--fast` on a cluster that was launched on before: nothing is set up, and nothing is said of it, as with SkyPilot. */
+function skipsPreparing(cluster: LocalCluster, flags: LaunchFlags): boolean {
+  return flags.fast === true && cluster.initialized !== null;
+}
+
 /** Sends the task; resolves with what the coordinator answers. */
 async function send(
   context: Context,
@@ -40,14 +45,17 @@ async function send(
   flags: LaunchFlags,
 ): Promise<SubmitResult> {
   const { screen } = context;
-  screen.print(`${screen.colors.cyan("⚙︎")} Launching on Local (${cluster.name}).`);
+  const isFast = skipsPreparing(cluster, flags);
+  if (!isFast) {
+    screen.print(`${screen.colors.cyan("⚙︎")} Launching on Local (${cluster.name}).`);
+  }
   const result = await sendLaunch(context, calls, cluster, task, {
     dryrun: flags.dryrun === true,
     noSetup: !flags.setup,
     fast: flags.fast === true,
     config: flags.config ?? [],
   });
-  if (flags.dryrun === true) {
+  if (flags.dryrun === true || isFast) {
     return result;
   }
   screen.print(`└── Cluster ${cluster.name} is up.`);
@@ -79,7 +87,7 @@ export async function launch(context: Context, words: string[], flags: LaunchFla
       showDryrun(context, cluster.name, result);
       return 0;
     }
-    if (task.setup !== null && flags.setup) {
+    if (task.setup !== null && flags.setup && !skipsPreparing(cluster, flags)) {
       screen.print(`${screen.colors.green("✓")} Setup detached.`);
     }
     showPorts(context, task, result.job_id);
