@@ -17,6 +17,8 @@ export type SkyErrorType =
   | "ServerUnavailableError"
   | "ConnectionError"
   | "InvalidTaskError"
+  | "InvalidPolicyError"
+  | "UserRequestRejectedByPolicy"
   | "InternalError";
 
 /** An error with a text for the user. `hint` is the next thing to do and is printed on a line of its own. */
