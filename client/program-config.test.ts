@@ -38,6 +38,47 @@ it("shows every value with its origin, the server's where a cluster is known", a
   ]);
 });
 
+it("shows the config of a task file above the files and below the command line", async () => {
+  await person.initialize();
+  writeFileSync(join(person.home, ".sky.yaml"), "docker:\n  run_options: [--project]\naws:\n  vpc_name: mine\n");
+  const task = "envs: {NEEDED: null}\nconfig:\n  docker:\n    run_options: [--shm-size=2g]\nrun: train\n";
+  writeFileSync(join(person.home, "task.yaml"), task);
+  const shown = await person.sky(["config", "show", "lab", "task.yaml", "--origin"]);
+  expect([shown.code, shown.out.split("\n").slice(0, 4)]).toEqual([
+    0,
+    [
+      "KEY                 VALUE              ORIGIN",
+      'docker.run_options  ["--shm-size=2g"]  task.yaml (config)',
+      "jobs.bucket         s3://x             server (lab)",
+      "aws.vpc_name        mine               .sky.yaml",
+    ],
+  ]);
+  const words = ["config", "show", "task.yaml", "--config", "docker.run_options=--rm", "-o", "json"];
+  expect((JSON.parse((await person.sky(words)).out) as unknown[])[0]).toMatchObject({
+    value: "--rm",
+    origin: "--config",
+  });
+  writeFileSync(join(person.home, "task.yaml"), "run: a\nconfig:\n  aws: {vpc_name: x}\n");
+  const { code, err } = await person.sky(["config", "show", "task.yaml"]);
+  expect([code, err]).toEqual([
+    1,
+    expect.stringContaining("task.yaml:3: 'config.aws' cannot be used here. It is about"),
+  ]);
+  expect((await person.sky(["config", "show", "lab", "other"])).code).toBe(2);
+});
+
+it("sends a task that names the cluster as this machine does without that name, and any other name along", async () => {
+  await person.initialize();
+  for (const [infra, sent] of [
+    ["ssh/lab", false],
+    ["ssh/head", true],
+  ] as const) {
+    writeFileSync(join(person.home, "task.yaml"), `resources: {infra: ${infra}}\nrun: a\n`);
+    expect((await person.sky(["exec", "lab", "-d", "task.yaml"])).code).toBe(0);
+    expect((sentTo("/exec") as { task: string }).task.includes('"infra":"ssh/head"')).toBe(sent);
+  }
+});
+
 it("without any config says so", async () => {
   expect((await person.sky(["config", "show"])).out).toMatch(/^No config: /);
 });

@@ -3,15 +3,18 @@
  * the user wrote; the coordinator reads again what any client sent, so nothing here trusts its input. Every fault is
  * listed at once with `file:line`. It must never open a file.
  */
+import type { ConfigTree } from "./config-layers.ts";
 import { SkyError } from "./errors.ts";
 import type { Task } from "./task.ts";
+import { TaskFields } from "./task-fields.ts";
 import { filesValue } from "./task-files.ts";
 import { type Pipeline, readHeader, isHeader } from "./task-pipeline.ts";
 import type { Overrides } from "./task-variables.ts";
 import { refuseEmpty, TaskReader } from "./task-reader.ts";
+import { placeValue } from "./task-place.ts";
 import { resourcesValue } from "./task-resources.ts";
-import { imageValue, runOptionsValue } from "./task-settings.ts";
-import { readYaml, type YamlNode } from "./yaml11.ts";
+import { imageValue, readRunOptions, runOptionsValue } from "./task-settings.ts";
+import { plainValue, readYaml, type YamlNode } from "./yaml11.ts";
 
 export interface ReadTaskOptions {
   /** How the text is called in errors, usually the file's path as the user wrote it. */
@@ -20,6 +23,8 @@ export interface ReadTaskOptions {
   envOverrides?: Overrides;
   /** From `--secret`; as `envOverrides`, for the file's secrets. Default: none. */
   secretOverrides?: Overrides;
+  /** From `--image-id`, without `docker:`; in place of the file's. Default: the file's. */
+  image?: string;
 }
 
 function documentsOf(text: string, file: string): YamlNode[] {
@@ -34,10 +39,7 @@ export function readTask(text: string, options: ReadTaskOptions): Task {
   const documents = documentsOf(text, options.file);
   const first = documents[0] ?? refuseEmpty(options.file);
   if (documents.length - (documents.length > 1 && isHeader(first) ? 1 : 0) > 1) {
-    throw new SkyError(
-      "InvalidTaskError",
-      "YAML specifies a DAG which is only supported by `sky jobs launch`. `sky launch` and `sky exec` take a single task.",
-    );
+    throw onlyOneTask();
   }
   const { name, tasks } = pipelineOf(documents, options);
   const task = tasks[0] ?? refuseEmpty(options.file);
@@ -54,14 +56,40 @@ export function readPipeline(text: string, options: ReadTaskOptions): Pipeline {
 }
 
 function pipelineOf(documents: readonly YamlNode[], options: ReadTaskOptions): Pipeline {
-  const { file, envOverrides: envs = {}, secretOverrides: secrets = {} } = options;
-  const reader = new TaskReader(file, { envs, secrets });
+  const { file, envOverrides: envs = {}, secretOverrides: secrets = {}, image = null } = options;
+  const reader = new TaskReader(file, { envs, secrets, image });
   const [first] = documents;
   const header = documents.length > 1 && first !== undefined && isHeader(first) ? first : null;
   const tasks = documents.slice(header === null ? 0 : 1).map((node) => reader.task(node));
   const pipeline = readHeader(reader, header, tasks);
   reader.fields.finish();
   return pipeline;
+}
+
+/**
+ * The `config` of a file's one task, as a layer of SkyPilot's config; nothing: an empty tree. The rest of the task is not
+ * looked at. Throws as `readTask`, for what a task's config may not say as well.
+ */
+export function readTaskConfig(text: string, file: string): ConfigTree {
+  const documents = documentsOf(text, file);
+  const tasks = documents.slice(documents.length > 1 && documents[0] !== undefined && isHeader(documents[0]) ? 1 : 0);
+  const [task, other] = tasks;
+  if (other !== undefined) {
+    throw onlyOneTask();
+  }
+  const entry = task?.kind === "map" ? task.entries.get("config") : undefined;
+  const fields = new TaskFields(file);
+  readRunOptions(fields, entry);
+  fields.finish();
+  const tree = entry === undefined ? null : plainValue(entry.node);
+  return typeof tree === "object" && tree !== null && !Array.isArray(tree) ? (tree as ConfigTree) : {};
+}
+
+function onlyOneTask(): SkyError {
+  return new SkyError(
+    "InvalidTaskError",
+    "YAML specifies a DAG which is only supported by `sky jobs launch`. `sky launch` and `sky exec` take a single task.",
+  );
 }
 
 /** YAML text that `readTask` reads back to the same task (with `null` for an empty setup or run). */
@@ -71,9 +99,10 @@ export function writeTask(task: Task): string {
     lines.push(`name: ${JSON.stringify(task.name)}`);
   }
   lines.push(`num_nodes: ${task.numNodes}`);
-  const { image, imageOptions, ports, secrets = {} } = task;
+  const { clusterName, image, imageOptions, ports, secrets = {} } = task;
   const resources = {
     ...resourcesValue(task.resources),
+    ...(clusterName === undefined ? {} : placeValue(clusterName)),
     ...(image === undefined ? {} : { image_id: imageValue(image) }),
     ...(ports === undefined ? {} : { ports }),
   };

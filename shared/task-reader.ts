@@ -46,6 +46,8 @@ const fieldNames: FieldNames = {
 export interface TaskOverrides {
   envs: Overrides;
   secrets: Overrides;
+  /** In place of the file's image; null: the file's counts. */
+  image: string | null;
 }
 
 export class TaskReader {
@@ -67,7 +69,7 @@ export class TaskReader {
     const secrets = readSecrets(this.fields, written.get("secrets"), this.overrides.secrets);
     requireVariablesFit(this.file, envs, secrets);
     const entries = this.withVariables(written, envs, secrets);
-    const { resources, image, ports, imageOptions } = this.resources(entries);
+    const { resources, clusterName, image, ports, imageOptions } = this.resources(entries);
     const registry = registryProblem(envs, secrets);
     if (registry !== null) {
       this.fields.faultAt(node.line, registry);
@@ -76,6 +78,7 @@ export class TaskReader {
       name: this.name(entries.get("name")),
       numNodes: this.numNodes(entries.get("num_nodes")),
       resources,
+      ...(clusterName === null ? {} : { clusterName }),
       ...this.files(entries),
       ...(Object.keys(secrets).length === 0 ? {} : { secrets }),
       ...(image === null ? {} : { image }),
@@ -104,16 +107,17 @@ export class TaskReader {
 
   private resources(entries: ReadonlyMap<string, YamlEntry>) {
     const read = readResources(this.fields, entries.get("resources"));
+    const image = this.overrides.image ?? read.image;
     const config = entries.get("config");
     const own = readRunOptions(this.fields, config);
     const options = own ?? read.runOptions;
-    if (own !== null && read.image === null && config !== undefined) {
+    if (own !== null && image === null && config !== undefined) {
       this.fields.fault(
         config,
         "'config.docker.run_options' need a container: give `resources.image_id: docker:IMAGE`.",
       );
     }
-    return { ...read, imageOptions: read.image === null ? null : options };
+    return { ...read, image, imageOptions: image === null ? null : options };
   }
 
   private files(

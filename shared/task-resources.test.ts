@@ -64,6 +64,7 @@ describe("ways", () => {
     [" {any_of: [{cpus: 2}, {cpus: 2}]}", ["none cpus=2"], false],
     [" {any_of: [], gpus: T4}", ["T4"], false],
     [" {infra: local, any_of: [{gpus: T4}, {infra: Local, gpus: L4}]}", ["T4", "L4"], true],
+    [" {any_of: [{infra: '*'}, {infra: ssh, gpus: T4}, {infra: local/*, gpus: L4}]}", ["none", "T4", "L4"], true],
     ["", ["none"], false],
   ])("%s", (resources, ways, anyOrder) => {
     const found = read(resources);
@@ -141,6 +142,9 @@ describe("refused", () => {
     [" {any_of: {cpus: 1}}", "t.yaml:1: 'any_of' must be a list of resources, each with fields of its own."],
     [" {any_of: [1]}", "t.yaml:1: an item of 'any_of' must be a mapping of fields to values."],
     [" {any_of: [{infra: aws}]}", "t.yaml:1: 'infra: aws' names no place that exists here."],
+    [" {any_of: [{infra: 'ssh/-x'}]}", "t.yaml:1: 'infra: ssh/-x' names no place that exists here."],
+    [" {cloud: ssh/lab}", "t.yaml:1: 'cloud: ssh/lab' names no place that exists here."],
+    [" {any_of: [{infra: ssh/a}, {infra: ssh/b}]}", "t.yaml:1: 'infra' names several clusters; a task runs on the one"],
     [" {cloud: local, any_of: [{infra: local}]}", "t.yaml:1: Cannot specify both `infra` and `cloud`."],
     [" {gpus: T4, any_of: [{gpus: T4, accelerators: L4}]}", "Cannot specify both `accelerators` and its alias `gpus`."],
     [` {any_of: ${manyItems}}`, "t.yaml:1: 'any_of' makes more than 64 ways to run the task; shorten it."],
@@ -171,4 +175,10 @@ describe("refused", () => {
     expect(text.split("\n")).toHaveLength(1);
     expect(text).toContain("t.yaml:2: ");
   });
+});
+
+test("a cluster that is named stays named, whichever word stands before it", () => {
+  const task = readTask("resources: {any_of: [{infra: ssh/lab}, {infra: local/lab, gpus: T4}]}\n", { file: "t.yaml" });
+  expect(task.clusterName).toBe("lab");
+  expect(readTask(writeTask(task), { file: "again" })).toEqual(task);
 });

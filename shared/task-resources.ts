@@ -10,6 +10,7 @@ import { labelsSchema } from "./job.ts";
 import { type Amount, type TaskResources, type TaskWay, waysOf } from "./task.ts";
 import { type FieldNames, isNull, shownText, type TaskFields } from "./task-fields.ts";
 import { recoveryRefusals, resourceRefusals } from "./task-refusals.ts";
+import { readPlace } from "./task-place.ts";
 import { readImage, readPorts, readRunOptions } from "./task-settings.ts";
 import { formatAmount, formatTime, readCpus, readMemory, readPriority, readTime } from "./units.ts";
 import type { YamlEntry, YamlNode } from "./yaml11.ts";
@@ -53,6 +54,7 @@ interface Ways {
 /** What stands under `resources`, but is of the task. */
 export interface ReadResources {
   resources: TaskResources;
+  clusterName: string | null;
   image: string | null;
   ports: string[];
   runOptions: string[] | null;
@@ -61,12 +63,14 @@ export interface ReadResources {
 /** The `resources` of a task; what is wrong with them goes to `fields`. */
 export function readResources(fields: TaskFields, entry: YamlEntry | undefined): ReadResources {
   return entry === undefined
-    ? { resources: noResources, image: null, ports: [], runOptions: null }
+    ? { resources: noResources, clusterName: null, image: null, ports: [], runOptions: null }
     : new ResourcesReader(fields).read(entry.node);
 }
 
 class ResourcesReader {
   private readonly fields: TaskFields;
+  /** Clusters that the ways name. */
+  private readonly places = new Set<string>();
 
   constructor(fields: TaskFields) {
     this.fields = fields;
@@ -95,8 +99,13 @@ class ResourcesReader {
       ...(this.fields.flag(job.get("exclusive")) ? { exclusive: true } : {}),
       ...(preemptible ? { preemptible: true } : {}),
     };
+    const [clusterName = null, other] = this.places;
+    if (other !== undefined) {
+      this.fields.faultAt(node.line, "'infra' names several clusters; a task runs on the one that it is sent to.");
+    }
     return {
       resources,
+      clusterName,
       image: this.fields.parsed(job.get("image_id"), readImage),
       ports: this.fields.parsed(job.get("ports"), readPorts) ?? [],
       runOptions: readRunOptions(this.fields, job.get(overridesField)),
@@ -200,7 +209,10 @@ class ResourcesReader {
   }
 
   private ways(source: WaySource): Ways {
-    this.place(source.get("cloud"), source.get("infra"));
+    const place = readPlace(this.fields, source.get("cloud"), source.get("infra"));
+    if (place !== null) {
+      this.places.add(place);
+    }
     const labels = this.labels(source.get("labels"));
     const rest = {
       cpus: this.fields.parsed<Amount>(source.get("cpus"), readCpus),
@@ -260,22 +272,6 @@ class ResourcesReader {
       this.fields.fault(entry, `'${entry.key}: ${shownText(name)}' is no strategy. ${known}`);
     }
     return true;
-  }
-
-  /** Every machine is the site's own, so there is one place only. */
-  private place(cloud: YamlEntry | undefined, infra: YamlEntry | undefined): void {
-    if (cloud !== undefined && infra !== undefined) {
-      this.fields.fault(infra, "Cannot specify both `infra` and `cloud`.");
-      return;
-    }
-    const entry = cloud ?? infra;
-    const place = this.fields.text(entry);
-    if (entry !== undefined && place !== null && !["local", "*"].includes(place.toLowerCase())) {
-      this.fields.fault(
-        entry,
-        `'${entry.key}: ${shownText(place)}' names no place that exists here. Must specify \`cloud: local\` or no cloud in YAML or CLI args.`,
-      );
-    }
   }
 }
 

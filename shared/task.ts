@@ -93,6 +93,8 @@ export interface Task {
   name: string | null;
   numNodes: number;
   resources: TaskResources;
+  /** Of `infra: ssh/NAME`: the one cluster that it may be sent to; absent: any. */
+  clusterName?: string;
   /** Absent: the job works in what is in `~/sky_workdir` already. */
   workdir?: FileSource;
   fileMounts?: FileMount[];

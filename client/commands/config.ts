@@ -2,14 +2,17 @@
  * `sky config show`: every value of SkyPilot's config that counts for the next task, and where it came from: the command
  * line, a task's file, the project, the user, the server. A key that changes nothing here says why. It changes nothing.
  */
+import { basename, resolve } from "node:path";
 import { type ConfigLayer, leavesOf, mergeLayers, withoutServerKeys } from "../../shared/config-layers.ts";
 import { idleReason } from "../../shared/config-sections.ts";
+import { readTaskConfig } from "../../shared/task-file.ts";
 import { clientLayers } from "../local/config-files.ts";
 import { formatTable } from "../output/table.ts";
 import { createConfigCalls } from "../sdk/config-calls.ts";
 import { Transport } from "../sdk/transport.ts";
 import { findLocal, listLocal, type LocalCluster } from "./clusters.ts";
-import type { Context } from "./context.ts";
+import { type Context, UsageError } from "./context.ts";
+import { isTaskFile, readSmallFile } from "./entrypoint.ts";
 
 export interface ConfigShowFlags {
   config?: string[];
@@ -37,14 +40,31 @@ async function chosen(context: Context, name: string | undefined): Promise<Local
   return clusters.length === 1 ? (clusters[0] ?? null) : null;
 }
 
+/** A word that ends as task files do is one; the other is the cluster. Throws UsageError for two of a kind. */
+function named(words: string[]): { file: string | undefined; cluster: string | undefined } {
+  const [file, ...otherFiles] = words.filter(isTaskFile);
+  const [cluster, ...otherClusters] = words.filter((word) => !isTaskFile(word));
+  if (otherFiles.length > 0 || otherClusters.length > 0) {
+    throw new UsageError("Give one cluster, one task file, or one of each.");
+  }
+  return { file, cluster };
+}
+
+async function taskLayer(context: Context, file: string): Promise<ConfigLayer> {
+  const text = await readSmallFile(resolve(context.cwd, file), "the task file");
+  return { origin: `${file} (config)`, tree: readTaskConfig(text, basename(file)) };
+}
+
 function shown(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
 /** Runs the command; resolves with the exit code. */
-export async function configShow(context: Context, name: string | undefined, flags: ConfigShowFlags): Promise<number> {
+export async function configShow(context: Context, words: string[], flags: ConfigShowFlags): Promise<number> {
   const { screen } = context;
-  const own = clientLayers({ home: context.home, cwd: context.cwd, env: context.env, options: flags.config ?? [] });
+  const { file, cluster: name } = named(words);
+  const places = { home: context.home, cwd: context.cwd, env: context.env, options: flags.config ?? [] };
+  const own = clientLayers(places, file === undefined ? undefined : await taskLayer(context, file));
   const cluster = await chosen(context, name);
   // What only a server says is not taken from a client, so it is no effective value either.
   const sent = cluster === null ? own : own.map((layer) => ({ ...layer, tree: withoutServerKeys(layer.tree) }));
@@ -57,7 +77,9 @@ export async function configShow(context: Context, name: string | undefined, fla
     return 0;
   }
   if (rows.length === 0) {
-    screen.print("No config: neither ~/.sky/config.yaml, .sky.yaml, --config nor the server says anything.");
+    screen.print(
+      "No config: neither ~/.sky/config.yaml, .sky.yaml, --config, a task file nor the server says anything.",
+    );
     return 0;
   }
   const columns = [

@@ -73,6 +73,12 @@ describe("what the task brings along", () => {
     return taskOf(["b.yaml"], { env: [], ...flags }, { cwd, env });
   };
 
+  test("options of a container in the file count for the image of the flag", async () => {
+    const yaml = "config: {docker: {run_options: [--init]}}\nrun: a\n";
+    expect(await task({ imageId: "docker:b" }, yaml)).toMatchObject({ image: "b", imageOptions: ["--init"] });
+    await expect(task({}, yaml)).rejects.toThrow("need a container");
+  });
+
   test("flags in place of the file's working folder, image and ports", async () => {
     const yaml = "workdir: ./code\nresources: {image_id: docker:a, ports: 80}\nrun: a\n";
     expect(await task({ workdir: "~/other", imageId: "docker:b", ports: ["90,91", "100-110"] }, yaml)).toMatchObject({

@@ -55,7 +55,8 @@ type Surroundings = Pick<Context, "cwd" | "env">;
 const commandTaskName = "sky-cmd";
 const fileBytesMax = 8 * 1024 * 1024;
 
-async function readSmallFile(path: string, what: string): Promise<string> {
+/** The text of a file that the person named; `what` it is, for messages. Throws SkyError when it cannot be read. */
+export async function readSmallFile(path: string, what: string): Promise<string> {
   try {
     const found = await stat(path);
     if (found.isDirectory()) {
@@ -101,6 +102,11 @@ async function variables(
   return Object.fromEntries(pairs);
 }
 
+/** Whether a word of the command line is the path of a task file. */
+export function isTaskFile(word: string): boolean {
+  return /\.ya?ml$/.test(word) && !/\s/.test(word);
+}
+
 const emptyTask: Task = {
   name: null,
   numNodes: 1,
@@ -113,15 +119,19 @@ const emptyTask: Task = {
 interface Overrides {
   envs: Record<string, string>;
   secrets: Record<string, string>;
+  /** In place of the file's. */
+  image?: string;
 }
 
-async function baseTask(words: string[], { envs, secrets }: Overrides, context: Surroundings): Promise<Task> {
+async function baseTask(words: string[], overrides: Overrides, context: Surroundings): Promise<Task> {
+  const { envs, secrets, image } = overrides;
+  const withImage = image === undefined ? {} : { image };
   const entrypoint = words.join(" ");
-  if (words.length === 1 && /\.ya?ml$/.test(entrypoint) && !/\s/.test(entrypoint)) {
+  if (words.length === 1 && isTaskFile(entrypoint)) {
     const text = await readSmallFile(resolve(context.cwd, entrypoint), "the task file");
-    return readTask(text, { file: basename(entrypoint), envOverrides: envs, secretOverrides: secrets });
+    return readTask(text, { file: basename(entrypoint), envOverrides: envs, secretOverrides: secrets, ...withImage });
   }
-  const plain = { ...emptyTask, envs, ...(Object.keys(secrets).length === 0 ? {} : { secrets }) };
+  const plain = { ...emptyTask, ...withImage, envs, ...(Object.keys(secrets).length === 0 ? {} : { secrets }) };
   return entrypoint.trim() === "" ? plain : { ...plain, name: commandTaskName, run: entrypoint };
 }
 
@@ -129,7 +139,8 @@ async function baseTask(words: string[], { envs, secrets }: Overrides, context: 
 export async function taskOf(words: string[], flags: TaskFlags, context: Surroundings): Promise<Task> {
   const envs = await variables("--env", flags.envFile, flags.env, context);
   const secrets = await variables("--secret", flags.secretFile, flags.secret ?? [], context);
-  const task = await baseTask(words, { envs, secrets }, context);
+  const image = flags.imageId === undefined ? {} : { image: readImage(flags.imageId) };
+  const task = await baseTask(words, { envs, secrets, ...image }, context);
   const workdir = workdirFlag(flags) ?? task.workdir;
   const ports = flags.ports === undefined ? task.ports : readPorts(flags.ports);
   return {
@@ -138,7 +149,6 @@ export async function taskOf(words: string[], flags: TaskFlags, context: Surroun
     numNodes: flags.numNodes ?? task.numNodes,
     resources: resourcesOver(task.resources, flags),
     ...(workdir === undefined ? {} : { workdir }),
-    ...(flags.imageId === undefined ? {} : { image: readImage(flags.imageId) }),
     ...(ports === undefined ? {} : { ports }),
   };
 }

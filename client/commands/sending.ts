@@ -48,12 +48,18 @@ async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesRes
 /** What this machine's config files and `--config` say, and the task with what the command line says over its own `config`. */
 function configured(
   context: Context,
-  task: Task,
+  cluster: LocalCluster,
+  { clusterName, ...task }: Task,
   options: readonly string[] = [],
 ): { text: string; override_skypilot_config: ConfigTree } {
   const places = { home: context.home, cwd: context.cwd, env: context.env, options };
   const runOptions = runOptionsOf(lineConfig(places));
-  const told = task.image === undefined || runOptions.length === 0 ? task : { ...task, imageOptions: runOptions };
+  const told: Task = {
+    ...task,
+    ...(task.image === undefined || runOptions.length === 0 ? {} : { imageOptions: runOptions }),
+    // The name that it has on this machine is the caller's own; any other is for the coordinator to know.
+    ...(clusterName === undefined || clusterName === cluster.name ? {} : { clusterName }),
+  };
   return { text: writeTask(told), override_skypilot_config: withoutServerKeys(clientConfig(places)) };
 }
 
@@ -104,7 +110,7 @@ export async function sendLaunch(
   task: Task,
   options: LaunchOptions,
 ): Promise<SubmitResult> {
-  const { text, override_skypilot_config } = configured(context, task, options.config);
+  const { text, override_skypilot_config } = configured(context, cluster, task, options.config);
   // A launch without a task is also how what `sky status` shows is renewed.
   const isEmpty = task.setup === null && task.run === null && task.runGenerator === undefined;
   const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
@@ -124,7 +130,7 @@ export async function sendExec(
   task: Task,
   options: SendOptions,
 ): Promise<SubmitResult> {
-  const { text, override_skypilot_config } = configured(context, task, options.config);
+  const { text, override_skypilot_config } = configured(context, cluster, task, options.config);
   // Mounts came with the launch; the folder that one works in comes with every job.
   const brought = task.workdir === undefined ? {} : { workdir: task.workdir };
   const { uploads } = await uploaded(context, calls, cluster, brought, options.dryrun);

@@ -24,8 +24,11 @@ export interface ConfigPlaces {
   options?: readonly string[];
 }
 
-/** The layers of this machine, the lowest first; a file that is not there is no layer. Throws SkyError naming file and line. */
-export function clientLayers(places: ConfigPlaces): ConfigLayer[] {
+/**
+ * The layers of this machine, the lowest first; a file that is not there is no layer. `task`: what a task file says, which
+ * only the command line is above. Throws SkyError naming file and line.
+ */
+export function clientLayers(places: ConfigPlaces, task?: ConfigLayer): ConfigLayer[] {
   const user = fileLayer(
     places,
     "SKYPILOT_GLOBAL_CONFIG",
@@ -34,7 +37,7 @@ export function clientLayers(places: ConfigPlaces): ConfigLayer[] {
   );
   const project = fileLayer(places, "SKYPILOT_PROJECT_CONFIG", join(places.cwd, ".sky.yaml"), ".sky.yaml");
   const line = optionsLayer(places);
-  return [user, project, line].filter((layer) => layer !== null);
+  return [user, project, task ?? null, line].filter((layer) => layer !== null);
 }
 
 /** What the command line alone says. */

@@ -105,6 +105,17 @@ describe("launch", () => {
     expect(dumped).toMatchObject({ status: 200, text: "null" });
   });
 
+  it("takes a task that names this cluster as SkyPilot's client names it, and refuses another's name", async () => {
+    const named = (infra: string): string => `resources: {infra: ${infra}}\n${sleeper}`;
+    expect(await cluster.call("POST", "/validate", { dag: named("ssh/lab") })).toMatchObject({ status: 200 });
+    expect(await launch(named("ssh/lab"))).toBe(1);
+    const message = expect.stringContaining("names cluster 'other' as its 'infra', and was sent to cluster 'lab'");
+    const checked = await cluster.call("POST", "/validate", { dag: named("ssh/other") });
+    expect(checked).toMatchObject({ status: 400, json: { detail: { type: "ResourcesMismatchError", message } } });
+    const error = errorOf(await cluster.result("/launch", { task: named("ssh/other"), cluster_name: "lab" }));
+    expect(error).toMatchObject({ type: "ResourcesMismatchError", message });
+  });
+
   it("refuses what can never fit", async () => {
     const error = errorOf(
       await cluster.result("/launch", { task: "resources: {accelerators: V100:3}\nrun: x", cluster_name: "lab" }),

@@ -5,13 +5,13 @@
  */
 import * as z from "zod";
 import { SkyError } from "../../shared/errors.ts";
-import { readTask } from "../../shared/task-file.ts";
 import { schedulingOf } from "../config.ts";
 import { neverFits } from "../core/never-fits.ts";
 import { startCall } from "./call.ts";
 import { shapeOf } from "./job-shape.ts";
 import { liveParts } from "./job-watch.ts";
 import { json, plainRoute, type Route, type RouteCall, route } from "./route.ts";
+import { taskOf } from "./submission.ts";
 
 const anyBodySchema = z.object({});
 const optimizeBodySchema = z.object({ dag: z.string() });
@@ -92,7 +92,7 @@ async function optimize(call: RouteCall<z.infer<typeof optimizeBodySchema>>): Pr
   const { loop } = liveParts(context.parts);
   const scheduling = schedulingOf(context.config);
   const never = await context.turns.run(account.uid, () => {
-    const task = readTask(body.dag.trim() === "" ? "{}" : body.dag, { file: "task" });
+    const task = taskOf(body.dag, context.config.cluster);
     return neverFits(loop.state, shapeOf(task, scheduling));
   });
   if (never !== null) {

@@ -130,7 +130,10 @@ async function submitTask(
   }
   const { tree, warning } = configOf(context.config, submission.config);
   running.print(warning === null ? "" : `${warning}\n`);
-  const task = configured(await context.turns.run(account.uid, () => taskOf(submission.taskText)), tree);
+  const task = configured(
+    await context.turns.run(account.uid, () => taskOf(submission.taskText, context.config.cluster)),
+    tree,
+  );
   const uploads = await uploadsOf(context, account, submission, task);
   const payload = await payloadOf(task, { ...submission, uploads }, account, context.config, context.parts.files);
   const live = liveParts(context.parts);
@@ -286,7 +289,7 @@ export const submitRoutes: Route[] = [
     body: validateBodySchema,
     handle: async ({ context, account, body }) => {
       try {
-        await context.turns.run(account.uid, () => taskOf(body.dag));
+        await context.turns.run(account.uid, () => taskOf(body.dag, context.config.cluster));
         return json(null);
       } catch (error) {
         if (!(error instanceof SkyError)) {

@@ -6,6 +6,7 @@ import { type ConfigTree, runOptionsOf } from "../../shared/config-layers.ts";
 import type { Uploads } from "../../shared/files.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
+import { requirePlace } from "../../shared/task-place.ts";
 import { resourceRefusals } from "../../shared/task-refusals.ts";
 
 /** What `/launch` and `/exec` have in common. */
@@ -45,9 +46,11 @@ export function refusalOf({
   return cloned === null ? null : "'clone_disk_from' cannot be used here. The disks are those of the machines.";
 }
 
-/** The task in the text. An empty text is SkyPilot's `sky launch -c NAME ''`: a task with nothing to do. */
-export function taskOf(text: string): Task {
-  return readTask(text.trim() === "" ? "{}" : text, { file: "task" });
+/** The task in the text, for this cluster. An empty text is SkyPilot's `sky launch -c NAME ''`: one with nothing to do. */
+export function taskOf(text: string, cluster: string): Task {
+  const task = readTask(text.trim() === "" ? "{}" : text, { file: "task" });
+  requirePlace(task, cluster);
+  return task;
 }
 
 /** The task with what the config says where it says nothing itself. */
