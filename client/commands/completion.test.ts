@@ -1,6 +1,5 @@
 /**
- * The completion scripts in real shells: commands, options, clusters by file name, and names of jobs and requests from
- * `sky` itself. Bash is everywhere; zsh and fish are skipped where they are missing, which fails a run of all tests.
+ * The completion scripts in real shells: commands, options, and names of clusters, jobs and requests from `sky` itself. Bash is everywhere; zsh and fish are skipped where they are missing, which fails a run of all tests.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -8,16 +7,18 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Command } from "commander";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { startPerson } from "../../test/help/person.ts";
 import { completion } from "./completion.ts";
 
 let home: string;
 beforeEach(() => {
   home = mkdtempSync(join(tmpdir(), "sky-completion-"));
-  mkdirSync(join(home, ".sky", "local"), { recursive: true });
   mkdirSync(join(home, "bin"));
-  writeFileSync(join(home, ".sky", "local", "lab.yml"), "");
   // Says what it was asked for; and something on stderr, which nobody may see.
-  script("sky", 'echo noise >&2\ncase "$2" in jobs) printf "12\\ntrain-$3\\n" ;; requests) echo 0f11aaaa ;; esac\n');
+  script(
+    "sky",
+    'echo noise >&2\ncase "$2" in clusters) echo lab ;; jobs) printf "12\\ntrain-$3\\n" ;; requests) echo 0f11aaaa ;; esac\n',
+  );
 });
 afterEach(() => rmSync(home, { recursive: true, force: true }));
 
@@ -89,6 +90,8 @@ describe.skipIf(isMissing("fish"))("fish", () => {
     [["logs", "lab", ""], "12 train-lab"],
     [["api", "cancel", ""], "0f11aaaa"],
     [["gpus", ""], "list"],
+    [["logs", ""], "lab"],
+    [["launch", "-c", ""], "lab"],
   ])("completes %j", (words, expected) => {
     const text = `${completion("fish", program())}\ncomplete -C "sky ${words.join(" ")}"`;
     const found = spawnSync("fish", ["--no-config", "-c", text], { ...surroundings(), encoding: "utf8" });
@@ -107,6 +110,18 @@ words=(logs lab ""); _sky_jobs; _sky_requests; _sky_clusters`;
     const out = execFileSync("zsh", ["-f", "-c", text], { ...surroundings(), encoding: "utf8" });
     expect(out.trim().split("\n")).toEqual(["12 train-lab", "0f11aaaa", "lab"]);
   });
+});
+
+it("a cluster is called as its file says, not as the file is", async () => {
+  const person = await startPerson();
+  try {
+    const text = "cluster:\n  ips: [10.0.0.1]\n  name: lab\nauth:\n  ssh_user: alice\n  ssh_private_key: ~/.ssh/id\n";
+    writeFileSync(join(person.home, ".sky", "local", "from-the-wiki.yml"), text);
+    const { code, out, err } = await person.sky(["names", "clusters"]);
+    expect([code, out, err]).toEqual([0, "lab\n", ""]);
+  } finally {
+    await person.close();
+  }
 });
 
 it("descriptions cannot end the quotes of zsh and fish", () => {

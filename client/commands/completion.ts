@@ -1,7 +1,8 @@
 /**
- * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, look up
- * cluster names in `~/.sky/local` by file name, and ask the hidden `sky names` for jobs and requests, which answers
- * within its time limit or not at all. They must never print anything else. Called by client/program.ts.
+ * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, and ask
+ * the hidden `sky names` for clusters, jobs and requests, which answers within its time limit or not at all: what a
+ * cluster is called stands in its file, whatever the file's own name. They must never print anything else. Called by
+ * client/program.ts.
  */
 import type { Command } from "commander";
 
@@ -51,12 +52,6 @@ function bash(all: Words[]): string {
       `inner="${words.subcommands.join(" ")}"; requests=" ${words.requestVerbs.join(" ")} " ;;`,
   );
   return `# bash completion for sky
-_sky_clusters() {
-  local file
-  for file in ~/.sky/local/*.yml ~/.sky/local/*.yaml; do
-    [ -f "$file" ] && basename "$file" | sed 's/\\.ya\\{0,1\\}ml$//'
-  done
-}
 _sky_names() {
   command sky names "$@" 2>/dev/null </dev/null
 }
@@ -71,7 +66,7 @@ _sky() {
   case "\${COMP_WORDS[1]}" in
 ${cases.join("\n")}
   esac
-  case "$previous" in -c | --cluster) COMPREPLY=($(compgen -W "$(_sky_clusters)" -- "$current")); return ;; esac
+  case "$previous" in -c | --cluster) COMPREPLY=($(compgen -W "$(_sky_names clusters)" -- "$current")); return ;; esac
   case "$current" in
     -*) COMPREPLY=($(compgen -W "$options" -- "$current")) ;;
     *)
@@ -84,12 +79,17 @@ ${cases.join("\n")}
         COMPREPLY=($(compgen -W "$(_sky_names requests)" -- "$current"))
         return
       fi
-      [ "$clusters" = 1 ] && COMPREPLY=($(compgen -W "$(_sky_clusters)" -- "$current"))
+      [ "$clusters" = 1 ] && COMPREPLY=($(compgen -W "$(_sky_names clusters)" -- "$current"))
       [ "\${#COMPREPLY[@]}" -eq 0 ] && COMPREPLY=($(compgen -f -- "$current"))
       ;;
   esac
 }
 complete -o filenames -F _sky sky`;
+}
+
+/** Whether the option's value is a cluster's name. */
+function isCluster(option: { flags: string[] }): boolean {
+  return option.flags.includes("--cluster");
 }
 
 function quoted(text: string): string {
@@ -110,7 +110,9 @@ function restOfZsh(words: Words): string {
 function zsh(all: Words[]): string {
   const cases = all.map((words) => {
     const options = words.options.flatMap((option) =>
-      option.flags.map((flag) => `'${flag}[${quoted(option.description)}]'`),
+      option.flags.map(
+        (flag) => `'${flag}[${quoted(option.description)}]${isCluster(option) ? ":cluster:_sky_clusters" : ""}'`,
+      ),
     );
     const inner = words.subcommands.length > 0 ? [`'1:command:(${words.subcommands.join(" ")})'`] : [];
     const rest = restOfZsh(words);
@@ -119,7 +121,7 @@ function zsh(all: Words[]): string {
   return `#compdef sky
 _sky_clusters() {
   local -a names
-  names=(~/.sky/local/*.(yml|yaml)(N:t:r))
+  names=(\${(f)"$(command sky names clusters 2>/dev/null </dev/null)"})
   compadd -a names
   _files
 }
@@ -151,13 +153,15 @@ compdef _sky sky`;
 }
 
 function fish(all: Words[]): string {
+  const clusterNames = "(command sky names clusters 2>/dev/null </dev/null)";
   const lines = ["# fish completion for sky", "complete -c sky -f -n __fish_use_subcommand"];
   for (const words of all) {
     lines.push(`complete -c sky -n __fish_use_subcommand -a ${words.name} -d '${quoted(words.description)}'`);
     const when = `-n '__fish_seen_subcommand_from ${words.name}'`;
     for (const option of words.options) {
       const flags = option.flags.map((flag) => (flag.startsWith("--") ? `-l ${flag.slice(2)}` : `-s ${flag.slice(1)}`));
-      lines.push(`complete -c sky ${when} ${flags.join(" ")} -d '${quoted(option.description)}'`);
+      const value = isCluster(option) ? ` -x -a "${clusterNames}"` : "";
+      lines.push(`complete -c sky ${when} ${flags.join(" ")}${value} -d '${quoted(option.description)}'`);
     }
     const second = `'__fish_seen_subcommand_from ${words.name}; and test (count (commandline -opc)) -eq 2'`;
     if (words.subcommands.length > 0) {
@@ -174,9 +178,7 @@ function fish(all: Words[]): string {
       lines.push(`complete -c sky -f -n '__fish_seen_subcommand_from ${words.name}; and ${verbs}' -a "${names}"`);
     }
     if (words.takesClusters) {
-      lines.push(
-        `complete -c sky ${words.takesJobs ? `-f -n ${second}` : when} -a "(path basename ~/.sky/local/*.yml ~/.sky/local/*.yaml | path change-extension '')"`,
-      );
+      lines.push(`complete -c sky ${words.takesJobs ? `-f -n ${second}` : when} -a "${clusterNames}"`);
     }
   }
   return lines.join("\n");
