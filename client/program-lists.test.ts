@@ -94,6 +94,24 @@ describe("lists", () => {
     expect(bad.out).toContain("  lab: disabled\n    Reason: alice may not run jobs there: not in group gpu");
     expect(bad.code).toBe(1);
   });
+
+  it("check says the same to programs", async () => {
+    register("lab");
+    const nodes = [
+      { name: "n1", state: "UP" },
+      { name: "n2", state: "UP" },
+    ];
+    const good = await sky(["check", "-o", "json"]);
+    expect(good.code).toBe(0);
+    expect(JSON.parse(good.out)).toEqual({
+      lab: { enabled: true, user: "alice", reason: null, hint: null, nodes },
+    });
+    head.pages.set("/onprem/whoami", whoami("not in group gpu"));
+    const bad = await sky(["check", "lab", "-o", "json"]);
+    expect(bad.code).toBe(1);
+    const reason = "alice may not run jobs there: not in group gpu";
+    expect(JSON.parse(bad.out)).toEqual({ lab: { enabled: false, user: "alice", reason, hint: null, nodes: [] } });
+  });
 });
 
 describe("cancel and down", () => {

@@ -22,7 +22,7 @@ afterEach(() => person.close());
 
 /** Commands that do something, or print somebody's text as it is; all others list. */
 const acting = new Set([
-  ...["launch", "exec", "logs", "cancel", "down", "start", "stop", "autostop", "cp", "tunnel", "check"],
+  ...["launch", "exec", "logs", "cancel", "down", "start", "stop", "autostop", "cp", "tunnel"],
   ...["completion", "names", "gate", "api logs", "api cancel"],
   ...["deploy", "backup", "restore", "drain", "resume", "remove", "rotate-key", "logs"].map((verb) => `admin ${verb}`),
   ...["maintenance", "reserve", "quota set", "quota unset", "windows remove"].map((verb) => `admin ${verb}`),

@@ -222,10 +222,11 @@ const registerClusters: Register = (program, context, outcome) => {
     .command("check")
     .description("connect to the registered clusters and say what is wrong")
     .argument("[clusters...]", "local clusters; none: all")
-    .addHelpText("after", examples("sky check", "sky check lab"))
-    .action(async (names: string[]) => {
+    .addOption(outputOption())
+    .addHelpText("after", examples("sky check", "sky check lab", "sky check -o json"))
+    .action(async (names: string[], flags) => {
       const { check } = await import("./commands/check.ts");
-      outcome.code = await check(context, names);
+      outcome.code = await check(context, names, flags);
     });
 };
 
