@@ -10,7 +10,7 @@ import { examples, outputOption, type Register } from "./program-parts.ts";
 
 /** Every command that changes something on a cluster, by the words that one types. */
 const changing = new Set([
-  ...["launch", "exec", "cancel", "down", "start", "stop", "autostop"],
+  ...["launch", "exec", "cancel", "down", "start", "stop", "autostop", "files clean"],
   ...["drain", "resume", "remove", "rotate-key", "maintenance", "reserve", "release"].map((verb) => `admin ${verb}`),
   ...["admin quota set", "admin quota unset", "admin windows remove"],
 ]);

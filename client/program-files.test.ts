@@ -3,6 +3,7 @@ import { connect } from "node:net";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { startTestCluster, type TestCluster } from "../test/help/api-parts.ts";
 import { type Person, startPerson } from "../test/help/person.ts";
+import { until } from "../test/help/until.ts";
 import { packOf, piecesOf } from "../test/help/uploads.ts";
 
 let person: Person;
@@ -41,6 +42,13 @@ it("shows what uploads take, and forgets them", async () => {
     ]
   `);
   expect(JSON.parse((await person.sky(["files", "clean", "-o", "json"])).out)).toEqual({ lab: { freed_bytes: 0 } });
+});
+
+it("forgets them later when nobody waits, and the request can be asked for", async () => {
+  const { code, out } = await person.sky(["files", "clean", "--async"]);
+  const id = /^Submitted sky\.files\.clean request: (\S+)$/m.exec(out)?.[1] ?? "";
+  expect([code, id]).toEqual([0, expect.stringMatching(/^[0-9a-f-]{36}$/)]);
+  await until(async () => (await person.sky(["api", "status", id, "-o", "json"])).out.includes('"SUCCEEDED"'));
 });
 
 it("says which cluster does not answer", async () => {

@@ -67,8 +67,10 @@ export const filesUsageSchema = z.strictObject({
   keep_days: z.number(),
 });
 
-/** `DELETE /onprem/files`: uploads that no unfinished job needs are forgotten. */
+/** `POST /onprem/files/clean`, a request: uploads that no unfinished job needs are forgotten. */
+export const cleanBodySchema = z.strictObject({});
 export const cleanResultSchema = z.strictObject({ freed_bytes: z.number() });
+export type CleanResult = z.infer<typeof cleanResultSchema>;
 
 /** Which manifest holds the files of each local source of a task, by the source's text in the task. In launch and exec bodies. */
 export const uploadsSchema = z.record(z.string().max(4096), hashSchema);

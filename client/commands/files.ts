@@ -4,10 +4,11 @@
  */
 import { createFilesCalls, type FilesCalls, type FilesUsage } from "../sdk/files-calls.ts";
 import { showFailure } from "../output/failure.ts";
+import { takenText } from "../output/requests-text.ts";
 import { formatTable } from "../output/table.ts";
 import { bytesText } from "../output/transfer-text.ts";
-import { Transport } from "../sdk/transport.ts";
-import { chosenClusters } from "./clusters.ts";
+import { RequestTaken } from "../sdk/requests.ts";
+import { chosenClusters, transportOf } from "./clusters.ts";
 import type { Context } from "./context.ts";
 
 const columns = [{ title: "CLUSTER", min: 8, cutOrder: 1 }, { title: "USED" }, { title: "QUOTA" }, { title: "TREES" }];
@@ -22,11 +23,15 @@ async function atEach<T>(
   const found: [string, T][] = [];
   let failed = false;
   for (const cluster of await chosenClusters(context, names)) {
-    const transport = new Transport(cluster.name, () => context.connect(cluster.registered));
+    const transport = transportOf(context, cluster.registered);
     const calls = createFilesCalls(transport, (text) => screen.note(screen.noteColors.yellow(text)));
     try {
       found.push([cluster.name, await work(calls)]);
     } catch (error) {
+      if (error instanceof RequestTaken) {
+        screen.print(takenText(error, screen.colors));
+        continue;
+      }
       failed = true;
       showFailure(error, screen, context.env);
     } finally {
@@ -62,7 +67,7 @@ export async function files(context: Context, names: string[], flags: { output: 
 /** Runs `sky files clean`; resolves with the exit code as above. */
 export async function filesClean(context: Context, names: string[], flags: { output: string }): Promise<number> {
   const { found, failed } = await atEach(context, names, (calls) => calls.clean());
-  if (flags.output === "json") {
+  if (flags.output === "json" && context.leavesRequests !== true) {
     context.screen.print(JSON.stringify(Object.fromEntries(found), null, 2));
     return failed ? 1 : 0;
   }

@@ -5,6 +5,7 @@
 import type { z } from "zod";
 import { SkyError } from "../../shared/errors.ts";
 import {
+  type CleanResult,
   cleanResultSchema,
   filesUsageSchema,
   manifestResultSchema,
@@ -12,11 +13,10 @@ import {
   packResultSchema,
 } from "../../shared/files.ts";
 import { parseJson, replyFailure } from "./replies.ts";
-import { callHeaders, type Patience, persist, read } from "./requests.ts";
+import { callHeaders, type Patience, persist, read, submit } from "./requests.ts";
 import type { HttpCall, HttpReply, Transport } from "./transport.ts";
 
 export type FilesUsage = z.infer<typeof filesUsageSchema>;
-export type CleanResult = z.infer<typeof cleanResultSchema>;
 export type ManifestResult = z.infer<typeof manifestResultSchema>;
 
 /** The calls about one's own uploads. Every function rejects with a SkyError whose text is meant for the person. */
@@ -30,7 +30,7 @@ export interface FilesCalls {
   /** With missing chunks nothing was kept. */
   sendManifest(pieces: readonly Uint8Array[], sent: (bytes: number) => void): Promise<ManifestResult>;
   usage(): Promise<FilesUsage>;
-  /** Forgets what no unfinished job needs. */
+  /** Forgets what no unfinished job needs; a request, as `Patience.changes` has it. */
   clean(): Promise<CleanResult>;
 }
 
@@ -102,8 +102,11 @@ export function createFilesCalls(transport: Transport, say: (text: string) => vo
       return resultOf(transport, await call("POST", "/onprem/files/manifest", pieces, sent), manifestResultSchema);
     },
     usage: () => read(transport, "/onprem/files", filesUsageSchema, patience),
-    async clean() {
-      return resultOf(transport, await call("DELETE", "/onprem/files", null), cleanResultSchema);
-    },
+    clean: () =>
+      submit(transport, "/onprem/files/clean", {}, cleanResultSchema, {
+        ...patience,
+        afterGivingUp: null,
+        changes: true,
+      }),
   };
 }

@@ -22,7 +22,7 @@ export interface HeadStreams {
 }
 
 export interface HttpCall {
-  method: "GET" | "POST" | "DELETE";
+  method: "GET" | "POST";
   path: string;
   /** JSON text; pieces of bytes, which are written as the stream takes them; null: no body. */
   body: string | readonly Uint8Array[] | null;

@@ -45,7 +45,7 @@ const passedOn = /^(accept|accept-encoding|content-type|content-length|user-agen
 /** Of replies: what belongs to the connection is made anew, and nothing may open the port to pages. */
 const keptBack = /^(connection|keep-alive|transfer-encoding|upgrade|trailer|set-cookie|access-control-.*)$/;
 
-const methods = new Set(["GET", "POST", "DELETE"]);
+const methods = new Set(["GET", "POST"]);
 
 /** A tunnel that takes calls until it is closed. */
 export interface Tunnel {

@@ -68,7 +68,7 @@ interface JsonReply {
 }
 
 export interface Route {
-  method: "GET" | "POST" | "DELETE";
+  method: "GET" | "POST";
   /** A part `:name` stands for any text; the route reads it from `incoming.url`. */
   path: string;
   identity: RouteIdentity;

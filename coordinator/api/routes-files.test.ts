@@ -54,7 +54,12 @@ describe("uploads", () => {
     const usage = { bytes: 3 * 4096, quota_bytes: 50e9, manifests: 1, keep_days: 14 };
     expect((await cluster.call("GET", "/onprem/files")).json).toEqual(usage);
     // All of it came within the last minute.
-    expect((await cluster.call("DELETE", "/onprem/files")).json).toEqual({ freed_bytes: 0 });
+    const cleaned = await cluster.result("/onprem/files/clean", {});
+    expect([cleaned.name, cleaned.error, cleaned.return_value]).toEqual([
+      "sky.files.clean",
+      "null",
+      '{"freed_bytes":0}',
+    ]);
   });
 
   it("that are refused say why, and the connection is not broken by it", async () => {
@@ -95,7 +100,7 @@ describe("uploads", () => {
   it("are only for who may run jobs", async () => {
     cluster = await startTestCluster(["one"], { users: { min_uid: 1000 } });
     const calls = [
-      ...[cluster.call("GET", "/onprem/files"), cluster.call("DELETE", "/onprem/files")],
+      ...[cluster.call("GET", "/onprem/files"), cluster.call("POST", "/onprem/files/clean", {})],
       ...[send("/onprem/files/pack", packOf([red])), cluster.call("POST", missing, { hashes: [] })],
     ];
     expect((await Promise.all(calls)).map(({ status }) => status)).toEqual([403, 403, 403, 403]);
@@ -105,6 +110,6 @@ describe("uploads", () => {
     cluster = await startTestCluster();
     cluster.unavailable.cause = "Redis is away";
     expect((await send("/onprem/files/pack", packOf([red]))).json).toEqual({ stored: 1 });
-    expect((await cluster.call("DELETE", "/onprem/files")).status).toBe(503);
+    expect((await cluster.call("POST", "/onprem/files/clean", {})).status).toBe(503);
   });
 });

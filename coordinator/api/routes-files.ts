@@ -6,7 +6,8 @@
 import type { IncomingMessage } from "node:http";
 import { SkyError } from "../../shared/errors.ts";
 import {
-  cleanResultSchema,
+  cleanBodySchema,
+  type CleanResult,
   filesUsageSchema,
   hashSchema,
   manifestBytesMax,
@@ -17,6 +18,7 @@ import {
   packResultSchema,
 } from "../../shared/files.ts";
 import { manifestsInUse } from "../files/in-use.ts";
+import { startCall } from "./call.ts";
 import { liveParts } from "./job-watch.ts";
 import { errorReply, json, plainRoute, type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 
@@ -58,10 +60,10 @@ async function showUsage({ context, account }: RouteCall<null>): Promise<RouteRe
   return json(filesUsageSchema.parse({ bytes, quota_bytes: quotaBytes, manifests, keep_days: keepDays }));
 }
 
-async function clean({ context, account }: RouteCall<null>): Promise<RouteReply> {
+async function clean({ context, account }: RouteCall<unknown>): Promise<CleanResult> {
   const { loop, store } = liveParts(context.parts);
   const freed = await context.parts.files.clean(account.uid, manifestsInUse(loop.state, store));
-  return json(cleanResultSchema.parse({ freed_bytes: freed }));
+  return { freed_bytes: freed };
 }
 
 const own = { identity: "jobUser" } as const;
@@ -109,11 +111,12 @@ export const fileRoutes: Route[] = [
     summary: "What the caller's uploads take, and what they may take.",
     handle: showUsage,
   }),
-  plainRoute({
+  route({
     ...own,
-    method: "DELETE",
-    path: "/onprem/files",
+    method: "POST",
+    path: "/onprem/files/clean",
     summary: "Forgets the caller's uploads, but for what unfinished jobs need and what came within the last minute.",
-    handle: clean,
+    body: cleanBodySchema,
+    handle: (call) => startCall(call, { name: "files.clean", cluster: null, readOnly: false }, () => clean(call)),
   }),
 ];
