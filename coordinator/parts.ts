@@ -11,6 +11,7 @@ import type { NodeAdmin } from "../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject, UsageLine } from "../shared/scheduling.ts";
 import type { Account } from "../shared/users-policy.ts";
 import type { CoreEvent, SetupState, State } from "./core/state.ts";
+import type { PolicyStore } from "./policy/policy-store.ts";
 
 /** One BullMQ queue per user (coordinator/queue.ts). Every call has a time limit and throws StoreUnavailable when it passes. */
 export interface JobQueue {
@@ -35,6 +36,8 @@ export interface JobQueue {
   readMany(uid: Uid, ids: readonly JobId[]): Promise<Map<JobId, JobRecord>>;
   /** Finished jobs of a user, newest first, at most `limit`. */
   finished(uid: Uid, limit: number): Promise<Job[]>;
+  /** Uids that have ever had a job, in order. */
+  users(): Promise<Uid[]>;
   /** At start: every unfinished job of every known user, in pages, after repairing the lists from the records. */
   recover(): AsyncIterable<Job & { takenAt?: number | null }>;
   close(): Promise<void>;
@@ -52,6 +55,7 @@ export interface Store {
   saveNodeAdmin(node: NodeName, admin: NodeAdmin | null): Promise<void>;
   readonly admin: SchedulingStore;
   readonly requests: RequestStore;
+  readonly policies: PolicyStore;
   /** Stored once by content and user, encrypted (AES-256-GCM); returns its reference. Throws SkyError when over payloadBytesMax. */
   putPayload(uid: Uid, payload: Payload): Promise<string>;
   getPayload(uid: Uid, ref: string): Promise<Payload | null>;

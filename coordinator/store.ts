@@ -16,6 +16,7 @@ import type { Store } from "./parts.ts";
 import { PayloadCache } from "./payload-cache.ts";
 import { failOnError } from "./queue-records.ts";
 import { AdminStore } from "./store-admin.ts";
+import { PolicyRecords } from "./store-policies.ts";
 import { RequestRecords } from "./store-requests.ts";
 import type { RedisLink } from "./redis.ts";
 import type { Secrets } from "./secrets.ts";
@@ -56,6 +57,8 @@ export class RedisStore implements Store {
   readonly admin: AdminStore;
   /** Requests of the API that change something. */
   readonly requests: RequestRecords;
+  /** What admins declare about workloads. */
+  readonly policies: PolicyRecords;
 
   /** `now` gives milliseconds since 1970; it only decides which payloads are too young to be swept. */
   constructor(link: RedisLink, secrets: Secrets, log: Log, now: () => number = Date.now) {
@@ -65,6 +68,7 @@ export class RedisStore implements Store {
     this.#now = now;
     this.admin = new AdminStore(link, log);
     this.requests = new RequestRecords(link, secrets, log);
+    this.policies = new PolicyRecords(link, secrets, log);
   }
 
   open(): Promise<{ stateId: string; epoch: number; setups: SetupState[] }> {

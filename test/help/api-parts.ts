@@ -24,6 +24,7 @@ import { CoreLoop } from "../../coordinator/loop.ts";
 import type { ApiParts, Fleet, JobQueue, Store } from "../../coordinator/parts.ts";
 import { startApi } from "../../coordinator/api/server.ts";
 import { MemoryAdminStore } from "./memory-admin-store.ts";
+import { MemoryPolicyStore } from "./memory-policy-store.ts";
 import { MemoryRequestStore } from "./memory-request-store.ts";
 
 /** One log frame as bytes. */
@@ -80,6 +81,9 @@ class MemoryQueue implements JobQueue {
       .sort((a, b) => b.id - a.id)
       .slice(0, limit);
   }
+  async users(): Promise<Uid[]> {
+    return [...new Set([...this.records.values()].map(({ uid }) => uid))];
+  }
   async putBack(): Promise<void> {}
   async *recover(): AsyncIterable<Job> {}
   async close(): Promise<void> {}
@@ -88,6 +92,7 @@ class MemoryQueue implements JobQueue {
 class MemoryStore implements Store {
   readonly admin = new MemoryAdminStore();
   requests = new MemoryRequestStore();
+  policies = new MemoryPolicyStore();
   readonly payloads: Payload[] = [];
   readonly admins = new Map<NodeName, NodeAdmin>();
   async open(): Promise<never> {
