@@ -19,6 +19,7 @@ import {
   userNameSchema,
 } from "./ids.ts";
 import { acceleratorKindSchema, rankGrantSchema } from "./job.ts";
+import { limitsSchema, mechanismSchema } from "./launch-spec.ts";
 
 /** The protocol that this version speaks, and the one before it, which it still understands (see docs/architecture.md). */
 export const agentProtocol = 2;
@@ -76,6 +77,10 @@ export const wantedAttemptSchema = z.strictObject({
    * before the rank has been seen running; absent again when it goes on after all. Since protocol 2.
    */
   warned: z.literal(true).optional(),
+  /**
+   * Set on the attempt's cgroup before any of its code begins; where that fails the rank is not started. Since protocol 2.
+   */
+  limits: limitsSchema.optional(),
 });
 export type WantedAttempt = z.infer<typeof wantedAttemptSchema>;
 
@@ -242,6 +247,8 @@ const inventorySchema = z.strictObject({
     .array(z.enum(["podman", "docker"]))
     .max(10)
     .optional(),
+  /** What jobs can be held to here, tried when the agent started; absent or empty: nothing. */
+  mechanisms: z.array(mechanismSchema).max(16).optional(),
 });
 export type Inventory = z.infer<typeof inventorySchema>;
 
@@ -284,6 +291,8 @@ const attemptReportSchema = z.strictObject({
    * vanished). With `starting`: what has gone wrong so far; it is being tried again.
    */
   fault: z.string().max(1000).nullable(),
+  /** Its limits as the kernel says that they stand; absent: none were set. Since protocol 2. */
+  limits: limitsSchema.optional(),
 });
 export type AttemptReport = z.infer<typeof attemptReportSchema>;
 

@@ -27,6 +27,7 @@ const constraintTypeSchema = z.enum([
   "exclusive",
   "version",
   "container",
+  "mechanism",
   "order",
   "reservation",
 ]);

@@ -17,7 +17,7 @@ import {
   uidSchema,
   userNameSchema,
 } from "./ids.ts";
-import { launchSpecSchema, mechanismSchema } from "./launch-spec.ts";
+import { launchSpecSchema, limitsSchema, mechanismSchema } from "./launch-spec.ts";
 
 /** SkyPilot's job statuses, in the order in which a job can pass through them. */
 export const jobStatusSchema = z.enum([
@@ -106,6 +106,8 @@ const shapeSchema = z.strictObject({
   container: z.literal(true).optional(),
   /** Its launch spec needs nodes that can do these; absent: none. */
   mechanisms: z.array(mechanismSchema).min(1).max(16).optional(),
+  /** What the kernel holds each rank to; its mechanisms name what that needs. Absent: nothing. */
+  limits: limitsSchema.optional(),
   /** From TERM to KILL when it is stopped; absent: the cluster's. */
   graceSeconds: z.int().min(0).max(3600).optional(),
   /** Preempted, it ends as CANCELLED and is not started again. */

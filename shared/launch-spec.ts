@@ -19,6 +19,21 @@ export const mechanismSchema = z.enum([
 ]);
 export type Mechanism = z.infer<typeof mechanismSchema>;
 
+/**
+ * What the kernel holds one rank to, on the attempt's own cgroup. Part of the shape and of the order, because the root
+ * agent sets it and takes nothing from a payload.
+ */
+export const limitsSchema = z.strictObject({
+  /** CPU cores, in all; the kernel knows nothing finer than a thousandth. */
+  cpuCores: z.number().min(0.001).max(1e6).optional(),
+  memoryBytes: z
+    .int()
+    .min(1)
+    .max(2 ** 50)
+    .optional(),
+});
+export type Limits = z.infer<typeof limitsSchema>;
+
 const absolute = z
   .string()
   .regex(/^\/[^\0]*$/)
@@ -89,4 +104,15 @@ export function mechanismsOf(spec: LaunchSpec): Mechanism[] {
     ...(noNewPrivileges === undefined ? [] : (["no-new-privileges"] as const)),
     ...(scratchHome === undefined && (scratch ?? []).length === 0 ? [] : (["mount-namespace"] as const)),
   ];
+}
+
+/** What the kernel must hold it to; null: nothing. */
+export function limitsOf({ cpuCoreLimit, memoryLimitBytes }: LaunchSpec): Limits | null {
+  if (cpuCoreLimit === undefined && memoryLimitBytes === undefined) {
+    return null;
+  }
+  return {
+    ...(cpuCoreLimit === undefined ? {} : { cpuCores: cpuCoreLimit }),
+    ...(memoryLimitBytes === undefined ? {} : { memoryBytes: memoryLimitBytes }),
+  };
 }

@@ -65,20 +65,21 @@ export function toAgentIn(protocol: Protocol, message: ToAgent): ToAgent | null 
 }
 
 /**
- * Protocol 1 knows no leases. An attempt that needs one and has not begun is not ordered at all: it would run without an
- * end that the coordinator could count on. One that has begun is ordered as any other. It knows no warnings either: such a
- * job is ended without one.
+ * Protocol 1 knows neither leases nor limits. An attempt that needs one and has not begun is not ordered at all: it would
+ * run without an end that the coordinator could count on, or with more than it may have. One that has begun is ordered as
+ * any other. It knows no warnings either: such a job is ended without one.
  */
 function withoutNews(message: Desired): Desired {
-  const wanted = message.wanted.filter((one) => one.leaseSeconds === undefined || one.started).map(withoutNewFields);
+  const needsNothing = (one: WantedAttempt): boolean => one.leaseSeconds === undefined && one.limits === undefined;
+  const wanted = message.wanted.filter((one) => one.started || needsNothing(one)).map(withoutNewFields);
   const isSame = wanted.length === message.wanted.length && wanted.every((one, at) => one === message.wanted[at]);
   return isSame ? message : { ...message, wanted };
 }
 
 function withoutNewFields(wanted: WantedAttempt): WantedAttempt {
-  const { leaseSeconds, visibleDevices, warned, grant, ...rest } = wanted;
+  const { leaseSeconds, visibleDevices, warned, limits, grant, ...rest } = wanted;
   const { exclusive, ...oldGrant } = grant;
-  const isSame = [leaseSeconds, visibleDevices, warned, exclusive].every((one) => one === undefined);
+  const isSame = [leaseSeconds, visibleDevices, warned, limits, exclusive].every((one) => one === undefined);
   return isSame ? wanted : { ...rest, grant: oldGrant };
 }
 
@@ -87,10 +88,10 @@ function withoutNewFields(wanted: WantedAttempt): WantedAttempt {
  * so it is not told of them. What else is known of a device is left out.
  */
 function oldInventory(inventory: Inventory): Inventory {
-  const { driver, os, cpuModel, disks, containers, ...rest } = inventory;
+  const { driver, os, cpuModel, disks, containers, mechanisms, ...rest } = inventory;
   const isNew = (one: Accelerator): boolean =>
     [one.name, one.vendor, one.uuid, one.pci, one.visible, one.fault].some((field) => field !== undefined);
-  const news = [driver, os, cpuModel, disks, containers];
+  const news = [driver, os, cpuModel, disks, containers, mechanisms];
   if (news.every((field) => field === undefined) && !inventory.accelerators.some(isNew)) {
     return inventory;
   }
@@ -104,8 +105,9 @@ function oldInventory(inventory: Inventory): Inventory {
 function oldReport(report: Report): Report {
   const inventory = oldInventory(report.inventory);
   const attempts = report.attempts.map((one) => {
+    const { limits, ...old } = one;
     const { exclusive, ...grant } = one.grant;
-    return exclusive === undefined ? one : { ...one, grant };
+    return exclusive === undefined && limits === undefined ? one : { ...old, grant };
   });
   const isSame = inventory === report.inventory && attempts.every((one, at) => one === report.attempts[at]);
   return isSame ? report : { ...report, inventory, attempts };

@@ -69,21 +69,27 @@ describe("a session of protocol 1", () => {
     );
   });
 
-  it("orders no attempt that needs a lease, unless it runs there already", () => {
+  it("orders no attempt that needs a lease or a limit, unless it runs there already", () => {
     const [example] = desired.wanted;
-    const one = fc.record({ started: fc.boolean(), lease: fc.option(fc.integer({ min: 1, max: 86_400 })) });
+    const one = fc.record({
+      started: fc.boolean(),
+      lease: fc.option(fc.integer({ min: 1, max: 86_400 })),
+      limits: fc.option(fc.record({ memoryBytes: fc.integer({ min: 1, max: 2 ** 31 - 1 }) })),
+    });
     fc.assert(
       fc.property(fc.array(one, { maxLength: 5 }), (cases) => {
-        const wanted = cases.map(({ started, lease }, at) => {
-          const { leaseSeconds: _, ...rest } = example as Desired["wanted"][number];
-          const own = { ...rest, attempt: `abcdefgh-${at + 1}`, started };
+        const wanted = cases.map(({ started, lease, limits }, at) => {
+          const { leaseSeconds: _, limits: __, ...rest } = example as Desired["wanted"][number];
+          const own = { ...rest, attempt: `abcdefgh-${at + 1}`, started, ...(limits === null ? {} : { limits }) };
           return lease === null ? own : { ...own, leaseSeconds: lease };
         });
         const sent = old.toAgentSchema.parse(toAgentIn(1, { ...desired, wanted }));
         expect(sent).toMatchObject({ type: "desired", seq: desired.seq, ended: desired.ended });
         const ids = (sent as { wanted: { attempt: string }[] }).wanted.map(({ attempt }) => attempt);
         expect(ids).toEqual(
-          wanted.filter((each, at) => each.started || cases[at]?.lease === null).map((each) => each.attempt),
+          wanted
+            .filter((each, at) => each.started || (cases[at]?.lease === null && cases[at].limits === null))
+            .map((each) => each.attempt),
         );
         expect(toAgentIn(2, { ...desired, wanted })).toEqual({ ...desired, wanted });
       }),
