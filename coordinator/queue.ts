@@ -187,7 +187,6 @@ export class UserQueues implements JobQueue {
     }
   }
 
-  /** Uids that have ever had a job, in order. */
   users(): Promise<Uid[]> {
     return this.#link.run("reading the known users", async () => {
       const uids = (await this.#link.client.smembers(knownUsersKey)).map(Number).filter(Number.isSafeInteger);

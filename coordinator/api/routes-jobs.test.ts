@@ -219,6 +219,36 @@ describe("jobs", () => {
     expect((await queue({ all_users: true })).map((row) => row.username).sort()).toEqual(["other", "root"]);
   });
 
+  it("of others that have ended are shown to an admin who asks, the newest of each and no more than of oneself", async () => {
+    await cluster.close();
+    cluster = await startTestCluster(["one"], { limits: { finished_jobs_kept_per_user: 4 } });
+    await launch();
+    const record = cluster.queue.records.get("0/1");
+    if (record === undefined) {
+      throw new Error("no record");
+    }
+    const done = { ...record, phase: "ended", end: "SUCCEEDED", attempt: null } as const;
+    for (const [uid, user] of [
+      [1234, "other"],
+      [1235, "third"],
+    ] as const) {
+      for (const id of [1, 2, 3, 4, 5]) {
+        cluster.queue.records.set(`${uid}/${id}`, { ...done, uid, user, endedAt: 1000 * id });
+      }
+    }
+    const shown = (rows: Awaited<ReturnType<typeof queue>>): string[] =>
+      rows.map((row) => `${row.username} ${row.job_id} ${row.status}`).sort();
+    expect(shown(await queue({ all_users: true }))).toEqual([
+      "other 5 SUCCEEDED",
+      expect.stringMatching(/^root 1 /),
+      "third 5 SUCCEEDED",
+    ]);
+    expect(shown(await queue({ all_users: true, skip_finished: true }))).toEqual([expect.stringMatching(/^root 1 /)]);
+    expect(shown(await queue())).toEqual([expect.stringMatching(/^root 1 /)]);
+    const names = (await queue({ all_users: true })).map((row) => Object.keys(row).sort().join());
+    expect(new Set(names).size).toBe(1);
+  });
+
   it("are cancelled: the latest, by number, all; and only what is there", async () => {
     const cancel = async (more: Record<string, unknown>) =>
       valueOf(await cluster.result("/cancel", { cluster_name: "lab", ...more }));

@@ -5,12 +5,13 @@
 import type { z } from "zod";
 import { type QueueRow, cancelBodySchema, jobStatusBodySchema, queueBodySchema } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
-import type { JobId } from "../../shared/ids.ts";
-import { type JobStatus, statusOf } from "../../shared/job.ts";
+import type { JobId, Uid } from "../../shared/ids.ts";
+import { type Job, type JobStatus, statusOf } from "../../shared/job.ts";
 import { jobsToCancel, queueRowOf, queueRows } from "../core/views.ts";
+import { jobKey } from "../core/state.ts";
 import { startCall } from "./call.ts";
 import { isAdmin } from "./identity.ts";
-import { latestJob, liveParts, readJobs } from "./job-watch.ts";
+import { latestJob, type LiveParts, liveParts, readJobs } from "./job-watch.ts";
 import { type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 import { isPythonClient } from "./skypilot-dialect.ts";
 
@@ -24,26 +25,46 @@ async function queueRowsFor(call: RouteCall<z.infer<typeof queueBodySchema>>): P
     throw new SkyError("PermissionDeniedError", text, "Your own: sky queue");
   }
   const { state } = live.loop;
+  const limit = context.config.limits.finished_jobs_kept_per_user;
   const viewer = { uid, isAdmin: isAdmin(account, context.config.admin_group) };
   // In the caller's turn: the reasons of many jobs take a while, and whoever asks again and again waits for it.
-  const { rows, own } = await context.turns.run(uid, () => ({
+  const { rows, held } = await context.turns.run(uid, () => ({
     rows: queueRows(state, body.all_users ? null : uid, viewer, Date.now()),
-    own: new Map([...state.jobs.values()].filter((job) => job.uid === uid).map(({ id, record }) => [id, record])),
+    held: new Map([...state.jobs].filter(([, job]) => body.all_users || job.uid === uid)),
   }));
-  // Read after the rows: a job that moves in between is in both, and one whose end is being written in one of the two.
-  const limit = context.config.limits.finished_jobs_kept_per_user;
-  const finished = body.skip_finished ? [] : await live.queue.finished(uid, limit);
-  const listed = new Set(finished.map((job) => job.id));
-  const ending = [...own].filter(([id, { phase }]) => !body.skip_finished && phase === "ended" && !listed.has(id));
-  for (const [id, record] of ending) {
-    rows.push(queueRowOf({ id, record }, record.reason, null));
-  }
-  for (const job of finished.filter(({ id }) => (own.get(id)?.phase ?? "ended") === "ended")) {
-    rows.push(queueRowOf({ id: job.id, record: job.record }, job.record.reason, null));
+  if (!body.skip_finished) {
+    // Read after the rows: a job that moves in between is in both, and one whose end is being written in one of the two.
+    const finished = await finishedJobs(live, body.all_users ? null : uid, limit);
+    const listed = new Set(finished.map(({ id, record }) => jobKey(record.uid, id)));
+    const ending = [...held].filter(([key, { record }]) => record.phase === "ended" && !listed.has(key));
+    const ended = finished.filter(({ id, record }) => {
+      return (held.get(jobKey(record.uid, id))?.record.phase ?? "ended") === "ended";
+    });
+    for (const { id, record } of [...ending.map(([, job]) => job), ...ended]) {
+      rows.push(queueRowOf({ id, record }, record.reason, null));
+    }
   }
   // SkyPilot's own client takes no row without a name.
   const named = isPythonClient(call.header("user-agent")) ? rows.map(withName) : rows;
   return named.sort((a, b) => b.submitted_at - a.submitted_at || b.job_id - a.job_id);
+}
+
+/**
+ * Finished jobs, newest first: of one user all that are kept, which are `limit`. Of everybody (`of` null) no more than
+ * that in all, the newest of each user in equal parts, so that a look at all users costs about what one at oneself does.
+ */
+async function finishedJobs(live: LiveParts, of: Uid | null, limit: number): Promise<Job[]> {
+  if (of !== null) {
+    return live.queue.finished(of, limit);
+  }
+  const uids = await live.queue.users();
+  const part = Math.max(1, Math.floor(limit / uids.length));
+  const found: Job[] = [];
+  for (const uid of uids) {
+    found.push(...(await live.queue.finished(uid, part)));
+  }
+  const endOf = ({ record }: Job): number => record.endedAt ?? record.submittedAt;
+  return found.sort((one, other) => endOf(other) - endOf(one)).slice(0, limit);
 }
 
 function withName(row: QueueRow): QueueRow {
