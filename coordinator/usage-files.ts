@@ -2,7 +2,8 @@
  * The files of the usage history: `usage/YYYY-MM.jsonl` in the state folder, a line of JSON for each rank that has let go
  * of what it held, in the month (UTC) of the line's end. Only ever added to, durable when append() returns, readable by
  * the coordinator's account alone. What a power cut left of a last line is taken away before the next is written. It
- * must never hold a file in memory. Used by usage-history.ts (writes) and usage-reader.ts (reads).
+ * must never hold a file in memory. Used by usage-history.ts (writes) and usage-reader.ts (reads); the decisions of
+ * policies lie in such files too.
  */
 import { type FileHandle, mkdir, open, readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -36,12 +37,20 @@ export async function usageFiles(folder: string): Promise<string[]> {
 
 /** Adds lines to the month's files; everything is on disk when it resolves. A failure leaves at most a part of it there. */
 export async function appendUsage(folder: string, lines: readonly UsageLine[]): Promise<void> {
+  await appendLines(
+    folder,
+    lines.map((line) => ({ time: line.to, text: JSON.stringify(line) })),
+  );
+}
+
+/** The same for any lines: each into the file of its time (ms since 1970). */
+export async function appendLines(folder: string, lines: readonly { time: number; text: string }[]): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o700 });
   const months = new Map<string, string[]>();
-  for (const line of lines) {
-    const name = monthFile(line.to);
+  for (const { time, text } of lines) {
+    const name = monthFile(time);
     const texts = months.get(name) ?? [];
-    texts.push(`${JSON.stringify(line)}\n`);
+    texts.push(`${text}\n`);
     months.set(name, texts);
   }
   for (const [name, texts] of months) {

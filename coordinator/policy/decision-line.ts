@@ -1,0 +1,114 @@
+/**
+ * One line of the decision log: what the API shows of a decision, and what the policies saw of the workload, so that a
+ * change can be tried on it later. It must never hold the value of an environment variable that a user gave, a secret, or
+ * a script; what is left out of a workload is known to the replay. Used by the gate, the log and the replay.
+ */
+import * as z from "zod";
+import { timeSchema, uidSchema } from "../../shared/ids.ts";
+import { type Decision, decisionSchema, type PolicyViolation } from "../../shared/policy-api.ts";
+import type { Item, PlainValue, Violation, Workload } from "../../shared/policy/words.ts";
+
+/** Characters of one line; a longer one loses its workload, then its violations' values. */
+const lineMax = 64 * 1024;
+/** Characters of one text in a workload. */
+const textMax = 1_000;
+const violationsMax = 100;
+/** Stands for a text that is not kept. */
+export const leftOut = "(left out)";
+/** Fields that are scripts, in which users write what they like. */
+const scripts = new Set(["command", "args"]);
+const variables = "environmentVariables";
+
+const waySchema = z.strictObject({
+  label: z.string().nullable(),
+  workload: z.record(z.string(), z.json()),
+});
+export const decisionLineSchema = z.strictObject({
+  ...decisionSchema.shape,
+  format: z.literal(1),
+  /** Milliseconds; `at` has seconds. */
+  time: timeSchema,
+  uid: uidSchema,
+  /** As they were submitted, before any policy; null: not kept. */
+  ways: z.array(waySchema).nullable(),
+});
+export type DecisionLine = z.infer<typeof decisionLineSchema>;
+
+/** What is kept of a workload. */
+export function keptWorkload(workload: Workload): Record<string, PlainValue> {
+  const kept: Record<string, PlainValue> = {};
+  for (const [path, value] of workload) {
+    if (scripts.has(path)) {
+      kept[path] = leftOut;
+    } else if (path === variables && Array.isArray(value)) {
+      kept[path] = value.map((item) => nameOnly(item));
+    } else {
+      kept[path] = shortened(value);
+    }
+  }
+  return kept;
+}
+
+function nameOnly(item: PlainValue): PlainValue {
+  const { name = null, exclude } = (item ?? {}) as Item;
+  return { name, ...(exclude === undefined ? {} : { exclude }) };
+}
+
+function shortened(value: PlainValue): PlainValue {
+  if (typeof value === "string") {
+    return value.slice(0, textMax);
+  }
+  if (Array.isArray(value)) {
+    return value.slice(0, textMax).map(shortened);
+  }
+  if (value !== null && typeof value === "object") {
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, shortened(one)]));
+  }
+  return value;
+}
+
+/** A violation as the API and the log show it. */
+export function shownViolation(violation: Violation & { exception?: string }): PolicyViolation {
+  const { field, rule, message, source, value, limit, exception } = violation;
+  return {
+    ...{ field, rule, details: message, sourceOfRule: source, value: shortened(value), limit: shortened(limit) },
+    ...(exception === undefined ? {} : { exception }),
+  };
+}
+
+/** The line's text, within the bound. */
+export function textOf(line: DecisionLine): string {
+  const few = { ...line, violations: line.violations.slice(0, violationsMax) };
+  const text = JSON.stringify(few);
+  if (text.length <= lineMax) {
+    return text;
+  }
+  const without = JSON.stringify({ ...few, ways: null });
+  if (without.length <= lineMax) {
+    return without;
+  }
+  const violations = few.violations.slice(0, 10).map((one) => ({
+    ...{ ...one, value: null, limit: null, details: one.details.slice(0, textMax), field: one.field.slice(0, textMax) },
+  }));
+  const changed = few.changed.slice(0, 10).map((path) => path.slice(0, textMax));
+  const policies = few.policies.slice(0, violationsMax);
+  return JSON.stringify({
+    ...few,
+    ways: null,
+    violations,
+    changed,
+    policies,
+    text: few.text?.slice(0, textMax) ?? null,
+  });
+}
+
+/** What the API shows of it. */
+export function decisionOf({
+  format: _format,
+  time: _time,
+  uid: _uid,
+  ways: _ways,
+  ...decision
+}: DecisionLine): Decision {
+  return decision;
+}

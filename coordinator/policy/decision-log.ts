@@ -1,0 +1,94 @@
+/**
+ * The decision log: `decisions/YYYY-MM.jsonl` in the state folder, a line of JSON for each decision, only ever added to
+ * and readable by the coordinator's account alone. Lines are written a moment later and many at once, so that no
+ * submission waits for the disk; what a crash cut off is taken away before the next is written. It must never hold back
+ * or refuse anything. Made by main.ts's API; read by decision-reader.ts.
+ */
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
+import { messageOf } from "../../shared/errors.ts";
+import type { Log } from "../log.ts";
+import { appendLines, monthFile, usageFiles } from "../usage-files.ts";
+import { type DecisionLine, textOf } from "./decision-line.ts";
+
+const decisionsFolder = "decisions";
+/** Lines that wait for the disk; further ones are counted and dropped. */
+const waitingMax = 10_000;
+const dayMs = 86_400_000;
+
+export class DecisionLog {
+  readonly folder: string;
+  readonly #days: number;
+  readonly #log: Log;
+  readonly #now: () => number;
+  #waiting: { time: number; text: string }[] = [];
+  #dropped = 0;
+  #writing: Promise<void> | null = null;
+  #sweptAt = Number.NEGATIVE_INFINITY;
+
+  /** `days`: how long lines are kept. `now` in ms since 1970. */
+  constructor(stateDir: string, days: number, log: Log, now: () => number = Date.now) {
+    this.folder = join(stateDir, decisionsFolder);
+    this.#days = days;
+    this.#log = log;
+    this.#now = now;
+  }
+
+  /** Lines of earlier times are not shown any more. */
+  get oldest(): number {
+    return this.#now() - this.#days * dayMs;
+  }
+
+  add(line: DecisionLine): void {
+    if (this.#waiting.length >= waitingMax) {
+      this.#dropped += 1;
+      return;
+    }
+    this.#waiting.push({ time: line.time, text: textOf(line) });
+    this.#writing ??= this.#write();
+  }
+
+  /** Resolves when what was added before is on disk, or could not be written. */
+  async flushed(): Promise<void> {
+    while (this.#writing !== null) {
+      await this.#writing;
+    }
+  }
+
+  async #write(): Promise<void> {
+    // Not in this turn: whoever adds a line must be answered first.
+    await new Promise<void>((resolve) => {
+      setImmediate(resolve);
+    });
+    while (this.#waiting.length > 0) {
+      const lines = this.#waiting;
+      this.#waiting = [];
+      try {
+        await appendLines(this.folder, lines);
+        await this.#sweep();
+      } catch (error) {
+        this.#log.error({ lost: lines.length, cause: messageOf(error) }, "decisions of policies were not written");
+      }
+      if (this.#dropped > 0) {
+        this.#log.error({ lost: this.#dropped }, "decisions of policies came faster than they could be written");
+        this.#dropped = 0;
+      }
+    }
+    this.#writing = null;
+  }
+
+  /** Drops the files of months that are over for long enough. */
+  async #sweep(): Promise<void> {
+    const now = this.#now();
+    if (now - this.#sweptAt < dayMs) {
+      return;
+    }
+    this.#sweptAt = now;
+    const kept = monthFile(this.oldest);
+    for (const name of await usageFiles(this.folder)) {
+      if (name.length < kept.length || (name.length === kept.length && name < kept)) {
+        await rm(join(this.folder, name), { force: true });
+      }
+    }
+  }
+}
