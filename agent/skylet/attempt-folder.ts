@@ -14,7 +14,14 @@ import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
 import type { SkyletAttempt } from "../../shared/skylet-wire.ts";
 import type { GeneratorOrder } from "./command-generator.ts";
-import { containerEndScript, containerFiles, type ContainerPlan, containerScript, registryOf } from "./container.ts";
+import {
+  containerEndScript,
+  containerFiles,
+  containerMain,
+  type ContainerPlan,
+  containerScript,
+  registryOf,
+} from "./container.ts";
 import { environmentFile, eventVariables, runVariables, setupVariables } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
 import { insideScript } from "./inside.ts";
@@ -72,6 +79,7 @@ export async function writeAttemptFolder(
   const readOnly = readOnlyPaths(payload);
   if (container !== null) {
     put(attemptFiles.insideScript, containerScript(container));
+    put(containerFiles.main, containerMain(container));
     put(attemptFiles.containerEnd, containerEndScript(container));
     put(containerFiles.registryPassword, registryOf(payload)?.password ?? "");
   } else if (plan.inside === true) {

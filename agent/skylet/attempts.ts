@@ -248,7 +248,10 @@ export class Attempts {
       this.#wake(id);
     }
     await stopProcesses(order);
-    await endContainer(folder);
+    const left = await endContainer(folder);
+    if (left !== null) {
+      this.#reportStuck(id, left);
+    }
     this.#stops.delete(id);
     if (attempt !== undefined) {
       attempt.watch.check();

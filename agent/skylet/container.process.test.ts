@@ -1,5 +1,5 @@
 /** Jobs with an image, by the real skylet and runner; a small program of the test stands in for podman. */
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { StandInAgent } from "../../test/help/stand-in-agent.ts";
@@ -9,19 +9,27 @@ import { type ContainerPlan, containerRunWords } from "./container.ts";
 let agent: StandInAgent;
 let bin = "";
 
-/** Notes each call; a container is a file, what is executed in it runs on the machine. */
+/** Notes each call; a container is a file with the pid of a process of the machine, in a session of its own. */
 const podman = `#!/bin/sh
 root=$(dirname "$0")
 echo "$*" >>"$root/calls"
 case $1 in
+  unshare) ;;
   login) cat >"$root/password" ;;
-  container) [ -e "$root/$3" ] ;;
+  container) [ -e "$root/$5" ] && echo true ;;
   run)
     [ ! -e "$root/broken" ] || { echo "no such image" >&2; exit 125; }
-    while [ "$1" != --name ]; do shift; done
-    : >"$root/$2" ;;
-  exec) shift 4; IN_CONTAINER=yes exec "$@" ;;
-  rm) shift 4; rm -f "$root/$1" ;;
+    while [ "$1" != --entrypoint ]; do
+      case $1 in --name) name=$2 ;; SKY_ONPREM_FOLDER=*) folder=$1 ;; esac
+      shift
+    done
+    shift 3
+    IN_CONTAINER=yes env "$folder" setsid /bin/bash "$@" </dev/null >/dev/null 2>&1 &
+    echo $! >"$root/$name" ;;
+  rm)
+    [ ! -e "$root/stuck" ] || { echo "it will not go" >&2; exit 2; }
+    while [ $# -gt 1 ]; do shift; done
+    [ ! -e "$root/$1" ] || { kill -9 "-$(cat "$root/$1")"; rm "$root/$1"; } ;;
 esac
 `;
 
@@ -53,10 +61,9 @@ test("setup and run share one container, which is gone before the end is told", 
   expect(await agent.state(wanted.attempt, "exited")).toMatchObject({ setupExit: 0, runExit: 5 });
   expect(readFileSync(join(logDir, "setup.log"), "utf8")).toBe("setup yes\n");
   expect(readFileSync(join(logDir, "tasks", "run.log"), "utf8")).toBe("run yes\n");
-  const kinds = calls().map((call) => call.split(" ")[0]);
-  expect(kinds.filter((kind) => kind === "run" || kind === "exec")).toEqual(["run", "exec", "exec"]);
+  expect(calls().map((call) => call.split(" ")[0])).toEqual(["unshare", "run", "rm"]);
   expect(calls().find((call) => call.startsWith("run"))).toContain(
-    "--shm-size 1g --entrypoint sleep lab/tools:1 infinity",
+    "--shm-size 1g --entrypoint /bin/bash lab/tools:1 --noprofile --norc ",
   );
   expect(left()).toEqual([]);
 });
@@ -73,6 +80,38 @@ test("a cancel ends the container; one that cannot be started fails the setup wi
   const logDir = await agent.launch(broken, { image: { name: "x", options: [] }, setup: "true", run: "true" });
   expect((await agent.state(broken.attempt, "exited")).setupExit).toBe(125);
   expect(readFileSync(join(logDir, "setup.log"), "utf8")).toBe("no such image\n");
+});
+
+test("a cancelled script has its grace time in the container, and its last words are in the log", async () => {
+  const wanted = agent.wanted();
+  const run = "trap 'echo saving; sleep 0.5; echo saved; exit 3' TERM; touch ~/here; while true; do sleep 0.1; done";
+  const logDir = await agent.launch(wanted, { image: { name: "x", options: [] }, run });
+  await until(() => existsSync(join(agent.home, "here")), "the run script");
+  await agent.stop(wanted.attempt, 30);
+  expect(readFileSync(join(logDir, "tasks", "run.log"), "utf8")).toBe("saving\nsaved\n");
+  expect(left()).toEqual([]);
+});
+
+test("a container that ends by itself ends its job; one that cannot be removed is told of", async () => {
+  const killed = agent.wanted();
+  const logDir = await agent.launch(killed, {
+    image: { name: "x", options: [] },
+    run: `echo last; kill -9 -- -$(cat ${bin}/sky-*)`,
+  });
+  expect((await agent.state(killed.attempt, "exited")).runExit).toBe(137);
+  const lines = readFileSync(join(logDir, "tasks", "run.log"), "utf8");
+  expect(lines).toMatch(/^last\nThe container has ended before the script\.\n/);
+
+  writeFileSync(join(bin, "stuck"), "");
+  const stuck = agent.wanted();
+  const stuckDir = await agent.launch(stuck, { image: { name: "x", options: [] }, run: "echo done" });
+  expect((await agent.state(stuck.attempt, "exited")).runExit).toBe(0);
+  expect(readFileSync(join(stuckDir, "tasks", "run.log"), "utf8")).toMatch(
+    /^done\nThe job's container sky-\S+ could not be removed: it will not go\n$/,
+  );
+  await agent.stop(stuck.attempt, 0);
+  expect((await agent.state(stuck.attempt, "exited")).fault).toContain("could not be removed: it will not go");
+  rmSync(join(bin, "stuck"));
 });
 
 test("a registry's password goes in by a file of the user's alone, never as an argument", async () => {

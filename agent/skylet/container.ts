@@ -1,14 +1,15 @@
 /**
  * Setup and run inside of a container, by the user's own podman or docker: the texts that start it, enter it and end it.
  * Pure. One container for an attempt, so that run finds what setup installed; home, attempt's folder and the places of
- * files lie in it at the same paths. It must never put a password into an argument or a file that others can read.
- * Called by prepare.ts and attempt-folder.ts.
+ * files lie in it at the same paths. Its first process runs the scripts, told by one fifo and answering by another, so
+ * that no program of the engine stands between a job and its signals or its log. It must never put a password into an
+ * argument or a file that others can read. Called by prepare.ts and attempt-folder.ts.
  */
 import { vendorOf } from "../../shared/accelerators.ts";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
-import { folderVariable, shellQuoted } from "./environment.ts";
+import { attemptVariable, folderVariable, shellQuoted } from "./environment.ts";
 
 export type ContainerEngine = "podman" | "docker";
 
@@ -24,7 +25,15 @@ export interface ContainerPlan {
 }
 
 /** Names of the files in the attempt's folder that only containers have. */
-export const containerFiles = { registryPassword: "registry-password", registryLogin: "registry" } as const;
+export const containerFiles = {
+  registryPassword: "registry-password",
+  registryLogin: "registry",
+  /** The container's first process. */
+  main: "container-main.sh",
+  /** Fifos: two lines, a log and a script; its exit code. */
+  orders: "container.orders",
+  answers: "container.answers",
+} as const;
 
 /** Of this attempt on this node. */
 function containerName({ wanted }: Pick<ContainerPlan, "wanted">): string {
@@ -115,13 +124,17 @@ export function containerRunWords(plan: ContainerPlan): string[] {
   return [
     "run",
     ...login,
-    ...["--detach", "--init", "--name", containerName(plan), "--network", "host"],
-    ...(engine === "podman" ? ["--userns=keep-id"] : ["--user", `${uid}:${gid}`]),
-    ...["--env", `HOME=${home}`, "--env", folderVariable, "--workdir", home],
+    ...["--detach", "--name", containerName(plan), "--network", "host"],
+    // A machine that was restarted has nobody who ends it; docker would be late with an end that was asked for as well.
+    ...(engine === "podman" ? ["--rm", "--userns=keep-id"] : ["--user", `${uid}:${gid}`]),
+    // The home keeps its label where SELinux rules.
+    ...["--security-opt", "label=disable"],
+    ...["--env", `HOME=${home}`, "--env", `${folderVariable}=${folder}`, "--workdir", home],
     ...mounts,
     ...deviceOptions(plan),
     ...(payload.image?.options ?? []),
-    ...["--entrypoint", "sleep", imageName(plan), "infinity"],
+    ...["--entrypoint", "/bin/bash", imageName(plan)],
+    ...["--noprofile", "--norc", `${folder}/${containerFiles.main}`],
   ];
 }
 
@@ -151,26 +164,72 @@ function loginLines(plan: ContainerPlan): string {
   return `  ${quoted(words)} 2>&1 >/dev/null <${input} || exit 125\n`;
 }
 
-/** A program for the runner (POSIX sh): starts the attempt's container when there is none yet, and runs its arguments there. */
-export function containerScript(plan: ContainerPlan): string {
-  const engine = quoted(engineWords(plan));
-  const name = containerName(plan);
-  return `#!/bin/sh
-# Written by sky-skylet; see agent/skylet/container.ts.
-if ! ${engine} container inspect ${name} >/dev/null 2>&1; then
-${loginLines(plan)}  ${engine} ${quoted(containerRunWords(plan))} 2>&1 >/dev/null || exit 125
-fi
-exec ${engine} exec --workdir ${shellQuoted(plan.home, "The home's path")} ${name} "$@"
+/** What a stop sends to every process: the scripts are to have their grace time, so nothing around them may end by it. */
+const outlivesStops = "trap : TERM INT HUP QUIT";
+
+/** The container's first process (bash): runs one script after the other, until the container is removed. */
+export function containerMain({ folder }: ContainerPlan): string {
+  const [orders, answers] = [containerFiles.orders, containerFiles.answers].map((name) =>
+    shellQuoted(`${folder}/${name}`, "The attempt's path"),
+  );
+  return `# Written by sky-skylet; see agent/skylet/container.ts.
+${outlivesStops}
+# Open both ways: no end is read when a writer goes.
+exec 7<>${orders} 9>${answers}
+echo ready >&9
+while IFS= read -r log <&7 && IFS= read -r script <&7; do
+  /bin/bash -i "$script" </dev/null >>"$log" 2>/dev/null 7>&- 9>&-
+  echo "$?" >&9
+done
 `;
 }
 
-/** Ends the attempt's container and everything in it; fails when it is still there. Without effect when there is none. */
+/**
+ * A program for the runner (bash): starts the attempt's container when there is none yet, and has the script, its second
+ * argument, run there with its output in the log, its first. Its exit code is the script's; 125: there is no container, 137:
+ * it has ended.
+ */
+export function containerScript(plan: ContainerPlan): string {
+  const engine = quoted(engineWords(plan));
+  const folder = shellQuoted(plan.folder, "The attempt's path");
+  // What the engine leaves running, for all of the user's containers, is no part of this attempt.
+  const unmarked = `env -u ${folderVariable} -u ${attemptVariable}`;
+  return `# Written by sky-skylet; see agent/skylet/container.ts.
+${outlivesStops}
+cd ${folder} || exit 125
+isThere() { [ "$(${engine} container inspect --format '{{.State.Running}}' ${containerName(plan)} 2>/dev/null)" = true ]; }
+if [ ! -e ${containerFiles.answers} ]; then
+${loginLines(plan)}  mkfifo -m 600 ${containerFiles.orders} ${containerFiles.answers} || exit 125
+  exec 9<>${containerFiles.answers}
+  ${unmarked} ${engine} ${quoted(containerRunWords(plan))} 2>&1 >/dev/null || exit 125
+  until read -r -t 5 _ <&9; do
+    isThere || { echo "The container has ended before its first script."; exit 125; }
+  done
+fi
+# Read-only, so that the container's end is the end of the answers; the opening must not wait for a writer.
+exec 9<>${containerFiles.answers} 7<>${containerFiles.orders}
+exec 8<${containerFiles.answers} 9>&-
+printf '%s\n%s\n' "$1" "$2" >&7
+while :; do
+  read -r code <&8 && exit "$code"
+  # More than 128: a signal has come, and the script has its grace time.
+  [ "$?" -gt 128 ] || { echo "The container has ended before the script."; exit 137; }
+done
+`;
+}
+
+/** Ends the attempt's container and everything in it; says so and fails when that cannot be. Without effect when there is none. */
 export function containerEndScript(plan: ContainerPlan): string {
   const engine = quoted(engineWords(plan));
   const name = containerName(plan);
+  const begun = shellQuoted(`${plan.folder}/${containerFiles.answers}`, "The attempt's path");
   return `#!/bin/sh
 # Written by sky-skylet; see agent/skylet/container.ts.
-${engine} rm --force --time 0 ${name} >/dev/null 2>&1 || ${engine} rm --force ${name} >/dev/null 2>&1
-! ${engine} container inspect ${name} >/dev/null 2>&1
+[ -e ${begun} ] || exit 0
+${engine} rm --force --time 0 ${name} >/dev/null 2>&1 && exit 0
+said=$(${engine} rm --force ${name} 2>&1) && exit 0
+case $said in *[Nn]o?such?container*) exit 0 ;; esac
+echo "The job's container ${name} could not be removed: $said"
+exit 1
 `;
 }

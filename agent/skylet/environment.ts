@@ -16,7 +16,7 @@ export interface JobVariables {
 }
 
 /** Names the attempt in the environment of each of its processes. */
-const attemptVariable = "SKY_ONPREM_ATTEMPT";
+export const attemptVariable = "SKY_ONPREM_ATTEMPT";
 /**
  * The attempt's folder, by which a stop finds stray processes: unlike the attempt's id it tells the ranks of one attempt
  * apart where several nodes are one machine. A task cannot set it.

@@ -21,8 +21,8 @@ import {
 import type { AgentAddress } from "./control.ts";
 import { runnerEnvironment } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
-import { findTool } from "./files/tool.ts";
 import type { ContainerPlan } from "./container.ts";
+import { containerEngine, readyEngine } from "./container-engine.ts";
 import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
 import { livingProcess } from "./processes.ts";
 import { attemptFiles, type RunnerPlan } from "./runner-script.ts";
@@ -123,10 +123,13 @@ async function writeFiles(
       : { eventLog: join(home, logDir, "event_callback.log") }),
   };
   await writeAttemptFolder(spec, payload, plan, order, container);
+  if (container !== null) {
+    await readyEngine(container.engine);
+  }
   return spec;
 }
 
-/** Null: the job runs on the machine itself. podman first: it needs no right that is as good as root's. */
+/** Null: the job runs on the machine itself. */
 function containerOf(
   options: PrepareOptions,
   folder: string,
@@ -136,11 +139,7 @@ function containerOf(
   if (payload.image === undefined) {
     return null;
   }
-  const engine = (["podman", "docker"] as const).find((name) => findTool(name) !== null);
-  if (engine === undefined) {
-    const text = `the job is to run in image '${payload.image.name}', and neither podman nor docker is on the user's PATH there.`;
-    throw new SkyError("NotSupportedError", text);
-  }
+  const engine = containerEngine(payload.image.name);
   const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
   return { engine, folder, home: options.home, uid, gid, wanted, payload };
 }

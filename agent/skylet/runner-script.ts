@@ -68,7 +68,7 @@ export interface RunnerPlan {
   generator?: { node: string; program: string };
   /** The scripts run inside of `inside.sh`. */
   inside?: true;
-  /** There is a container, which ends with the attempt. */
+  /** `inside.sh` has them run in a container, which ends with the attempt. */
   container?: true;
   /** Where the output of `event.sh` goes; absent: there is none on this rank. */
   eventLog?: string;
@@ -92,7 +92,11 @@ echo "$code" >"$folder/${attemptFiles.setupExit}"
 `;
 }
 
+/** The words before a script's path. A container runs the script's bash itself, and writes the log. */
 function bash(plan: RunnerPlan): string {
+  if (plan.container === true) {
+    return `/bin/bash --noprofile --norc -p "$folder/${attemptFiles.insideScript}" "$log"`;
+  }
   return `${plan.inside === true ? `/bin/sh "$folder/${attemptFiles.insideScript}" ` : ""}/bin/bash -i`;
 }
 
@@ -176,7 +180,9 @@ function finishPart(plan: RunnerPlan): string {
     return end;
   }
   const leave =
-    plan.container === undefined ? "" : `  (trap '' TERM; /bin/sh "$folder/${attemptFiles.containerEnd}")\n`;
+    plan.container === undefined
+      ? ""
+      : `  (trap '' TERM; /bin/sh "$folder/${attemptFiles.containerEnd}") >>"\${log:-/dev/null}" 2>&1\n`;
   return `clear() {
 ${leave}  [ -e "$folder/${attemptFiles.mounts}" ] || return 0
   while IFS= read -r place; do
