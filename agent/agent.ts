@@ -21,6 +21,7 @@ import { Ledger, type LedgerContents } from "./ledger.ts";
 import { Linger } from "./linger.ts";
 import { Link, readLinkKeys } from "./link.ts";
 import { AgentLoop } from "./loop.ts";
+import { userMechanisms } from "./mechanisms.ts";
 import { Orders } from "./orders.ts";
 import { Payloads } from "./payloads.ts";
 import { uptimeMs } from "./processes.ts";
@@ -93,6 +94,18 @@ async function openCgroups(
   await cgroups.sweep((attempt) => known.has(attempt));
   log.info({ cgroups: cgroups.folder }, cgroups.folder === null ? "no cgroups of version 2 to use" : "using cgroups");
   return cgroups;
+}
+
+/** The inventory with what jobs can be held to here. */
+async function withMechanisms(
+  inventory: Inventory,
+  config: AgentConfig,
+  units: Units | null,
+  cgroups: Cgroups,
+): Promise<Inventory> {
+  const mode = config.single_user ? "own" : units === null ? "plain" : "session";
+  const mechanisms = [...(await cgroups.mechanisms()), ...(await userMechanisms(mode))];
+  return mechanisms.length === 0 ? inventory : { ...inventory, mechanisms };
 }
 
 async function readBootId(): Promise<string> {
@@ -168,6 +181,12 @@ function openInspections(
   });
 }
 
+function tellStart(log: Logger, units: Units | null, { mechanisms = [] }: Inventory, warnings: string[]): void {
+  log.info({ systemd: units !== null }, `users' sessions are ${units === null ? "opened plainly" : "systemd's units"}`);
+  log.info({ mechanisms }, "what jobs can be held to here");
+  warnings.forEach((warning) => log.warn(warning));
+}
+
 /** Starts the agent; resolves when users' skylets can connect and the coordinator is being dialled. */
 export async function startAgent(given: AgentConfig, installed: Installed, log: Logger): Promise<Agent> {
   const config = await prepareFolders(given);
@@ -179,9 +198,9 @@ export async function startAgent(given: AgentConfig, installed: Installed, log: 
   const { watch, inventory, warnings } = await readMachine(config, installed, bootId, contents.entries, log);
   const cgroups = await openCgroups(config, units, contents.entries, log);
   const others = [...contents.warnings, ...(await unreachable(config, installed))];
-  const state = openState(config, bootId, contents, inventory, [...others, ...warnings]);
-  log.info({ systemd: units !== null }, `users' sessions are ${units === null ? "opened plainly" : "systemd's units"}`);
-  [...others, ...warnings].forEach((warning) => log.warn(warning));
+  const able = await withMechanisms(inventory, config, units, cgroups);
+  const state = openState(config, bootId, contents, able, [...others, ...warnings]);
+  tellStart(log, units, able, [...others, ...warnings]);
   const userLog = new UserLog(log);
   const hasAttempts = (uid: Uid): boolean =>
     [...state.attempts.values()].some((attempt) => attempt.entry.wanted.uid === uid);

@@ -1,13 +1,15 @@
 /**
  * One cgroup for each attempt, where this machine has a writable cgroup v2 hierarchy (also the hybrid one beside v1): a
  * runner is put into it before any user code runs, and nothing of the attempt can leave it, so "no process is left" can
- * be verified and enforced. They lie below the unit that holds running jobs, or where there is none beside the units of
- * the system. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
+ * be verified and enforced, and its limits hold for all of it. They lie below the unit that holds running jobs, or where
+ * there is none beside the units of the system. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
  */
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
+import type { Limits, Mechanism } from "../shared/launch-spec.ts";
+import { enableFor, setLimits, tryLimits } from "./cgroup-limits.ts";
 
 const killLimitMs = 10_000;
 const pollMs = 20;
@@ -37,10 +39,11 @@ export class Cgroups {
 
   /**
    * Looks for the hierarchy and tries whether a group can be made in it. Groups are made when needed and leave nothing
-   * behind. `holder` is the control group of the unit that holds running jobs; null: there is none.
+   * behind. `holder` is the control group of the unit that holds running jobs; null: there is none. `table`: lists what
+   * is mounted.
    */
-  static async open(node: NodeName, holder: string | null): Promise<Cgroups> {
-    const mount = cgroup2Mount(await readFile("/proc/self/mounts", "utf8").catch(() => ""));
+  static async open(node: NodeName, holder: string | null, table = "/proc/self/mounts"): Promise<Cgroups> {
+    const mount = cgroup2Mount(await readFile(table, "utf8").catch(() => ""));
     if (mount === null) {
       return Cgroups.none();
     }
@@ -57,16 +60,33 @@ export class Cgroups {
     return new Cgroups([]);
   }
 
-  /** Puts the process, and thereby all that it will start, into the attempt's group. Throws when the process is gone. */
-  async place(attempt: AttemptId, pid: number): Promise<void> {
+  /** What jobs can be limited in here, tried. */
+  async mechanisms(): Promise<Mechanism[]> {
     if (this.folder === null) {
-      return;
+      return [];
+    }
+    const found = await tryLimits([dirname(this.folder), this.folder]);
+    await rmdir(this.folder).catch(() => undefined);
+    return found;
+  }
+
+  /**
+   * Puts the process, and thereby all that it will start, into the attempt's group, after its limits are set there; says
+   * how they stand. Throws when the process is gone, or when a limit cannot be set: it is not in the group then.
+   */
+  async place(attempt: AttemptId, pid: number, limits: Limits | null = null): Promise<Limits | null> {
+    if (this.folder === null && limits !== null) {
+      throw new Error("this machine has no cgroup v2 that can be used");
+    }
+    if (this.folder === null) {
+      return null;
     }
     const group = join(this.folder, attempt);
     for (let left = placeTries; ; left -= 1) {
       try {
-        await mkdir(group, { recursive: true, mode: 0o755 });
-        return await writeFile(join(group, "cgroup.procs"), String(pid));
+        const set = await this.makeGroup(this.folder, group, limits);
+        await writeFile(join(group, "cgroup.procs"), String(pid));
+        return set;
       } catch (error) {
         // The last group of the folder was removed, and the folder with it, in the same instant.
         if ((error as NodeJS.ErrnoException).code !== "ENOENT" || left <= 1) {
@@ -76,10 +96,30 @@ export class Cgroups {
     }
   }
 
-  /** Takes a process out again that is not the attempt's: it got there because a pid was used again in the same instant. */
+  private async makeGroup(folder: string, group: string, limits: Limits | null): Promise<Limits | null> {
+    if (limits === null) {
+      await mkdir(group, { recursive: true, mode: 0o755 });
+      return null;
+    }
+    await mkdir(folder, { recursive: true, mode: 0o755 });
+    await enableFor([dirname(folder), folder], limits);
+    await mkdir(group, { recursive: true, mode: 0o755 });
+    return await setLimits(group, limits);
+  }
+
+  /**
+   * Takes a process out again that is not the attempt's: it got there because a pid was used again in the same instant. A
+   * group whose children have limits takes no process itself, the outermost always does.
+   */
   async expel(pid: number): Promise<void> {
-    if (this.folder !== null) {
-      await writeFile(join(dirname(this.folder), "cgroup.procs"), String(pid)).catch(() => undefined);
+    for (let folder = this.folder ?? "/"; folder !== "/"; folder = dirname(folder)) {
+      const isOut = await writeFile(join(dirname(folder), "cgroup.procs"), String(pid), { flag: "r+" }).then(
+        () => true,
+        () => false,
+      );
+      if (isOut) {
+        return;
+      }
     }
   }
 

@@ -9,6 +9,7 @@ import * as z from "zod";
 import { wantedAttemptSchema } from "../shared/agent-wire.ts";
 import { messageOf } from "../shared/errors.ts";
 import { type AttemptId, attemptIdSchema, stateIdSchema } from "../shared/ids.ts";
+import { limitsSchema } from "../shared/launch-spec.ts";
 import type { LedgerEntry } from "./core/state.ts";
 
 const exitSchema = z.int().min(0).max(255).nullable();
@@ -23,6 +24,7 @@ const entrySchema = z.strictObject({
   runExit: exitSchema,
   logDir: z.string().max(300).nullable(),
   fault: z.string().max(1000).nullable(),
+  limits: limitsSchema.optional(),
 });
 
 const identitySchema = z.strictObject({ stateId: stateIdSchema.nullable(), epoch: z.int().min(0) });

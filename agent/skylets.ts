@@ -12,12 +12,13 @@ import { messageOf, SkyError } from "../shared/errors.ts";
 import type { AttemptId, Uid } from "../shared/ids.ts";
 import type { FromSkylet, ToSkylet } from "../shared/skylet-wire.ts";
 import { peerUid } from "../system/peer-uid.ts";
+import { acceptRunner } from "./accept-runner.ts";
 import { AccountRefused, sessionTraits } from "./accounts.ts";
 import type { Clearing } from "./clearing.ts";
 import type { Cgroups } from "./cgroup.ts";
 import type { AgentEvent, LedgerEntry } from "./core/state.ts";
 import { isAnswered } from "./folders.ts";
-import { faultOfRunner, readProcess, untilNoSkylet } from "./processes.ts";
+import { readProcess, untilNoSkylet } from "./processes.ts";
 import { type ControlHello, type ControlOwner, readHello, SkyletControl, type Slot } from "./skylet-control.ts";
 import { SkyletNotStarted, type SkyletStarts } from "./skylet-starts.ts";
 import { countDown, type SkyletStreams } from "./skylet-streams.ts";
@@ -255,24 +256,15 @@ export class Skylets implements ControlOwner {
 
   private async onPrepared(uid: Uid, frame: Extract<FromSkylet, { type: "prepared" }>): Promise<void> {
     const { attempt, pid, startTime, logDir } = frame;
-    let fault = faultOfRunner(pid, startTime, uid);
-    if (fault === null) {
-      try {
-        await this.options.cgroups.place(attempt, pid);
-      } catch (error) {
-        fault = `its process could not be put into its cgroup (${messageOf(error)})`;
-      }
-      // Looked at again: the pid must not have become another process, perhaps another user's, before it was placed.
-      if (fault === null) {
-        fault = faultOfRunner(pid, startTime, uid);
-        await (fault === null ? undefined : this.options.cgroups.expel(pid));
-      }
-    }
-    if (fault === null) {
+    const wanted = this.options.entry(attempt)?.wanted.limits ?? null;
+    const accepted = await acceptRunner(this.options.cgroups, uid, frame, wanted);
+    if (accepted.fault === null) {
+      const limits = accepted.limits === null ? {} : { limits: accepted.limits };
       this.options.onJob(uid);
-      await this.options.settle({ type: "runnerPrepared", uid, attempt, pid, startTime, logDir });
+      await this.options.settle({ type: "runnerPrepared", uid, attempt, pid, startTime, logDir, ...limits });
       return;
     }
+    const { fault } = accepted;
     this.warn({ uid, attempt, fault }, "a runner was not accepted");
     if (readProcess(pid) === null) {
       // Killed at its gate: its skylet, or the next one, says so, and another one is prepared.

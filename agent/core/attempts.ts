@@ -53,6 +53,7 @@ export function newAttempt(entry: LedgerEntry): NodeAttempt {
     runExit: entry.runExit,
     logDir: entry.logDir,
     fault: entry.fault,
+    ...(entry.limits === undefined ? {} : { limits: entry.limits }),
   };
   const nothingYet = { saving: false, unsaved: false, fresh: false, repeats: 0, ended: false, gone: false };
   return { entry, report, sent: nothingSent(), isWanted: false, isWarned: false, leaseUntil: null, ...nothingYet };
@@ -86,9 +87,10 @@ export function changeEntry(context: Context, attempt: NodeAttempt, parts: Parti
     attempt.entry = changed;
     attempt.unsaved = true;
   }
-  const { pid, setupExit, runExit, logDir, fault, phase } = attempt.entry;
+  const { pid, setupExit, runExit, logDir, fault, phase, limits } = attempt.entry;
   const state = phase === "exited" ? "exited" : attempt.report.state;
-  attempt.report = { ...attempt.report, pid, setupExit, runExit, logDir, fault, state };
+  const bound = limits === undefined ? {} : { limits };
+  attempt.report = { ...attempt.report, pid, setupExit, runExit, logDir, fault, state, ...bound };
   context.changed = true;
 }
 

@@ -15,7 +15,7 @@ import {
   skyletOf,
   takeSkyletView,
 } from "./attempts.ts";
-import type { NodeAttempt, SkyletFault } from "./state.ts";
+import type { NodeAttempt, Prepared, SkyletFault } from "./state.ts";
 
 /**
  * Starts in a row that may fail before jobs that have not begun are given up, so that nobody waits for ever for a login
@@ -129,11 +129,7 @@ export function onRetryDue(context: Context, uid: Uid): void {
   advanceAll(context, uid);
 }
 
-export function onRunnerPrepared(
-  context: Context,
-  uid: Uid,
-  event: { attempt: AttemptId; pid: number; startTime: string; logDir: string },
-): void {
+export function onRunnerPrepared(context: Context, uid: Uid, event: { attempt: AttemptId } & Prepared): void {
   const attempt = ownAttempt(context, uid, event.attempt);
   if (attempt === null) {
     // Its end overtook its start. A runner that is prepared is blocked: none of its user's code has begun.
@@ -147,9 +143,15 @@ export function onRunnerPrepared(
   if (attempt.ended || attempt.entry.phase === "exited" || attempt.report.state !== "starting") {
     return;
   }
-  const { pid, startTime, logDir } = event;
+  const { pid, startTime, logDir, limits } = event;
+  const { limits: ordered } = attempt.entry.wanted;
+  if (ordered !== undefined && limits === undefined) {
+    failAttempt(context, attempt, "The job was not started: its limits were not set.");
+    advance(context, attempt);
+    return;
+  }
   attempt.sent.go = false;
-  changeEntry(context, attempt, { phase: "go", pid, startTime, logDir });
+  changeEntry(context, attempt, { phase: "go", pid, startTime, logDir, ...(limits === undefined ? {} : { limits }) });
   advance(context, attempt);
 }
 

@@ -5,6 +5,7 @@
  */
 import type { AttemptReport, Desired, Inventory, Report, WantedAttempt } from "../../shared/agent-wire.ts";
 import type { AttemptId, NodeName, Uid } from "../../shared/ids.ts";
+import type { Limits } from "../../shared/launch-spec.ts";
 import type { SkyletAttempt, ToSkylet } from "../../shared/skylet-wire.ts";
 
 /**
@@ -23,6 +24,8 @@ export interface LedgerEntry {
   runExit: number | null;
   logDir: string | null;
   fault: string | null;
+  /** As they stand on its cgroup; absent: none were ordered. */
+  limits?: Limits | undefined;
 }
 
 /** One attempt in memory: its ledger entry and what is under way. */
@@ -87,6 +90,14 @@ export interface AgentState {
   renewals: { lastId: number; asked: Map<number, { uptimeMs: number; attempts: AttemptId[] }> };
 }
 
+/** A runner that waits at its gate. `limits`: what the kernel says of its cgroup; absent: none were ordered. */
+export interface Prepared {
+  pid: number;
+  startTime: string;
+  logDir: string;
+  limits?: Limits;
+}
+
 export type AgentEvent =
   /** Dispatched once after `initialAgentState`, when the adapters can act: goes on with what the ledger holds. */
   | { type: "resumed" }
@@ -108,8 +119,8 @@ export type AgentEvent =
   | { type: "skyletGone"; uid: Uid }
   /** It could not be started or did not connect in time; `error` is for people. */
   | { type: "skyletFailed"; uid: Uid; error: string; fault: SkyletFault }
-  /** The adapter has checked that the pid belongs to the uid and has this start time. */
-  | { type: "runnerPrepared"; uid: Uid; attempt: AttemptId; pid: number; startTime: string; logDir: string }
+  /** The adapter has checked that the pid belongs to the uid and has this start time, and has set its limits. */
+  | ({ type: "runnerPrepared"; uid: Uid; attempt: AttemptId } & Prepared)
   | { type: "runnerFailed"; uid: Uid; attempt: AttemptId; error: string }
   | { type: "runnerChanged"; uid: Uid; attempt: SkyletAttempt }
   /** A few seconds have passed since `retryLater` for this user. */

@@ -57,7 +57,7 @@ export function adopt(context: Context, job: ActiveJob, attempt: AttemptId): boo
   const setupRef = ranks.some((rank) => rank.setup) ? (launchesSetup ? job.record.taskRef : last) : null;
   dequeue(state, job);
   const number = (job.record.attempt?.number ?? 0) + 1;
-  const lease = job.record.shape.recovers === true ? { lease: leaseNow(state) } : {};
+  const lease = job.record.shape.recovers === true ? { lease: leaseNow(state, job.record.shape) } : {};
   job.record = { ...job.record, phase: "starting", attempt: { id: attempt, number, setupRef, ranks, ...lease } };
   job.commit = "starting";
   job.grantedAt = context.now;

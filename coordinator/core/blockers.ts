@@ -14,6 +14,7 @@ import { holderText, roomAt } from "./holders.ts";
 import type { Room } from "./indexes.ts";
 import { isHeldAtStart, remainsOf } from "./leases.ts";
 import { jobsAhead } from "./ahead.ts";
+import { tooFewCan } from "./mechanisms.ts";
 import { present } from "./never-fits.ts";
 import { span } from "./node-texts.ts";
 import { place } from "./place.ts";
@@ -293,6 +294,10 @@ function roomConstraints(facts: Facts, job: ActiveJob, key: JobKey): Blockers {
   const nodes = nodeBlocks(facts, job, key);
   if (nodes.filter((block) => block.lacks.length === 0).length >= shape.nodes) {
     return { constraints: [], nodes };
+  }
+  const unable = tooFewCan(there, shape);
+  if (unable !== null) {
+    return { constraints: [constraint("fit", unable), ...nodeConstraints(facts, job, nodes)], nodes };
   }
   const able = nodes.filter((block) => block.couldHelp);
   const known = there.filter((node) => node.inventory === null);

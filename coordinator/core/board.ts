@@ -7,6 +7,7 @@ import { type Demand, demandsOf, type RankGrant, type Shape } from "../../shared
 import { needsNewer } from "./eligible.ts";
 import { addGrant, emptyUse, fitGroups, isWanted, type NodeUse } from "./fit.ts";
 import type { Indexes, Option, Pool, Room, WaitingClass } from "./indexes.ts";
+import { missingOf } from "./mechanisms.ts";
 import type { ActiveJob, JobKey, State } from "./state.ts";
 import { mayRunIn } from "./windows.ts";
 
@@ -76,6 +77,7 @@ function suits(pool: Pool, shape: Shape, demand: Demand): boolean {
   return (
     (pool.knowsLeases || !needsNewer(shape)) &&
     (pool.hasContainers || shape.container !== true) &&
+    missingOf(pool.mechanisms, shape).length === 0 &&
     fitGroups("empty", pool, pool.groups, emptyUse(), demand, shape.exclusive === true) !== null
   );
 }

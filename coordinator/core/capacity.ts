@@ -7,6 +7,7 @@ import { nominalMemoryGb, vendorOf } from "../../shared/accelerators.ts";
 import { demandsOf, type RankGrant } from "../../shared/job.ts";
 import { hasContainers, knowsLeases, lacksContainers, lacksVersion, takesJobs } from "./eligible.ts";
 import { addGrant, type DeviceGroup, emptyUse, fitGroups, groupsOf, hasLabels, type NodeUse, slack } from "./fit.ts";
+import { mechanismLack, mechanismsOn } from "./mechanisms.ts";
 import type { Bucket, Indexes, Pool, Room, WaitingClass } from "./indexes.ts";
 import type { NodeState, State } from "./state.ts";
 import { type Holder, holdersOn } from "./usage.ts";
@@ -49,7 +50,8 @@ function poolKey(node: NodeState, groups: DeviceGroup[], windows: NodeWindows): 
   const { cpus, memoryGb } = node.inventory as NonNullable<NodeState["inventory"]>;
   const set = (windows.get(node.name) ?? []).map((window) => window.id).join();
   const abilities = [knowsLeases(node) ? "leases" : "", hasContainers(node) ? "containers" : ""];
-  return [cpus, memoryGb, groups.map(groupText).join("+"), ...abilities, set].join("|");
+  const mechanisms = mechanismsOn(node).toSorted().join();
+  return [cpus, memoryGb, groups.map(groupText).join("+"), ...abilities, mechanisms, set].join("|");
 }
 
 function newPool(key: string, node: NodeState, groups: DeviceGroup[], windows: NodeWindows): Pool {
@@ -58,7 +60,7 @@ function newPool(key: string, node: NodeState, groups: DeviceGroup[], windows: N
   const levels = devices > 0 ? devices : cpuLevels;
   const buckets = Array.from({ length: levels + 1 }, (): Bucket => ({ rooms: [], cpus: 0, memoryGb: 0 }));
   const abilities = { knowsLeases: knowsLeases(node), hasContainers: hasContainers(node) };
-  const own = { ...abilities, windows: windows.get(node.name) ?? [] };
+  const own = { ...abilities, mechanisms: mechanismsOn(node), windows: windows.get(node.name) ?? [] };
   return { key, cpus, memoryGb, groups, devices, ...own, rooms: [], buckets, partial: [] };
 }
 
@@ -200,6 +202,7 @@ function fitsOn(room: Room, own: WaitingClass): boolean {
     pool !== null &&
     !lacksVersion(node, own.shape) &&
     !lacksContainers(node, own.shape) &&
+    mechanismLack(node, own.shape) === null &&
     demandsOf(own.shape).some(
       (demand) =>
         hasLabels(node.labels, demand.labels) &&

@@ -3,6 +3,7 @@
  * words from here, so that they read alike in `sky queue`, `sky explain` and refusals. Pure; it looks at no node.
  */
 import { type AcceleratorDemand, type Demand, type Shape, demandsOf } from "../../shared/job.ts";
+import { mechanismDemand } from "./mechanisms.ts";
 
 /** More ways are only counted. */
 const waysListed = 4;
@@ -58,5 +59,5 @@ export function shapeText(shape: Shape): string {
   const where = shape.nodes === 1 ? "1 node" : `each of ${shape.nodes} nodes`;
   const alone = shape.exclusive === true ? " that nobody else uses" : "";
   const able = shape.container === true ? " with podman or docker" : "";
-  return `${waysText(demandsOf(shape))} on ${where}${able}${alone}`;
+  return `${waysText(demandsOf(shape))} on ${where}${able}${mechanismDemand(shape)}${alone}`;
 }

@@ -73,9 +73,10 @@ function wantedOf(state: State, job: ActiveJob, node: NodeState): WantedAttempt 
     addresses: record.attempt.ranks.map((one) => addressOf(state, one.grant.node)),
     nodeLabel: nodeLabel(node.index),
     singleNodeCluster: state.config.nodes.length === 1,
-    graceSeconds: record.attempt.lease?.graceSeconds ?? state.config.graceSeconds,
+    graceSeconds: record.attempt.lease?.graceSeconds ?? record.shape.graceSeconds ?? state.config.graceSeconds,
     submittedAt: record.submittedAt,
     ...(record.attempt.lease === undefined ? {} : { leaseSeconds: record.attempt.lease.seconds }),
+    ...(record.shape.limits === undefined ? {} : { limits: record.shape.limits }),
     ...(visible === null ? {} : { visibleDevices: visible }),
     ...(job.warned && node.attempts.get(record.attempt.id)?.state === "running" ? { warned: true as const } : {}),
   };

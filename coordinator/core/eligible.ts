@@ -30,7 +30,8 @@ export function needsLeases(shape: Shape): boolean {
 
 /** The job needs an agent that knows leases, or parts of payloads that came with the same version of the wire. */
 export function needsNewer(shape: Shape): boolean {
-  return needsLeases(shape) || shape.brings === true || shape.container === true;
+  const isNew = shape.brings === true || shape.container === true || shape.limits !== undefined;
+  return needsLeases(shape) || isNew || shape.mechanisms !== undefined;
 }
 
 export function lacksVersion(node: NodeState, shape: Shape): boolean {

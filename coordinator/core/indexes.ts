@@ -5,6 +5,7 @@
  */
 import type { AttemptId, JobId, NodeName, Uid } from "../../shared/ids.ts";
 import type { Demand, RankGrant, Shape } from "../../shared/job.ts";
+import type { Mechanism } from "../../shared/launch-spec.ts";
 import type { NodeWindow } from "../../shared/scheduling.ts";
 import type { DeviceGroup, NodeUse } from "./fit.ts";
 import type { NodeState } from "./state.ts";
@@ -59,6 +60,7 @@ export interface Pool {
   devices: number;
   knowsLeases: boolean;
   hasContainers: boolean;
+  mechanisms: readonly Mechanism[];
   windows: readonly NodeWindow[];
   rooms: number[];
   /** By the number of wholly free devices; without devices by eighths of the CPUs that are free. */

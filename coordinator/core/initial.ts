@@ -145,7 +145,11 @@ export function initialState(config: CoreConfig, recovered: Recovered): State {
 function rememberGivenUp(state: State): void {
   for (const [key, { record }] of state.jobs) {
     if (record.shape.recovers === true) {
-      const leases = [leaseNow(state), record.attempt?.lease, ...(record.givenUp ?? []).map((one) => one.lease)];
+      const leases = [
+        leaseNow(state, record.shape),
+        record.attempt?.lease,
+        ...(record.givenUp ?? []).map((one) => one.lease),
+      ];
       const waits = leases.map((lease) => (lease === undefined ? 0 : leaseMs(lease)));
       state.startHoldUntil = Math.max(state.startHoldUntil ?? 0, state.startedAt + Math.max(...waits));
     }

@@ -102,7 +102,7 @@ export function startJob(context: Context, job: ActiveJob, grants: RankGrant[]):
     number: (job.record.attempt?.number ?? 0) + 1,
     setupRef: ranks.some((rank) => rank.setup) ? setup.ref : null,
     ranks,
-    ...(job.record.shape.recovers === true ? { lease: leaseNow(state) } : {}),
+    ...(job.record.shape.recovers === true ? { lease: leaseNow(state, job.record.shape) } : {}),
   };
   dequeue(state, job);
   job.record = { ...job.record, phase: "starting", attempt };
@@ -168,6 +168,10 @@ export function giveUp(context: Context, job: ActiveJob, reason: string, why: "l
   const lease = attempt?.lease;
   if (job.record.shape.recovers !== true || attempt === null || lease === undefined) {
     endJob(context, job, "FAILED_DRIVER", reason);
+    return;
+  }
+  if (why === "preempted" && job.record.shape.terminateAfterPreemption === true) {
+    endJob(context, job, "CANCELLED", `${reason} It is not started again (terminateAfterPreemption).`);
     return;
   }
   const preemptions = (job.record.preemptions ?? 0) + (why === "preempted" ? 1 : 0);

@@ -4,7 +4,7 @@
  * counted on a clock that never jumps. It derives and changes nothing. Called by the plan, the start-up and recovery.ts.
  */
 import type { NodeName } from "../../shared/ids.ts";
-import type { Lease } from "../../shared/job.ts";
+import type { Lease, Shape } from "../../shared/job.ts";
 import type { ActiveJob, CoreConfig, State } from "./state.ts";
 
 const leaseSecondsDefault = 120;
@@ -15,9 +15,10 @@ const lostNodeSecondsDefault = 3600;
  */
 const marginSeconds = 15;
 
-/** What an attempt that starts now is told. */
-export function leaseNow(state: State): Lease {
-  return { seconds: state.config.leaseSeconds ?? leaseSecondsDefault, graceSeconds: state.config.graceSeconds };
+/** What an attempt that starts now is told; without a shape: one that says nothing of its grace time. */
+export function leaseNow({ config }: State, shape?: Shape): Lease {
+  const graceSeconds = shape?.graceSeconds ?? config.graceSeconds;
+  return { seconds: config.leaseSeconds ?? leaseSecondsDefault, graceSeconds };
 }
 
 /** Milliseconds after the last renewal within which something of an attempt with this lease may still run. */

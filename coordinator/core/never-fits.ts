@@ -8,6 +8,7 @@ import { demandsOf, type Shape } from "../../shared/job.ts";
 import { shapeText } from "./demand-text.ts";
 import { lacksContainers } from "./eligible.ts";
 import { isRefusedMix } from "./fit.ts";
+import { mechanismLack, missingOf, mechanismsOn, tooFewCan } from "./mechanisms.ts";
 import { couldServe } from "./shortage.ts";
 import type { NodeState, State } from "./state.ts";
 
@@ -28,7 +29,7 @@ export function neverFits(state: State, shape: Shape): string | null {
   const exclusive = shape.exclusive === true;
   const could = demandsOf(shape).some((demand) => {
     const possible = nodes.filter(
-      (node) => node.inventory === null || (couldServe(node, demand, exclusive) && !lacksContainers(node, shape)),
+      (node) => node.inventory === null || (couldServe(node, demand, exclusive) && isAble(node, shape)),
     );
     return possible.length >= shape.nodes;
   });
@@ -38,14 +39,21 @@ export function neverFits(state: State, shape: Shape): string | null {
   const existing = nodes.slice(0, nodesListed).map((node) => {
     const programs = node.inventory?.containers ?? [];
     const containers = shape.container === true ? `, ${programs.join(" and ") || "neither podman nor docker"}` : "";
-    return `${node.name}: ${inventoryText(node.inventory)}${node.inventory === null ? "" : containers}`;
+    const lack = mechanismLack(node, shape);
+    const more = node.inventory === null ? "" : containers + (lack === null ? "" : `, ${lack}`);
+    return `${node.name}: ${inventoryText(node.inventory)}${more}`;
   });
+  const reason = tooFewCan(nodes, shape);
   const more = nodes.length > nodesListed ? `\n\t\t… and ${nodes.length - nodesListed} more nodes` : "";
   return (
-    "Requested resources do not match the existing cluster.\n" +
+    `Requested resources do not match the existing cluster${reason === null ? "" : `: ${reason}`}.\n` +
     `  Requested:\t${shapeText(shape)}\n` +
     `  Existing:\t${existing.join("\n\t\t")}${more}`
   );
+}
+
+function isAble(node: NodeState, shape: Shape): boolean {
+  return !lacksContainers(node, shape) && missingOf(mechanismsOn(node), shape).length === 0;
 }
 
 function inventoryText(inventory: Inventory | null): string {

@@ -41,6 +41,7 @@ export function classOf(shape: Shape): string {
     ]
       .filter(Boolean)
       .join(""),
+    (shape.mechanisms ?? []).toSorted().join(),
   ];
   return parts.join("#");
 }

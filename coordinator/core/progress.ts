@@ -6,6 +6,7 @@
 import { type AttemptReport, isLostFault } from "../../shared/agent-wire.ts";
 import type { EndStatus, JobRecord, Phase, RankRecord } from "../../shared/job.ts";
 import { announce, type Context, endJob, giveUp, markStale } from "./jobs.ts";
+import { unboundText } from "./mechanisms.ts";
 import type { ActiveJob, NodeState, State } from "./state.ts";
 
 /** Exit code of ranks that were ended because another one failed. Source: SkyPilot. */
@@ -164,7 +165,10 @@ export function takeReport(context: Context, job: ActiveJob, node: NodeState, re
     one?.state === "exited" ? outcomeOf(job, ranks[at] as RankRecord, one) : null,
   );
   const failure = outcomes.find((one) => one !== null && one.end !== "SUCCEEDED");
-  if (failure !== undefined && failure !== null) {
+  const unbound = report.state === "starting" ? null : unboundText(old.shape, report);
+  if (unbound !== null && report.state !== "exited") {
+    finish(context, job, { end: "FAILED_DRIVER", reason: `${node.name}: ${unbound}` });
+  } else if (failure !== undefined && failure !== null) {
     const cause = lossOf(context.state, job, reports);
     if (cause === null) {
       finish(context, job, failure);

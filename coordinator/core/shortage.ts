@@ -17,6 +17,7 @@ import {
   type NodeUse,
   slack,
 } from "./fit.ts";
+import { mechanismLack } from "./mechanisms.ts";
 import { unavailableText } from "./node-texts.ts";
 import type { JobKey, NodeState } from "./state.ts";
 
@@ -136,7 +137,8 @@ function unfitLack(node: NodeState, shape: Shape, now: number): Lack | null {
   if (lacksContainers(node, shape)) {
     return { type: "container", text: "has neither podman nor docker to run its image" };
   }
-  return null;
+  const lack = mechanismLack(node, shape);
+  return lack === null ? null : { type: "mechanism", text: lack };
 }
 
 /**
