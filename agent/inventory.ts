@@ -3,7 +3,7 @@
  * decides nothing: a node that mixes kinds of accelerators is reported as such with a warning, and the core judges.
  * Accelerators are added by agent/watch.ts, which also looks again. Called by agent/agent.ts at start.
  */
-import { access, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { availableParallelism, cpus, hostname, release, totalmem } from "node:os";
 import * as z from "zod";
 import { canonicalKind } from "../shared/accelerators.ts";
@@ -11,6 +11,7 @@ import { type Accelerator, acceleratorSchema, type Inventory } from "../shared/a
 import { SkyError } from "../shared/errors.ts";
 import { plainText } from "./accelerators/found.ts";
 import type { AgentConfig } from "./config.ts";
+import { containerPrograms } from "./containers.ts";
 import { runTool } from "./spawn.ts";
 
 const hardwareLimitMs = 10_000;
@@ -87,23 +88,10 @@ async function askHardware(program: string | null): Promise<z.infer<typeof hardw
   }
 }
 
-/** Where a package puts its programs: what is elsewhere is not there for every user. */
-const programFolders = ["/usr/bin", "/usr/local/bin"];
-const dockerSocket = "/var/run/docker.sock";
-
-/** Programs that run containers for users. Who may use docker's socket is the machine's own business. */
-async function containerPrograms(): Promise<("podman" | "docker")[]> {
-  const isThere = (path: string): Promise<boolean> =>
-    access(path).then(
-      () => true,
-      () => false,
-    );
-  const has = async (name: string): Promise<boolean> =>
-    (await Promise.all(programFolders.map((folder) => isThere(`${folder}/${name}`)))).includes(true);
-  return [
-    ...((await has("podman")) ? ["podman" as const] : []),
-    ...((await has("docker")) && (await isThere(dockerSocket)) ? ["docker" as const] : []),
-  ];
+/** The inventory with these programs in the place of those that it had. */
+export function withContainers(inventory: Inventory, containers: Inventory["containers"]): Inventory {
+  const { containers: _, ...rest } = inventory;
+  return { ...rest, ...(containers === undefined || containers.length === 0 ? {} : { containers }) };
 }
 
 /**
@@ -119,7 +107,6 @@ export async function readInventory(config: AgentConfig, hardware: string | null
     mount: plainText(mount, 300),
     sizeGb: Math.round(sizeGb * 10) / 10,
   }));
-  const containers = await containerPrograms();
   const inventory: Inventory = {
     address: config.address ?? hostname(),
     cpus: config.cpus ?? availableParallelism(),
@@ -130,7 +117,6 @@ export async function readInventory(config: AgentConfig, hardware: string | null
     os: await systemText(),
     ...(cpuModel === "" ? {} : { cpuModel }),
     ...(disks.length === 0 ? {} : { disks }),
-    ...(containers.length === 0 ? {} : { containers }),
   };
-  return { inventory, warnings: mixed === null ? [] : [mixed] };
+  return { inventory: withContainers(inventory, await containerPrograms()), warnings: mixed === null ? [] : [mixed] };
 }

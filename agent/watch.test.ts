@@ -6,9 +6,10 @@ import { pino } from "pino";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { until } from "../test/help/until.ts";
 import { agentConfigSchema, type AgentConfig } from "./config.ts";
+import type { ContainerProgram } from "./containers.ts";
 import { initialAgentState } from "./core/reduce.ts";
 import type { AgentEvent, AgentState } from "./core/state.ts";
-import { readInventory } from "./inventory.ts";
+import { readInventory, withContainers } from "./inventory.ts";
 import type { ToolResult } from "./spawn.ts";
 import type { Machine } from "./tools.ts";
 import { Watch, withSeen } from "./watch.ts";
@@ -17,6 +18,7 @@ const log = pino({ level: "silent" });
 let config: AgentConfig;
 let answer: ToolResult;
 let looks = 0;
+let programs: ContainerProgram[];
 
 /** nvidia-smi alone, and no bus to be seen. */
 const machine: Machine = {
@@ -41,16 +43,17 @@ beforeEach(async () => {
   const coordinator = { address: "127.0.0.1", host_key: "x" };
   config = agentConfigSchema.parse({ node: "n1", coordinator, key: "/k", state_dir, detect_seconds: 1 });
   looks = 0;
+  programs = [];
 });
 afterEach(async () => await rm(config.state_dir, { recursive: true }));
 
 async function begin(bootId: string): Promise<{ watch: Watch; state: AgentState; events: AgentEvent[] }> {
-  const watch = await Watch.open(config, machine, bootId, log);
-  const { inventory } = await readInventory(config, null);
-  const seen = await watch.look(() => false);
-  const warnings = ["others", ...seen.warnings];
+  const watch = await Watch.open(config, machine, bootId, log, () => Promise.resolve(programs));
+  const inventory = withContainers((await readInventory(config, null)).inventory, programs);
+  const seen = config.accelerators === undefined ? await watch.look(() => false) : null;
+  const warnings = ["others", ...(seen?.warnings ?? [])];
   const rest = { node: "n1", bootId, identity: null, entries: [] };
-  const state = initialAgentState({ ...rest, inventory: withSeen(inventory, seen), warnings });
+  const state = initialAgentState({ ...rest, inventory: withSeen(inventory, seen ?? inventory), warnings });
   const events: AgentEvent[] = [];
   watch.start(state, ["others"], (event) => {
     events.push(event);
@@ -98,4 +101,21 @@ it("knows its devices again in the same boot of the machine, and only then", asy
   const other = await begin("another boot");
   other.watch.stop();
   expect(other.state.inventory.accelerators.map((one) => [one.index, one.uuid])).toEqual([[0, "GPU-bbbb"]]);
+});
+
+it("podman that is installed or removed meanwhile is told, also where accelerators are declared", async () => {
+  for (const accelerators of [undefined, "T4:1"]) {
+    config = accelerators === undefined ? config : { ...config, accelerators };
+    cards();
+    programs = [];
+    const { watch, state, events } = await begin("boot-1");
+    programs = ["podman"];
+    await until(() => events.length > 0, "the change");
+    expect(state.inventory.containers).toEqual(["podman"]);
+    expect(state.inventory.accelerators).toHaveLength(accelerators === undefined ? 0 : 1);
+    programs = [];
+    await until(() => events.length > 1, "the other change");
+    expect(state.inventory.containers).toBeUndefined();
+    watch.stop();
+  }
 });

@@ -1,8 +1,8 @@
 /**
- * Looks at the accelerators again and again while the agent runs, and tells the core only when something has changed. A
- * look never overlaps the next, and one that finds nothing new costs nobody anything. It must never decide about a job:
- * a faulty device is told to the coordinator, which does. Also asks the tools how busy the devices are. Made by
- * agent/agent.ts.
+ * Looks at the accelerators, and for programs that run containers, again and again while the agent runs, and tells the
+ * core only when something has changed. A look never overlaps the next, and one that finds nothing new costs nobody
+ * anything. It must never decide about a job: a faulty device is told to the coordinator, which does. Also asks the tools
+ * how busy the devices are. Made by agent/agent.ts.
  */
 import type { Logger } from "pino";
 import type { Accelerator, Inventory, Vitals } from "../shared/agent-wire.ts";
@@ -10,10 +10,11 @@ import { messageOf } from "../shared/errors.ts";
 import { detect } from "./accelerators/detect.ts";
 import { readUse } from "./accelerators/use.ts";
 import type { AgentConfig } from "./config.ts";
+import { containerPrograms, type ContainerProgram } from "./containers.ts";
 import type { AgentEvent, AgentState } from "./core/state.ts";
 import { readDevices, saveDevices } from "./device-memory.ts";
 import { Devices } from "./devices.ts";
-import { mixedWarning } from "./inventory.ts";
+import { mixedWarning, withContainers } from "./inventory.ts";
 import type { Machine } from "./tools.ts";
 
 const warningsMax = 50;
@@ -32,22 +33,37 @@ export class Watch {
   readonly #bootId: string;
   readonly #devices: Devices;
   readonly #log: Logger;
+  readonly #programs: () => Promise<ContainerProgram[]>;
   #saved = "";
   #timer: NodeJS.Timeout | null = null;
   #stopped = false;
 
-  private constructor(config: AgentConfig, machine: Machine, bootId: string, devices: Devices, log: Logger) {
+  private constructor(
+    config: AgentConfig,
+    machine: Machine,
+    bootId: string,
+    devices: Devices,
+    log: Logger,
+    programs: () => Promise<ContainerProgram[]>,
+  ) {
     this.#config = config;
     this.#machine = machine;
     this.#bootId = bootId;
     this.#devices = devices;
     this.#log = log;
+    this.#programs = programs;
     this.#saved = JSON.stringify(devices.saved);
   }
 
-  static async open(config: AgentConfig, machine: Machine, bootId: string, log: Logger): Promise<Watch> {
+  static async open(
+    config: AgentConfig,
+    machine: Machine,
+    bootId: string,
+    log: Logger,
+    programs: () => Promise<ContainerProgram[]> = containerPrograms,
+  ): Promise<Watch> {
     const saved = config.accelerators === undefined ? await readDevices(config.state_dir, bootId) : [];
-    return new Watch(config, machine, bootId, new Devices(saved), log);
+    return new Watch(config, machine, bootId, new Devices(saved), log, programs);
   }
 
   /** One look. `isHeld`: an attempt holds that index. */
@@ -73,23 +89,21 @@ export class Watch {
 
   /** Looks every `detect_seconds` until `stop`. `others`: warnings that have nothing to do with accelerators. */
   start(state: AgentState, others: readonly string[], dispatch: (event: AgentEvent) => void): void {
-    if (this.#config.accelerators !== undefined) {
-      return;
-    }
+    const isDeclared = this.#config.accelerators !== undefined;
     const again = async (): Promise<void> => {
       try {
-        const seen = await this.look((index) => isHeld(state, index));
-        const inventory = withSeen(state.inventory, seen);
-        const warnings = [...others, ...seen.warnings].slice(0, warningsMax);
-        const isSame =
-          JSON.stringify([inventory, warnings]) ===
-          JSON.stringify([withSeen(state.inventory, state.inventory), state.warnings]);
+        const seen = isDeclared ? null : await this.look((index) => isHeld(state, index));
+        const programs = await this.#programs();
+        const inventory = withContainers(withSeen(state.inventory, seen ?? state.inventory), programs);
+        const warnings = seen === null ? state.warnings : [...others, ...seen.warnings].slice(0, warningsMax);
+        const before = withContainers(withSeen(state.inventory, state.inventory), state.inventory.containers);
+        const isSame = JSON.stringify([inventory, warnings]) === JSON.stringify([before, state.warnings]);
         if (!this.#stopped && !isSame) {
           this.#tell(state.inventory.accelerators, inventory.accelerators);
           dispatch({ type: "inventoryChanged", inventory, warnings });
         }
       } catch (error) {
-        this.#log.error({ error: messageOf(error) }, "the accelerators could not be looked at");
+        this.#log.error({ error: messageOf(error) }, "the machine could not be looked at");
       }
       this.#plan(again);
     };
