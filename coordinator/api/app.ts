@@ -16,7 +16,7 @@ import type { Account } from "../../shared/users-policy.ts";
 import { accountOf, isAdmin, type Peer, requireAdminNow, requireJobUser } from "./identity.ts";
 import { errorForUser } from "./request-entry.ts";
 import type { Recall } from "./request-keeper.ts";
-import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json } from "./route.ts";
+import { type ApiContext, type Route, type RouteReply, bodyComplaint, errorReply, json, queryOf } from "./route.ts";
 import { documentRoute, publish } from "./openapi.ts";
 import { adminRoutes } from "./routes-admin.ts";
 import { clusterRoutes } from "./routes-cluster.ts";
@@ -198,7 +198,7 @@ async function answer(route: Route, c: Context<Bindings>, account: Account, cont
     account,
     path: route.path,
     body: body.body,
-    query: new URL(c.req.url).searchParams,
+    query: queryOf(route, new URL(c.req.url).searchParams),
     header: (name) => c.req.header(name),
     incoming: c.env.incoming,
     outgoing: c.env.outgoing,
@@ -219,7 +219,7 @@ function recallFor(context: ApiContext): Recall {
     }
     const incoming = new IncomingMessage(new Socket());
     await known.handle({
-      ...{ context, account, path, body: parsed.data, query: new URLSearchParams() },
+      ...{ context, account, path, body: parsed.data, query: {} },
       header: (name) => (name === headers.requestId.toLowerCase() ? id : undefined),
       // Such routes answer with a value; nobody reads what they would write here.
       ...{ incoming, outgoing: new ServerResponse(incoming) },

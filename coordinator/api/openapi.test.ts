@@ -28,13 +28,27 @@ const operationSchema = z.strictObject({
         in: z.enum(["path", "query"]),
         required: z.boolean().optional(),
         schema: schemaObject,
+        description: z.string().optional(),
       }),
     )
     .optional(),
   requestBody: z.strictObject({ required: z.boolean(), content: mediaSchema }).optional(),
   responses: z.record(
     z.string().regex(/^[1-5]\d\d$/),
-    z.strictObject({ description: z.string().min(1), content: mediaSchema.optional() }),
+    z.strictObject({
+      description: z.string().min(1),
+      headers: z
+        .record(
+          z.string(),
+          z.strictObject({
+            schema: schemaObject,
+            required: z.boolean().optional(),
+            description: z.string().optional(),
+          }),
+        )
+        .optional(),
+      content: mediaSchema.optional(),
+    }),
   ),
 });
 const documentSchema = z.strictObject({
@@ -45,7 +59,6 @@ const documentSchema = z.strictObject({
     z.strictObject({
       get: operationSchema.optional(),
       post: operationSchema.optional(),
-      delete: operationSchema.optional(),
     }),
   ),
   components: z.record(z.string(), schemaObject).optional(),
@@ -113,17 +126,87 @@ describe("the document", () => {
   });
 });
 
+/** A 200 is of the documented form: the id of a request and null, or a body that fits its schema. */
+function mustFit(reply: Reply, path: string, { responses }: Operation): void {
+  const success = responses["200"];
+  const schema = success?.content?.["application/json"]?.schema;
+  if (schema !== undefined) {
+    const isRequest = success?.headers?.["X-Skypilot-Request-ID"] !== undefined;
+    expect(reply.headers["x-skypilot-request-id"] !== undefined, path).toBe(isRequest);
+    const parsed = z.fromJSONSchema(schema).safeParse(reply.json);
+    expect(parsed.error?.issues ?? [], `${path} answered ${reply.text.slice(0, 500)}`).toEqual([]);
+  }
+}
+
 /** The status is one that the document names, and a refusal has the documented form. */
 function mustBeDocumented(reply: Reply, path: string, operation: Operation): void {
   expect(Object.keys(operation.responses), `${path} answered ${reply.status} ${reply.text.slice(0, 200)}`).toContain(
     String(reply.status),
   );
+  if (reply.status === 200) {
+    mustFit(reply, path, operation);
+  }
   if (reply.status >= 400 && path !== "/validate") {
     expect(reply.json, path).toMatchObject({ detail: { type: expect.any(String), message: expect.any(String) } });
   }
 }
 
+/** A query with which a route answers; others answer without one. */
+const questions: Record<string, string> = {
+  "/onprem/explain": "?job=1&cluster=mine",
+  "/onprem/logs/files": "?job=1",
+  "/onprem/usage": "?by=user,kind&from=0",
+  "/upload_v2/blob": `?blob_id=${"0".repeat(64)}`,
+  "/api/status": "?request_ids=REQUEST&limit=3",
+  "/api/get": "?request_id=REQUEST",
+  "/api/stream": "?request_id=REQUEST&follow=False&tail=1",
+};
+
 describe("every route", () => {
+  it("says what a 200 is: the id of a request, or a body with its form", () => {
+    const bare = routes.filter(({ operation }) => {
+      const { content = {}, headers = {} } = operation.responses["200"] ?? {};
+      const schema = content["application/json"]?.schema;
+      const isStream = Object.keys(content).some((type) => type !== "application/json");
+      return !isStream && (schema === undefined || (schema["type"] === "null") !== "X-Skypilot-Request-ID" in headers);
+    });
+    expect(bare.map(({ path }) => path)).toEqual(["/validate"]);
+  });
+
+  it("answers what it says, also where a job and a request are there to be told of", async () => {
+    const task = "name: min\nresources: {accelerators: V100:1}\nrun: sleep 1000\n";
+    const launched = await cluster.result("/launch", { task, cluster_name: "lab" });
+    expect(launched.status).toBe("SUCCEEDED");
+    const answered: string[] = [];
+    for (const { method, path, operation } of routes.filter(({ method }) => method === "GET")) {
+      const question = (questions[path] ?? "").replace("REQUEST", launched.request_id);
+      const reply = await cluster.call(method, concrete(path) + question);
+      mustBeDocumented(reply, path, operation);
+      answered.push(...(reply.status === 200 ? [path] : []));
+    }
+    expect(Object.keys(questions).filter((path) => !answered.includes(path))).toEqual([]);
+  });
+
+  it("names what may stand behind the ?, and of ours refuses the rest", async () => {
+    const named = (path: string): string[] =>
+      (routes.find((one) => one.path === path)?.operation.parameters ?? [])
+        .filter((one) => one.in === "query")
+        .map(({ name }) => name);
+    expect(named("/api/status")).toEqual(["request_ids", "all_status", "limit", "fields", "cluster_name"]);
+    expect(named("/api/stream")).toEqual(["request_id", "follow", "tail", "log_path"]);
+    expect(named("/onprem/explain")).toEqual(["job", "user", "cluster"]);
+    const withQuery = routes.filter(({ path }) => named(path).length > 0);
+    expect(withQuery.length).toBeGreaterThan(10);
+    for (const { method, path } of withQuery.filter(({ path }) => path !== "/api/stream" && path !== "/upload_v2")) {
+      const raw = "?job=1&attempt=00000000-1&rank=0&part=run";
+      const question = `${path === "/onprem/logs/raw" ? raw : (questions[path] ?? "?")}&tomorrow=1`;
+      const reply = await cluster.call(method, concrete(path) + question);
+      expect(reply.status === 400 && reply.text.includes("tomorrow"), `${path} ${reply.text}`).toBe(
+        path.startsWith("/onprem/"),
+      );
+    }
+  });
+
   it.skipIf(!isRoot)("refuses who has no account", async () => {
     chmodSync(dirname(cluster.socket), 0o755);
     const asker = `const {request}=require("node:http");const all=JSON.parse(process.argv[2]);

@@ -1,6 +1,7 @@
 /**
  * The published document of the API (OpenAPI 3.1), made from the routes as they are declared and the same schemas that
- * check their bodies, so that it cannot say anything else than what is done. Called by app.ts.
+ * check bodies and queries and by which clients read replies, so that it cannot say anything else than what is done.
+ * Called by app.ts.
  */
 import type { OpenAPIHono } from "@hono/zod-openapi";
 import * as z from "zod";
@@ -46,29 +47,59 @@ function refusalsOf(route: Route): Registered["responses"] {
   };
 }
 
+/** What a 200 says: the same schema by which clients read it. */
+function successOf({ reply }: Route): Registered["responses"][200] {
+  if (reply === "request") {
+    const id = z.string().meta({ description: "The request, whose result waits for /api/get." });
+    return {
+      description: "Taken as a request; its id is in the header, and there is nothing else yet.",
+      headers: z.object({ [headers.requestId]: id }),
+      content: { "application/json": { schema: z.null() } },
+    };
+  }
+  if (reply === "text") {
+    return { description: "Text, as it comes.", content: { "text/plain": { schema: z.string() } } };
+  }
+  if (reply === "bytes") {
+    const schema = z.string().meta({ format: "binary" });
+    return { description: "Bytes, as they come.", content: { "application/octet-stream": { schema } } };
+  }
+  return { description: "The answer.", content: { "application/json": { schema: reply } } };
+}
+
+function bodyOf({ bodySchema, rawBytesMax }: Route): NonNullable<Registered["request"]> {
+  if (bodySchema !== null) {
+    return { body: { required: true, content: { "application/json": { schema: bodySchema } } } };
+  }
+  if (rawBytesMax !== undefined) {
+    const schema = z.string().meta({ format: "binary", maxLength: rawBytesMax });
+    return { body: { required: true, content: { "application/octet-stream": { schema } } } };
+  }
+  return {};
+}
+
 function requestOf(route: Route): Pick<Registered, "request"> {
-  if (route.bodySchema !== null) {
-    return { request: { body: { required: true, content: { "application/json": { schema: route.bodySchema } } } } };
-  }
-  if (route.rawBytesMax !== undefined) {
-    const bytes = z.string().meta({ format: "binary", maxLength: route.rawBytesMax });
-    return { request: { body: { required: true, content: { "application/octet-stream": { schema: bytes } } } } };
-  }
   const names = [...route.path.matchAll(/:(\w+)/g)].map(([, name = ""]) => name);
   const params = z.object(Object.fromEntries(names.map((name) => [name, z.string()])));
-  return names.length === 0 ? {} : { request: { params } };
+  return {
+    request: {
+      ...bodyOf(route),
+      ...(names.length === 0 ? {} : { params }),
+      ...(route.querySchema === null ? {} : { query: route.querySchema }),
+    },
+  };
 }
 
 /** Adds the route to the published document. */
 export function publish(app: Documented, route: Route): void {
   app.openAPIRegistry.registerPath({
-    method: route.method.toLowerCase() as "get" | "post" | "delete",
+    method: route.method.toLowerCase() as "get" | "post",
     path: route.path.replaceAll(/:(\w+)/g, "{$1}"),
     operationId: `${route.method.toLowerCase()}${route.path.replaceAll(/[^A-Za-z0-9]+/g, "_")}`,
     summary: route.summary,
     description: callers[route.identity],
     ...requestOf(route),
-    responses: { 200: { description: "Done, or accepted; see the description of requests." }, ...refusalsOf(route) },
+    responses: { 200: successOf(route), ...refusalsOf(route) },
   });
 }
 
@@ -79,6 +110,7 @@ export function documentRoute(app: Documented, version: string): Route {
     path: documentPath,
     identity: "account",
     summary: "This document.",
+    reply: z.record(z.string(), z.unknown()),
     handle: async () =>
       json(
         app.getOpenAPI31Document({

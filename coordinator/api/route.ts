@@ -1,10 +1,10 @@
 /**
- * What a route of the API is: a method, a path, the identity it demands, the body it takes and what it does. Every route
+ * What a route of the API is: a method, a path, the identity it demands, what it takes, answers and does. Every route
  * is declared by one of these values, so the router, the checks of identity and the published document cannot differ.
  * It must never be possible to add a route without saying who may call it. Used by server.ts and every routes-*.ts.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { z } from "zod";
+import * as z from "zod";
 import type { RequestTable } from "./requests.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import type { Log } from "../log.ts";
@@ -42,14 +42,14 @@ export interface ApiContext {
   log: Log;
 }
 
-/** One call as a route sees it. `body` is checked by the route's own schema. */
-export interface RouteCall<Body> {
+/** One call as a route sees it. `body` and `query` are checked by the route's own schemas. */
+export interface RouteCall<Body, Query = unknown> {
   context: ApiContext;
   account: Account;
   /** Of the route itself. */
   path: string;
   body: Body;
-  query: URLSearchParams;
+  query: Query;
   /** A header by its lower-case name. */
   header: (name: string) => string | undefined;
   /** For routes that read their body themselves (`rawBytesMax`); its length is theirs to bound. */
@@ -75,6 +75,13 @@ export interface Route {
   summary: string;
   /** SkyPilot's routes drop unknown keys (newer clients add fields); ours refuse them. */
   bodySchema: z.ZodObject | null;
+  /** What may stand behind the `?`, all of it as text; null: nothing that the route would read. */
+  querySchema: z.ZodObject | null;
+  /**
+   * What a 200 answers: JSON of this form, text or bytes that are streamed, or `null` and the id of a request in a header,
+   * whose result waits for /api/get.
+   */
+  reply: z.ZodType | "text" | "bytes" | "request";
   /** The body is bytes (octet-stream), at most so many; the route reads them from `incoming`. Absent: no bytes. */
   rawBytesMax?: number;
   handle: (call: RouteCall<unknown>) => Promise<RouteReply>;
@@ -82,21 +89,64 @@ export interface Route {
 
 /** Declares a route; the handler's body has the type of its schema. */
 export function route<Schema extends z.ZodObject>(
-  definition: Omit<Route, "bodySchema" | "handle"> & {
+  definition: Omit<Route, "bodySchema" | "querySchema" | "reply" | "handle"> & {
     body: Schema;
+    /** Default: a request. */
+    reply?: Route["reply"];
     handle: (call: RouteCall<z.infer<Schema>>) => Promise<RouteReply>;
   },
 ): Route {
-  const { body, handle, ...rest } = definition;
-  return { ...rest, bodySchema: body, handle: (call) => handle(call as RouteCall<z.infer<Schema>>) };
+  const { body, handle, reply = "request", ...rest } = definition;
+  return {
+    ...rest,
+    reply,
+    bodySchema: body,
+    querySchema: null,
+    handle: (call) => handle(call as RouteCall<z.infer<Schema>>),
+  };
 }
 
 /** Declares a route without a body, or with `rawBytesMax` one whose body is bytes. */
-export function plainRoute(
-  definition: Omit<Route, "bodySchema" | "handle"> & { handle: (call: RouteCall<null>) => Promise<RouteReply> },
+export function plainRoute<Query extends z.ZodObject>(
+  definition: Omit<Route, "bodySchema" | "querySchema" | "handle"> & {
+    query?: Query;
+    handle: (call: RouteCall<null, z.infer<Query>>) => Promise<RouteReply>;
+  },
 ): Route {
-  const { handle, ...rest } = definition;
-  return { ...rest, bodySchema: null, handle: (call) => handle(call as RouteCall<null>) };
+  const { query = null, handle, ...rest } = definition;
+  return {
+    ...rest,
+    bodySchema: null,
+    querySchema: query,
+    handle: (call) => handle(call as RouteCall<null, z.infer<Query>>),
+  };
+}
+
+/** True or false as Python's client writes it into a query; anything else than true is false. */
+export const flagSchema = z.string().transform((text) => text.toLowerCase() === "true");
+
+/** Whether a schema of a query takes every value of a name; others take the last one. */
+function isList(schema: z.core.$ZodType): boolean {
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  return "innerType" in def ? isList(def.innerType) : def.type === "array";
+}
+
+/** What stands behind the `?`, as the route's schema has it. Throws SkyError("ValueError") that names the place. */
+export function queryOf({ path, querySchema }: Route, params: URLSearchParams): unknown {
+  if (querySchema === null) {
+    return {};
+  }
+  const shape: Record<string, z.core.$ZodType | undefined> = querySchema.shape;
+  const named = [...new Set(params.keys())].map((name) => {
+    const values = params.getAll(name);
+    const schema = Object.hasOwn(shape, name) ? shape[name] : undefined;
+    return [name, schema !== undefined && isList(schema) ? values : values.at(-1)];
+  });
+  const parsed = querySchema.safeParse(Object.fromEntries(named));
+  if (!parsed.success) {
+    throw bodyComplaint(path, parsed.error, "the query");
+  }
+  return parsed.data;
 }
 
 export function json(body: unknown, status = 200, headers: Record<string, string> = {}): JsonReply {
@@ -117,9 +167,9 @@ export function errorReply(error: SkyError, status = statuses[error.type] ?? 400
   return json(body, status, status === 503 || status === 429 ? { "Retry-After": "1" } : {});
 }
 
-/** The first complaint of a schema, as a sentence that names the place. */
-export function bodyComplaint(path: string, error: z.ZodError): SkyError {
+/** The first complaint of a schema, as a sentence that names the place; `whole` is what has no place inside. */
+export function bodyComplaint(path: string, error: z.ZodError, whole = "the body"): SkyError {
   const issue = error.issues[0];
-  const place = issue === undefined || issue.path.length === 0 ? "the body" : `'${issue.path.join(".")}'`;
+  const place = issue === undefined || issue.path.length === 0 ? whole : `'${issue.path.join(".")}'`;
   return new SkyError("ValueError", `${path}: ${place}: ${issue?.message ?? "is not valid"}.`.slice(0, 1000));
 }

@@ -7,13 +7,15 @@ import { setTimeout as delay } from "node:timers/promises";
 import {
   type AdminNodeRow,
   type AdminNodesResult,
+  adminNodesResultSchema,
   drainBodySchema,
   endUnknownBodySchema,
   removeBodySchema,
   resumeBodySchema,
-  type RotateKeyResult,
   rotateKeyBodySchema,
+  type RotateKeyResult,
   type UnknownResult,
+  unknownResultSchema,
 } from "../../shared/admin-api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/near-match.ts";
@@ -219,6 +221,7 @@ export const adminRoutes: Route[] = [
     path: "/onprem/admin/nodes",
     identity: "admin",
     summary: "The nodes with everything that is known of them.",
+    reply: adminNodesResultSchema,
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
       const nodes = adminNodeRows(loop.state, Date.now());
@@ -231,6 +234,7 @@ export const adminRoutes: Route[] = [
     path: "/onprem/admin/unknown",
     identity: "admin",
     summary: "Attempts that nodes run and the coordinator's state does not know.",
+    reply: unknownResultSchema,
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
       const result: UnknownResult = { cluster: context.config.cluster, attempts: unknownRows(loop.state) };

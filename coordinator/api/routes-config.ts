@@ -2,7 +2,7 @@
  * SkyPilot's config on the server's side: what this server says to everybody, and what counts for one request. A client's
  * values never reach what only the server may say, above all its policy.
  */
-import type { ServerConfigResult } from "../../shared/config-api.ts";
+import { type ServerConfigResult, serverConfigResultSchema } from "../../shared/config-api.ts";
 import { configForRequest, type ConfigTree } from "../../shared/config-layers.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import { type Route, json, plainRoute } from "./route.ts";
@@ -21,6 +21,7 @@ export const configRoutes: Route[] = [
     path: "/onprem/config",
     identity: "account",
     summary: "The server's layer of SkyPilot's config, as far as it is for users.",
+    reply: serverConfigResultSchema,
     handle: async ({ context }) => {
       const shown = Object.entries(context.config.sky_config).filter(([key]) => !hidden.includes(key));
       const result: ServerConfigResult = { cluster: context.config.cluster, config: Object.fromEntries(shown) };

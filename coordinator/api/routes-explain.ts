@@ -5,14 +5,14 @@
  */
 import * as z from "zod";
 import { SkyError } from "../../shared/errors.ts";
-import type { ExplainResult } from "../../shared/explain-api.ts";
+import { type ExplainResult, explainResultSchema } from "../../shared/explain-api.ts";
 import { clusterNameSchema, type JobId, type Uid, userNameSchema } from "../../shared/ids.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { explainEnded, explainJob, type Reader } from "../core/explain-result.ts";
 import { type JobKey, jobKey } from "../core/state.ts";
 import { isAdmin } from "./identity.ts";
 import { liveParts, type LiveParts } from "./job-watch.ts";
-import { type ApiContext, bodyComplaint, json, plainRoute, type Route } from "./route.ts";
+import { type ApiContext, json, plainRoute, type Route } from "./route.ts";
 
 const querySchema = z.strictObject({
   job: z.coerce
@@ -26,14 +26,6 @@ const querySchema = z.strictObject({
   cluster: clusterNameSchema.optional(),
 });
 type Query = z.infer<typeof querySchema>;
-
-function queryOf(params: URLSearchParams): Query {
-  const parsed = querySchema.safeParse(Object.fromEntries(params));
-  if (!parsed.success) {
-    throw bodyComplaint("/onprem/explain", parsed.error);
-  }
-  return parsed.data;
-}
 
 /** The uid of a user who has ever sent a job; null: there is none of this name. */
 function uidOf(live: LiveParts, name: string): Uid | null {
@@ -107,6 +99,8 @@ export const explainRoutes: Route[] = [
     path: "/onprem/explain",
     identity: "account",
     summary: "Why a job waits and when it starts, where it runs, or how it ended: ?job=N, for admins with &user=NAME.",
-    handle: async ({ context, account, query }) => json(await explained(context, account, queryOf(query))),
+    query: querySchema,
+    reply: explainResultSchema,
+    handle: async ({ context, account, query }) => json(await explained(context, account, query)),
   }),
 ];

@@ -75,6 +75,7 @@ export const fileRoutes: Route[] = [
     path: "/onprem/files/missing",
     summary: "Which of these chunks the caller has not uploaded yet.",
     body: missingBodySchema,
+    reply: missingResultSchema,
     handle: async ({ context, account, body }) => {
       const missing = await context.parts.files.missing(account.uid, body.hashes);
       return json(missingResultSchema.parse({ missing }));
@@ -87,6 +88,7 @@ export const fileRoutes: Route[] = [
     summary:
       "Takes chunks, each as 32 bytes of SHA-256, 4 bytes of length (big-endian) and its bytes; on disk when it answers.",
     rawBytesMax: packBytesMax,
+    reply: packResultSchema,
     handle: takePack,
   }),
   plainRoute({
@@ -95,6 +97,7 @@ export const fileRoutes: Route[] = [
     path: "/onprem/files/manifest",
     summary: "Takes a list of files (JSON lines) under the SHA-256 of its text; with missing chunks nothing is kept.",
     rawBytesMax: manifestBytesMax,
+    reply: manifestResultSchema,
     handle: takeManifest,
   }),
   plainRoute({
@@ -102,6 +105,7 @@ export const fileRoutes: Route[] = [
     method: "GET",
     path: "/onprem/files/manifest/:id",
     summary: "Whether the caller has uploaded this list of files; it counts as used now. 404 when not.",
+    reply: manifestResultSchema,
     handle: findManifest,
   }),
   plainRoute({
@@ -109,6 +113,7 @@ export const fileRoutes: Route[] = [
     method: "GET",
     path: "/onprem/files",
     summary: "What the caller's uploads take, and what they may take.",
+    reply: filesUsageSchema,
     handle: showUsage,
   }),
   route({

@@ -6,9 +6,10 @@
 import {
   type HeldChoice,
   type HeldResult,
+  heldResultSchema,
   heldRowsMax,
-  type ReleaseResult,
   releaseBodySchema,
+  type ReleaseResult,
 } from "../../shared/held-api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { ActiveJob, State } from "../core/state.ts";
@@ -72,6 +73,7 @@ export const heldRoutes: Route[] = [
     path: "/onprem/admin/held",
     identity: "admin",
     summary: "Waiting jobs that a restore has put back and that nobody has released yet.",
+    reply: heldResultSchema,
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
       const held = heldJobs(loop.state);

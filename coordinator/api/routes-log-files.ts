@@ -8,27 +8,25 @@ import * as z from "zod";
 import { SkyError } from "../../shared/errors.ts";
 import { jobIdSchema } from "../../shared/ids.ts";
 import type { JobRecord } from "../../shared/job.ts";
-import { type LogFile, logFaultTrailer, type LogFilesResult, rawLogQuerySchema } from "../../shared/log-files-api.ts";
+import {
+  logFaultTrailer,
+  type LogFile,
+  type LogFilesResult,
+  logFilesResultSchema,
+  rawLogQuerySchema,
+} from "../../shared/log-files-api.ts";
 import type { State } from "../core/state.ts";
 import { type JobView, liveParts, readJob } from "./job-watch.ts";
 import { LogFrameParser } from "./log-frames.ts";
 import { placeOf } from "./log-lines.ts";
-import { bodyComplaint, json, plainRoute, type Route, type RouteCall, type RouteReply } from "./route.ts";
+import { json, plainRoute, type Route, type RouteCall, type RouteReply } from "./route.ts";
 
 const listQuerySchema = z.strictObject({ job: z.coerce.number().pipe(jobIdSchema) });
 
 /** Beyond the end of any file: nothing of it is sent. */
 const beyond = Number.MAX_SAFE_INTEGER;
 
-function query<T>(schema: z.ZodType<T>, path: string, call: RouteCall<null>): T {
-  const parsed = schema.safeParse(Object.fromEntries(call.query));
-  if (!parsed.success) {
-    throw bodyComplaint(path, parsed.error);
-  }
-  return parsed.data;
-}
-
-async function jobOf(call: RouteCall<null>, id: number): Promise<JobView> {
+async function jobOf(call: RouteCall<unknown>, id: number): Promise<JobView> {
   const view = await readJob(liveParts(call.context.parts), call.account.uid, id);
   if (view === null) {
     throw new SkyError("JobNotFoundError", `Job ${id} not found.`, "`sky queue` lists your jobs.");
@@ -61,8 +59,8 @@ export function logFilesOf(state: State, record: JobRecord): LogFile[] {
   });
 }
 
-async function list(call: RouteCall<null>): Promise<RouteReply> {
-  const { job } = query(listQuerySchema, "/onprem/logs/files", call);
+async function list(call: RouteCall<null, z.infer<typeof listQuerySchema>>): Promise<RouteReply> {
+  const { job } = call.query;
   const { record, ended } = await jobOf(call, job);
   const { state } = liveParts(call.context.parts).loop;
   const result: LogFilesResult = {
@@ -96,8 +94,8 @@ function written(outgoing: ServerResponse, bytes: Buffer): Promise<void> {
 }
 
 /** One file of one rank from its node, to its present end. Resolves with the node's reason when that is not all. */
-async function raw(call: RouteCall<null>): Promise<RouteReply> {
-  const { job, attempt, rank: number, part, offset } = query(rawLogQuerySchema, "/onprem/logs/raw", call);
+async function raw(call: RouteCall<null, z.infer<typeof rawLogQuerySchema>>): Promise<RouteReply> {
+  const { job, attempt, rank: number, part, offset } = call.query;
   const { record } = await jobOf(call, job);
   const rank = record.attempt?.id === attempt ? record.attempt.ranks[number] : undefined;
   if (rank === undefined) {
@@ -148,6 +146,8 @@ export const logFileRoutes: Route[] = [
     path: "/onprem/logs/files",
     identity: "account",
     summary: "Which log files the ranks of one of the caller's jobs have written.",
+    query: listQuerySchema,
+    reply: logFilesResultSchema,
     handle: list,
   }),
   plainRoute({
@@ -155,6 +155,8 @@ export const logFileRoutes: Route[] = [
     path: "/onprem/logs/raw",
     identity: "account",
     summary: "The bytes of one of them, from an offset; a trailer says why it is not complete.",
+    query: rawLogQuerySchema,
+    reply: "bytes",
     handle: raw,
   }),
 ];

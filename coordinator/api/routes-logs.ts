@@ -126,6 +126,7 @@ export const logRoutes: Route[] = [
     identity: "account",
     summary: "Streams a job's output; the request's result is the exit code (0, 100 to 103).",
     body: logsBodySchema,
+    reply: "text",
     handle: logs,
   }),
 ];

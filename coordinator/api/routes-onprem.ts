@@ -2,7 +2,7 @@
  * What on-prem adds under its own paths: the nodes, and who the caller is here. Replies are the results themselves,
  * without a request in between. Unknown keys are errors on these routes.
  */
-import type { NodesResult, whoamiResultSchema } from "../../shared/api.ts";
+import { type NodesResult, nodesResultSchema, whoamiResultSchema } from "../../shared/api.ts";
 import { refusalOf } from "../../shared/users-policy.ts";
 import type { z } from "zod";
 import { nodeRows, unknownAttempts } from "../core/views.ts";
@@ -17,6 +17,7 @@ export const onpremRoutes: Route[] = [
     path: "/onprem/nodes",
     identity: "account",
     summary: "The cluster's nodes with what they have and what is free.",
+    reply: nodesResultSchema,
     handle: async ({ context, account }) => {
       const { state } = liveParts(context.parts).loop;
       const viewer = { uid: account.uid, isAdmin: isAdmin(account, context.config.admin_group) };
@@ -36,6 +37,7 @@ export const onpremRoutes: Route[] = [
     path: "/onprem/whoami",
     identity: "account",
     summary: "Who the kernel says that the caller is, and whether jobs of theirs are allowed.",
+    reply: whoamiResultSchema,
     handle: async ({ context, account }) => {
       const result: z.infer<typeof whoamiResultSchema> = {
         uid: account.uid,

@@ -9,12 +9,14 @@ import { didYouMean } from "../../shared/near-match.ts";
 import type { Quota, QuotaSubject } from "../../shared/scheduling.ts";
 import {
   type OwnQuotaResult,
+  ownQuotaResultSchema,
   type QuotaChangeResult,
   type QuotaRow,
-  type QuotasResult,
-  type QuotaUse,
   quotaSetBodySchema,
+  type QuotasResult,
+  quotasResultSchema,
   quotaUnsetBodySchema,
+  type QuotaUse,
 } from "../../shared/scheduling-api.ts";
 import { schedulingOf } from "../config.ts";
 import { ownQuotas, quotaRow, quotaRows } from "../core/quota-views.ts";
@@ -171,6 +173,7 @@ export const quotaRoutes: Route[] = [
     path: "/onprem/quota",
     identity: "account",
     summary: "What limits the caller, and what the caller holds now.",
+    reply: ownQuotaResultSchema,
     handle: async ({ context, account }) => {
       const { loop } = liveParts(context.parts);
       const who = { uid: account.uid, user: account.name, groups: account.groups };
@@ -188,6 +191,7 @@ export const quotaRoutes: Route[] = [
     path: "/onprem/admin/quotas",
     identity: "admin",
     summary: "Every quota, with what those whom it binds hold now.",
+    reply: quotasResultSchema,
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
       const result: QuotasResult = { cluster: context.config.cluster, quotas: quotaRows(loop.state) };

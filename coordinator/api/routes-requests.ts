@@ -4,7 +4,7 @@
  * else's look the same.
  */
 import * as z from "zod";
-import { headers } from "../../shared/api.ts";
+import { headers, requestPayloadSchema } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { liveParts } from "./job-watch.ts";
 import type { RequestEntry } from "./request-entry.ts";
@@ -13,6 +13,25 @@ import { requestedId } from "./requests.ts";
 import { type Route, type RouteCall, type RouteReply, json, plainRoute, route } from "./route.ts";
 
 const apiCancelBodySchema = z.object({ request_ids: z.array(z.string().max(100)).max(1000).nullable().default(null) });
+
+/** True unless it says false. */
+const notFalseSchema = z.string().transform((text) => text.toLowerCase() !== "false");
+/** A number as Python's client writes it into a query; its `None` and what is no such number are none. */
+const countSchema = z.string().transform((text) => (/^[1-9][0-9]{0,5}$/.test(text) ? Number(text) : null));
+const requestQuerySchema = z.object({ request_id: z.string().optional() });
+const streamQuerySchema = z.object({
+  ...requestQuerySchema.shape,
+  follow: notFalseSchema.default(true),
+  tail: countSchema.default(null),
+  log_path: z.string().optional(),
+});
+const statusQuerySchema = z.object({
+  request_ids: z.array(z.string()).default([]),
+  all_status: notFalseSchema.default(true),
+  limit: countSchema.default(null),
+  fields: z.array(z.string()).default([]),
+  cluster_name: z.string().optional(),
+});
 
 /** Waits until what was stored before is in the table; while the store is away, only what is in memory is known. */
 async function known(call: RouteCall<unknown>): Promise<void> {
@@ -34,22 +53,23 @@ function lookUp<T>(call: RouteCall<unknown>, look: () => T): T {
 }
 
 /** The request that `request_id` names; without it the caller's latest. */
-async function asked(call: RouteCall<unknown>): Promise<RequestEntry> {
+async function asked(call: RouteCall<null, z.infer<typeof requestQuerySchema>>): Promise<RequestEntry> {
   await known(call);
   return lookUp(call, () => askedNow(call));
 }
 
-function askedNow(call: RouteCall<unknown>): RequestEntry {
+function askedNow(call: RouteCall<null, z.infer<typeof requestQuerySchema>>): RequestEntry {
   const { requests } = call.context;
-  const id = call.query.get("request_id");
-  const entry = id === null ? requests.list(call.account.uid, { all: true })[0] : requests.find(call.account.uid, id);
+  const { request_id: id } = call.query;
+  const entry =
+    id === undefined ? requests.list(call.account.uid, { all: true })[0] : requests.find(call.account.uid, id);
   if (entry === undefined) {
     throw new SkyError("JobNotFoundError", "You have no requests.");
   }
   return entry;
 }
 
-async function get(call: RouteCall<null>): Promise<RouteReply> {
+async function get(call: RouteCall<null, z.infer<typeof requestQuerySchema>>): Promise<RouteReply> {
   const entry = await asked(call);
   await entry.done;
   call.context.requests.fetched(entry);
@@ -57,13 +77,28 @@ async function get(call: RouteCall<null>): Promise<RouteReply> {
   return entry.status === "FAILED" ? json({ detail: payload }, 500) : json(payload);
 }
 
-/** Sends what the request has printed; with `follow` (the default) until it ends. */
-async function stream(call: RouteCall<null>): Promise<RouteReply> {
+/** Where the last `lines` lines of a text begin; null or 0: all of it. */
+function tailStart(text: string, lines: number | null): number {
+  let at = text.endsWith("\n") ? text.length - 1 : text.length;
+  for (let left = lines ?? 0; left > 0; left -= 1) {
+    at = at <= 0 ? -1 : text.lastIndexOf("\n", at - 1);
+    if (at < 0) {
+      return 0;
+    }
+  }
+  return lines === null || lines === 0 ? 0 : at + 1;
+}
+
+/** Sends what the request has printed, or its last lines; with `follow` (the default) until it ends. */
+async function stream(call: RouteCall<null, z.infer<typeof streamQuerySchema>>): Promise<RouteReply> {
+  const { outgoing, query } = call;
+  if (query.log_path !== undefined) {
+    throw new SkyError("NotSupportedError", "'log_path' cannot be used here: files of the server are shown to nobody.");
+  }
   const entry = await asked(call);
-  const { outgoing } = call;
   outgoing.writeHead(200, { "Content-Type": "text/plain; charset=utf-8", [headers.streamRequestId]: entry.id });
   outgoing.flushHeaders();
-  let sent = 0;
+  let sent = tailStart(entry.text, query.tail);
   // A request's text is bounded, so it may wait in the socket's buffer.
   const send = (): void => {
     if (entry.text.length > sent) {
@@ -72,7 +107,7 @@ async function stream(call: RouteCall<null>): Promise<RouteReply> {
     }
   };
   send();
-  if (call.query.get("follow")?.toLowerCase() !== "false") {
+  if (query.follow) {
     entry.textListeners.add(send);
     await Promise.race([entry.done, new Promise((resolve) => outgoing.once("close", resolve))]);
     entry.textListeners.delete(send);
@@ -88,33 +123,43 @@ export const requestRoutes: Route[] = [
     path: "/api/get",
     identity: "account",
     summary: "Waits for a request and gives its result; HTTP 500 with the payload in `detail` when it failed.",
+    query: requestQuerySchema,
+    reply: requestPayloadSchema,
     handle: get,
   }),
   plainRoute({
     method: "GET",
     path: "/api/stream",
     identity: "account",
-    summary: "The text that a request prints.",
+    summary: "The text that a request prints; tail: only the last so many lines of what there is.",
+    query: streamQuerySchema,
+    reply: "text",
     handle: stream,
   }),
   plainRoute({
     method: "GET",
     path: "/api/status",
     identity: "account",
-    summary: "The caller's requests, newest first; all_status=false: those that have not ended; limit: so many.",
+    summary:
+      "The caller's requests, newest first; all_status=false: those that have not ended; limit: so many; cluster_name: " +
+      "those to this cluster; without `error` among fields, where any are named, errors are left out.",
+    query: statusQuerySchema,
+    reply: z.array(requestPayloadSchema),
     handle: async (call) => {
       await known(call);
       const { context, account, query } = call;
-      const ids = query.getAll("request_ids");
+      const ids = query.request_ids;
       const entries =
         ids.length === 0
           ? context.requests.list(account.uid, { all: false })
           : ids.map((id) => lookUp(call, () => context.requests.find(account.uid, id)));
-      const isOpen = query.get("all_status")?.toLowerCase() === "false" && ids.length === 0;
-      const shown = entries.filter((entry) => !isOpen || entry.finishedAt === null);
-      const limit = query.get("limit") ?? "";
-      const rows = /^[1-9][0-9]{0,5}$/.test(limit) ? shown.slice(0, Number(limit)) : shown;
-      return json(rows.map((entry) => payloadOf(entry, true)));
+      const isOpen = !query.all_status && ids.length === 0;
+      const shown = entries
+        .filter((entry) => !isOpen || entry.finishedAt === null)
+        .filter((entry) => query.cluster_name === undefined || entry.spec.cluster === query.cluster_name);
+      const rows = query.limit === null ? shown : shown.slice(0, query.limit);
+      const withErrors = query.fields.length === 0 || query.fields.includes("error");
+      return json(rows.map((entry) => ({ ...payloadOf(entry, true), ...(withErrors ? {} : { error: "null" }) })));
     },
   }),
   route({

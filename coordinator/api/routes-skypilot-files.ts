@@ -18,13 +18,17 @@ import { startCall } from "./call.ts";
 import { latestJob, liveParts, readJob } from "./job-watch.ts";
 import { LogFrameParser } from "./log-frames.ts";
 import { userHash } from "./request-payload.ts";
-import { bodyComplaint, json, plainRoute, type Route, type RouteCall, type RouteReply, route } from "./route.ts";
+import { json, plainRoute, type Route, type RouteCall, type RouteReply, route } from "./route.ts";
 import { logFilesOf } from "./routes-log-files.ts";
 
 const pieceQuerySchema = z.object({
   upload_id: hashSchema,
   chunk_index: z.coerce.number().int().min(0),
   total_chunks: z.coerce.number().int().min(1).max(zipPiecesMax),
+});
+const pieceResultSchema = z.object({
+  status: z.enum(["uploading", "completed"]),
+  missing_chunks: z.array(z.string()).optional(),
 });
 const blobQuerySchema = z.object({ blob_id: hashSchema });
 const downloadLogsBodySchema = z.object({
@@ -43,16 +47,8 @@ const homeInZip = "/home/sky";
 const downloads = new Slots<number>({ perOwner: 2, all: 200, waitingPerOwner: 16 });
 const filesMax = 100_000;
 
-function query<T>(schema: z.ZodType<T>, call: RouteCall<null>): T {
-  const parsed = schema.safeParse(Object.fromEntries(call.query));
-  if (!parsed.success) {
-    throw bodyComplaint(call.path, parsed.error);
-  }
-  return parsed.data;
-}
-
-async function upload(call: RouteCall<null>): Promise<RouteReply> {
-  const { upload_id: blobId, chunk_index: index, total_chunks: total } = query(pieceQuerySchema, call);
+async function upload(call: RouteCall<null, z.infer<typeof pieceQuerySchema>>): Promise<RouteReply> {
+  const { upload_id: blobId, chunk_index: index, total_chunks: total } = call.query;
   if (index >= total) {
     throw new SkyError("ValueError", `Piece ${index} of ${total} cannot be.`);
   }
@@ -185,10 +181,9 @@ export const skypilotFileRoutes: Route[] = [
     path: "/upload_v2/blob",
     identity: "jobUser",
     summary: "Whether the caller has uploaded the zip of this id.",
-    handle: async (call) => {
-      const { blob_id: blobId } = query(blobQuerySchema, call);
-      return json({ exists: await call.context.zips.has(call.account.uid, blobId) });
-    },
+    query: blobQuerySchema,
+    reply: z.object({ exists: z.boolean() }),
+    handle: async ({ context, account, query }) => json({ exists: await context.zips.has(account.uid, query.blob_id) }),
   }),
   plainRoute({
     method: "POST",
@@ -196,6 +191,8 @@ export const skypilotFileRoutes: Route[] = [
     identity: "jobUser",
     rawBytesMax: zipPieceBytesMax,
     summary: "One piece of the zip of a task's files; with the last one the zip is taken in.",
+    query: pieceQuerySchema,
+    reply: pieceResultSchema,
     handle: upload,
   }),
   route({
@@ -215,6 +212,7 @@ export const skypilotFileRoutes: Route[] = [
     identity: "account",
     summary: "A zip of the caller's log files, in the folders that /download_logs has named.",
     body: downloadBodySchema,
+    reply: "bytes",
     handle: download,
   }),
 ];

@@ -10,9 +10,16 @@ import { neverFits } from "../core/never-fits.ts";
 import { startCall } from "./call.ts";
 import { shapeOf } from "./job-shape.ts";
 import { liveParts } from "./job-watch.ts";
-import { json, plainRoute, type Route, type RouteCall, route } from "./route.ts";
+import { flagSchema, json, plainRoute, type Route, type RouteCall, route } from "./route.ts";
 import { taskOf } from "./submission.ts";
 
+const workspaceResultSchema = z.object({
+  workspace: z.string().nullable(),
+  source: z.string().nullable(),
+  note: z.string().nullable(),
+  preferred: z.null(),
+  accessible: z.array(z.string()),
+});
 const anyBodySchema = z.object({});
 const optimizeBodySchema = z.object({ dag: z.string() });
 const endpointsBodySchema = z.object({ cluster: z.string() });
@@ -68,7 +75,7 @@ function emptyList([method, path, name, value]: (typeof emptyLists)[number]): Ro
     startCall(call, { name, cluster: null, readOnly: true }, async () => value);
   const about = { path, identity: "account" as const, summary: "There is none here: an empty list." };
   return method === "GET"
-    ? plainRoute({ ...about, method, handle: start })
+    ? plainRoute({ ...about, reply: "request", method, handle: start })
     : route({ ...about, method, body: anyBodySchema, handle: start });
 }
 
@@ -101,16 +108,15 @@ async function optimize(call: RouteCall<z.infer<typeof optimizeBodySchema>>): Pr
   return `The task runs on cluster '${context.config.cluster}'.\n`;
 }
 
-function completions(kind: string, names: (call: RouteCall<null>) => readonly string[]): Route {
+function completions(kind: string, names: (call: RouteCall<unknown>) => readonly string[]): Route {
   return plainRoute({
     method: "GET",
     path: `/api/completion/${kind}`,
     identity: "account",
     summary: "Names that begin with `incomplete`, for the client's shell completion.",
-    handle: async (call) => {
-      const start = call.query.get("incomplete") ?? "";
-      return json(names(call).filter((name) => name.startsWith(start)));
-    },
+    query: z.object({ incomplete: z.string().default("") }),
+    reply: z.array(z.string()),
+    handle: async (call) => json(names(call).filter((name) => name.startsWith(call.query.incomplete))),
   });
 }
 
@@ -122,9 +128,10 @@ export const skypilotRoutes: Route[] = [
     path: "/enabled_clouds",
     identity: "account",
     summary: "The cluster, as the kind of infrastructure that SkyPilot knows; with expand by its name.",
+    reply: "request",
+    query: z.object({ expand: flagSchema.default(false) }),
     handle: (call) => {
-      const expand = call.query.get("expand")?.toLowerCase() === "true";
-      const name = expand ? `ssh/${call.context.config.cluster}` : "ssh";
+      const name = call.query.expand ? `ssh/${call.context.config.cluster}` : "ssh";
       return startCall(call, { name: "enabled_clouds", cluster: null, readOnly: true }, async () => [name]);
     },
   }),
@@ -133,6 +140,7 @@ export const skypilotRoutes: Route[] = [
     path: "/workspaces",
     identity: "account",
     summary: "The one workspace.",
+    reply: "request",
     handle: (call) =>
       startCall(call, { name: "workspaces.get", cluster: null, readOnly: true }, async () => ({ default: {} })),
   }),
@@ -141,8 +149,10 @@ export const skypilotRoutes: Route[] = [
     path: "/users/me/workspace",
     identity: "account",
     summary: "The one workspace, without a request in between.",
+    query: z.object({ requested: z.string().default("default") }),
+    reply: workspaceResultSchema,
     handle: async ({ query }) => {
-      const asked = query.get("requested") ?? "default";
+      const asked = query.requested;
       const known = asked === "default";
       return json({
         workspace: known ? "default" : null,

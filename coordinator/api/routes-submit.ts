@@ -61,6 +61,7 @@ function newRecord(
     taskRef: ids.taskRef,
     shape,
     resourcesText: resourcesTextOf(shape),
+    ...(payload.image === undefined ? {} : { image: payload.image.name }),
     hasSetup: hasSetup(submission, payload),
     hasRun: payload.run !== null || payload.runGenerator !== undefined,
     submittedAt: Date.now(),
@@ -287,6 +288,7 @@ export const submitRoutes: Route[] = [
     identity: "account",
     summary: "Checks a task without queueing it; answers at once: null, or 400 with the fault.",
     body: validateBodySchema,
+    reply: z.null(),
     handle: async ({ context, account, body }) => {
       try {
         await context.turns.run(account.uid, () => taskOf(body.dag, context.config.cluster));

@@ -3,13 +3,19 @@
  * are told of their own use; admins of everybody's. It must never show a name that the config hides.
  */
 import type { Account } from "../../shared/users-policy.ts";
-import { type IdleResult, type UsageResult, usageQuerySchema } from "../../shared/usage-api.ts";
+import {
+  type IdleResult,
+  idleResultSchema,
+  type UsageResult,
+  usageQuerySchema,
+  usageResultSchema,
+} from "../../shared/usage-api.ts";
 import { heldLines } from "../core/counted.ts";
 import { idleRows } from "../core/idle.ts";
 import { readUsage } from "../usage-reader.ts";
 import { isAdmin, requireAdminNow } from "./identity.ts";
 import { liveParts } from "./job-watch.ts";
-import { type ApiContext, bodyComplaint, json, plainRoute, type Route } from "./route.ts";
+import { type ApiContext, json, plainRoute, type Route } from "./route.ts";
 
 const dayMs = 86_400_000;
 const defaultDays = 7;
@@ -34,17 +40,15 @@ export const usageRoutes: Route[] = [
     identity: "account",
     summary:
       "Accelerator-hours and CPU-hours of a period: one's own, for admins everybody's. What runs counts up to now.",
+    query: usageQuerySchema,
+    reply: usageResultSchema,
     handle: async ({ context, account, query }) => {
-      const asked = usageQuerySchema.safeParse(Object.fromEntries(query));
-      if (!asked.success) {
-        throw bodyComplaint("/onprem/usage", asked.error);
-      }
       const now = Date.now();
       const { loop, store } = liveParts(context.parts);
       const all = await seesAll(account, context);
-      const to = Math.round(asked.data.to === undefined ? now : asked.data.to * 1000);
-      const from = Math.round(asked.data.from === undefined ? to - defaultDays * dayMs : asked.data.from * 1000);
-      const { by } = asked.data;
+      const to = Math.round(query.to === undefined ? now : query.to * 1000);
+      const from = Math.round(query.from === undefined ? to - defaultDays * dayMs : query.from * 1000);
+      const { by } = query;
       const held = heldLines(loop.state, now);
       const pending = await store.admin.pendingUsage();
       const question = { from: Math.max(0, from), to, by, uid: all ? null : account.uid };
@@ -70,6 +74,7 @@ export const usageRoutes: Route[] = [
     path: "/onprem/usage/idle",
     identity: "account",
     summary: "Accelerators that are held and idle, longest first; whose they are, where the caller may know it.",
+    reply: idleResultSchema,
     handle: async ({ context, account }) => {
       const { loop } = liveParts(context.parts);
       const asker = { uid: account.uid, groups: account.groups, isAdmin: await seesAll(account, context) };

@@ -9,11 +9,12 @@ import { didYouMean } from "../../shared/near-match.ts";
 import type { NodeWindow } from "../../shared/scheduling.ts";
 import {
   type WindowAddResult,
-  type WindowRow,
-  type WindowsResult,
   windowAheadSecondsMax,
   windowBodySchema,
   windowRemoveBodySchema,
+  type WindowRow,
+  type WindowsResult,
+  windowsResultSchema,
 } from "../../shared/scheduling-api.ts";
 import { jobsOn } from "../core/node-admin.ts";
 import type { State } from "../core/state.ts";
@@ -175,6 +176,7 @@ export const windowRoutes: Route[] = [
     path: "/onprem/admin/windows",
     identity: "admin",
     summary: "Times for which nodes are set aside: those that are on and those to come.",
+    reply: windowsResultSchema,
     handle: async ({ context }) => {
       const { loop } = liveParts(context.parts);
       const result: WindowsResult = { cluster: context.config.cluster, windows: windowRows(loop.state, Date.now()) };
