@@ -103,6 +103,21 @@ test("an exec that runs an earlier launch's setup gets that launch's files too, 
   expect((await answer(runningRecord(plain, earlier), "n2"))?.files).toBeUndefined();
 });
 
+test("an exec in another image, or in none, gets that launch's files and not its setup", async () => {
+  const file = { kind: "upload", destination: "/data", manifest: "a".repeat(64) } as const;
+  const image = (name: string, ...options: string[]) => ({ image: { name, options } });
+  const launch = await store.putPayload(uid, { ...payload("launch"), ...image("one"), files: [file] });
+  const cases: [Payload, string | null][] = [
+    [payload("exec"), null],
+    [{ ...payload("exec"), ...image("two") }, null],
+    [{ ...payload("exec"), ...image("one", "--init") }, "setup of launch"],
+  ];
+  for (const [own, setup] of cases) {
+    const ref = await store.putPayload(uid, own);
+    expect(await answer(runningRecord(ref, launch), "n1")).toEqual({ ...own, setup, files: [file] });
+  }
+});
+
 test("the sweep keeps what records name, finished ones included, and drops the rest after its time", async () => {
   now = 10 * hour;
   const refs: string[] = [];

@@ -1,13 +1,15 @@
 /**
  * Which scripts, environment and uploads a node may have: those of an attempt that the state wants on that very node, and nothing
- * else, so a node that was broken into learns only of the jobs that it runs. It must never write. Called by the fleet
- * through its owner when an agent asks for a payload.
+ * else, so a node that was broken into learns only of the jobs that it runs. Here, and nowhere before, a project's secrets
+ * take the place of the variables that name them. It must never write. Called by the fleet through its owner when an
+ * agent asks for a payload.
  */
 import { SkyError } from "../shared/errors.ts";
 import type { AttemptId, NodeName } from "../shared/ids.ts";
 import type { AttemptRecord, Payload, RankRecord } from "../shared/job.ts";
 import type { ActiveJob, State } from "./core/state.ts";
 import type { FileGrant, Store } from "./parts.ts";
+import { hasReferences, withSecrets } from "./policy/secret-values.ts";
 
 /**
  * The payload for this node's rank: the task's own run script and environment, and the setup script only where this rank
@@ -37,7 +39,8 @@ export async function payloadFor(
   };
   const own = await read(record.taskRef);
   const setupRef = setupRefOf(job, attempt, rank);
-  return payloadOf(own, setupRef === null || setupRef === record.taskRef ? own : await read(setupRef), setupRef);
+  const withSetup = setupRef === null || setupRef === record.taskRef ? own : await read(setupRef);
+  return withSecrets(payloadOf(own, withSetup, setupRef), record.project ?? null, store.policies);
 }
 
 /** The same from what the store has at hand; null: not wanted there, or it has to be read. */
@@ -55,7 +58,7 @@ export function payloadAtHand(
   const own = store.payloadAtHand(job.uid, job.record.taskRef);
   const setupRef = setupRefOf(job, attempt, rank);
   const setup = setupRef === null ? own : store.payloadAtHand(job.uid, setupRef);
-  return own === null || setup === null ? null : payloadOf(own, setup, setupRef);
+  return own === null || setup === null || hasReferences(own) ? null : payloadOf(own, setup, setupRef);
 }
 
 /** Which payload has the setup that this rank runs; null when it runs none. */
@@ -71,7 +74,9 @@ function payloadOf(own: Payload, withSetup: Payload, setupRef: string | null): P
   const ours = new Set((own.files ?? []).map((file) => file.destination));
   const before = (withSetup.files ?? []).filter((file) => !ours.has(file.destination));
   const files = [...before, ...(own.files ?? [])];
-  return { ...own, setup: withSetup.setup, ...(files.length === 0 ? {} : { files }) };
+  // A setup belongs to its image, or to the bare machine.
+  const setup = own.image?.name === withSetup.image?.name ? withSetup.setup : null;
+  return { ...own, setup, ...(files.length === 0 ? {} : { files }) };
 }
 
 /** The uploads that this node's rank may have: those that its payload names. Null and errors as above. */

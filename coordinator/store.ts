@@ -8,7 +8,7 @@ import { randomInt } from "node:crypto";
 import * as z from "zod";
 import { messageOf, SkyError } from "../shared/errors.ts";
 import { jobIdSchema, type NodeName, nodeNameSchema, stateIdSchema, type Uid, uidSchema } from "../shared/ids.ts";
-import { jobRecordSchema, type Payload, payloadBytesMax, payloadSchema } from "../shared/job.ts";
+import { imageNameSchema, jobRecordSchema, type Payload, payloadBytesMax, payloadSchema } from "../shared/job.ts";
 import { type NodeAdmin, nodeAdminSchema, openNode } from "../shared/node-admin.ts";
 import type { SetupState } from "./core/state.ts";
 import type { Log } from "./log.ts";
@@ -38,6 +38,7 @@ const setupSchema = z.strictObject({
   taskRef: jobRecordSchema.shape.taskRef,
   jobId: jobIdSchema,
   doneOn: z.array(nodeNameSchema).max(10_000),
+  image: imageNameSchema.optional(),
 });
 const epochSchema = z.coerce.number().pipe(z.int().min(1));
 

@@ -178,6 +178,9 @@ export type AttemptRecord = z.infer<typeof attemptRecordSchema>;
 const phaseSchema = z.enum(["waiting", "starting", "setup", "running", "ended"]);
 export type Phase = z.infer<typeof phaseSchema>;
 
+/** Of a container's image, as a task has it after `docker:`. */
+export const imageNameSchema = z.string().max(1000);
+
 export const jobRecordSchema = z.strictObject({
   format: z.literal(1),
   uid: uidSchema,
@@ -209,6 +212,8 @@ export const jobRecordSchema = z.strictObject({
   restoredFrom: z.iso.datetime().max(40).optional(),
   /** Whose policies bound it, a project of the config; absent: none. */
   project: z.string().max(64).optional(),
+  /** The image of its container; absent: it runs on the machine itself. A setup belongs to the image that it ran in. */
+  image: imageNameSchema.optional(),
   /** How many of its attempts were stopped for jobs of higher priority. */
   preemptions: z.int().min(1).max(1e9).optional(),
   /**
@@ -254,7 +259,7 @@ export const payloadSchema = z.strictObject({
   /** In place of `run`: source of `(rank, ips) => command or null`. */
   runGenerator: z.string().optional(),
   /** Setup and run in a container of this image. */
-  image: z.strictObject({ name: z.string().max(1000), options: z.array(z.string().max(1000)).max(100) }).optional(),
+  image: z.strictObject({ name: imageNameSchema, options: z.array(z.string().max(1000)).max(100) }).optional(),
   eventCallback: z.string().optional(),
   launchSpec: launchSpecSchema.optional(),
 });

@@ -73,15 +73,21 @@ export function onJobSubmitted(context: Context, uid: Uid, id: JobId, record: Jo
   state.planDue = true;
 }
 
-/** Which ranks run which setup: a launch its own on all ranks, an exec the user's last where that has not succeeded. */
+/**
+ * Which ranks run which setup: a launch its own on all ranks, an exec the user's last where that has not succeeded, which
+ * no new container has seen. What was set up for another image is not run (payloads.ts); the files that came with it are
+ * brought.
+ */
 function setupOf(state: State, record: JobRecord): { ref: string | null; on: (node: NodeName) => boolean } {
   if (record.kind === "launch") {
     return record.hasSetup ? { ref: record.taskRef, on: () => true } : { ref: null, on: () => false };
   }
   const last = state.setups.get(record.uid);
-  return last === undefined
-    ? { ref: null, on: () => false }
-    : { ref: last.taskRef, on: (node) => !last.doneOn.includes(node) };
+  if (last === undefined) {
+    return { ref: null, on: () => false };
+  }
+  const isInNewContainer = record.image !== undefined && record.image === last.image;
+  return { ref: last.taskRef, on: (node) => isInNewContainer || !last.doneOn.includes(node) };
 }
 
 /** The plan's decision becomes an attempt; the nodes hear of it when `startCommitted` comes. */

@@ -83,7 +83,8 @@ function noteSetupDone(context: Context, job: ActiveJob, rank: RankRecord): void
   const ref = job.record.attempt?.setupRef ?? null;
   const isLast = last !== undefined && last.taskRef === ref;
   const isNewer = job.record.kind === "launch" && job.id > (last?.jobId ?? 0);
-  if (ref === null || !(isLast || isNewer)) {
+  const { image } = job.record;
+  if (ref === null || !(isLast || isNewer) || (!isNewer && image !== last?.image)) {
     return;
   }
   const before = isLast ? last.doneOn : [];
@@ -92,7 +93,8 @@ function noteSetupDone(context: Context, job: ActiveJob, rank: RankRecord): void
   if (isLast && before.includes(node) && jobId === last.jobId) {
     return;
   }
-  const setup = { uid: job.uid, taskRef: ref, jobId, doneOn: before.includes(node) ? before : [...before, node] };
+  const doneOn = before.includes(node) ? before : [...before, node];
+  const setup = { uid: job.uid, taskRef: ref, jobId, doneOn, ...(image === undefined ? {} : { image }) };
   setups.set(job.uid, setup);
   context.effects.push({ type: "saveSetup", uid: job.uid, setup });
 }

@@ -265,6 +265,26 @@ test("a setup that fails leaves the user's last one as it was, and a slower earl
   expect(scenario.state.setups.get(1001)).toMatchObject({ taskRef: "l".repeat(16), jobId: late });
 });
 
+test("a setup belongs to its image: a new container of it needs it again, and nobody else's job has run it", () => {
+  const scenario = new Scenario({ n1: { containers: true }, n2: { containers: true } }).up();
+  const first = scenario.submit({ setup: true, container: true, image: "a", taskRef: "a".repeat(16) });
+  const done = { state: "exited", setupExit: 0, runExit: 0, pid: 1 } as const;
+  scenario.report("n1", [scenario.rank(first, "n1", done)]);
+  scenario.report("n1", []);
+  const last = { taskRef: "a".repeat(16), doneOn: ["n1"], image: "a" };
+  expect(scenario.state.setups.get(1001)).toMatchObject(last);
+  const wanted = (id: number) => scenario.job(id).record.attempt;
+  const same = scenario.submit({ kind: "exec", container: true, image: "a" });
+  expect(wanted(same)).toMatchObject({ setupRef: "a".repeat(16), ranks: [{ setup: true, grant: { node: "n1" } }] });
+  const bare = scenario.submit({ kind: "exec" });
+  expect(wanted(bare)).toMatchObject({ setupRef: null, ranks: [{ setup: false, grant: { node: "n1" } }] });
+  // There it brings the launch's files, and counts for nothing.
+  const elsewhere = scenario.submit({ kind: "exec", labels: { node: "n2" } });
+  expect(wanted(elsewhere)).toMatchObject({ ranks: [{ setup: true, grant: { node: "n2" } }] });
+  scenario.report("n2", [scenario.rank(elsewhere, "n2", done)]);
+  expect(scenario.state.setups.get(1001)).toMatchObject(last);
+});
+
 test("an epoch that is raised later tells nodes that were connected already what has ended, too", () => {
   const scenario = new Scenario({ n1: {}, n2: {} }).up();
   scenario.submit({ nodes: 1 });

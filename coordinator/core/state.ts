@@ -138,6 +138,8 @@ export interface SetupState {
   /** The launch that it came with; a later launch replaces it, an earlier one that is slower does not. */
   jobId: JobId;
   doneOn: NodeName[];
+  /** It ran in containers of this image, which are gone; absent: on the machines themselves. */
+  image?: string | undefined;
 }
 
 /** What the core must know from the config. */

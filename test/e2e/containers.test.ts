@@ -38,6 +38,9 @@ function taskFile(name: string, text: string): string {
 const launch = async (task: string, ...more: string[]) =>
   await sky(user, ["launch", "-c", clusterName, "-y", ...more, task], { limitMs: waitMs });
 
+/** What run wrote: an exec in the image has a setup of its own there. */
+const ownLines = (text: string): string[] => jobLines(text, "(?!setup)[^ ,)]+");
+
 /** Containers that podman still knows, whatever their state. */
 async function containers(): Promise<string> {
   return (await runAs(user, ["podman", "ps", "--all", "--quiet"])).stdout;
@@ -75,7 +78,7 @@ run: |
   expect(jobLines(result.stdout), plain(result.stdout + result.stderr)).toEqual(
     expect.arrayContaining(["set up", testImageMark]),
   );
-  expect(jobLines(result.stdout, "(?!setup)[^ ,)]+")).toEqual([
+  expect(ownLines(result.stdout)).toEqual([
     testImageMark,
     "/tmp/of-setup",
     ...[user.name, String(user.uid), join(user.home, "sky_workdir")],
@@ -125,7 +128,7 @@ test("a cancel ends all that runs in the container, after its grace time", async
   await until(() => carrying("8600").length === 0, "the end of both", waitMs);
   await until(async () => (await containers()) === "", "the container's removal", waitMs);
   const log = await sky(user, ["logs", clusterName, String(id), "--no-follow"]);
-  expect(jobLines(log.stdout)).toEqual(["begun", "saving", "saved"]);
+  expect(ownLines(log.stdout)).toEqual(["begun", "saving", "saved"]);
   expect(readFileSync(join(user.home, "saved"), "utf8")).toBe("saved\n");
   // What ignores TERM is killed when the grace time is over, and the user's podman is as it was.
   const stubborn = await submit(user, [
@@ -150,6 +153,19 @@ test("two jobs at a time have a container each; the end of one leaves the other 
   writeFileSync(join(user.home, "second.go"), "");
   await untilStatus(user, second, "SUCCEEDED", waitMs);
   expect(await containers()).toBe("");
+});
+
+test("a later exec: the image's setup is run in each new container of it, and never anywhere else", async () => {
+  const setup = "setup: |\n  touch /tmp/of-setup\n  echo setup >> ~/setups\n";
+  await launch(taskFile("image.yaml", inImage(`${setup}run: ls /tmp/of-setup\n`)));
+  const setups = (): number => readFileSync(join(user.home, "setups"), "utf8").trim().split("\n").length;
+  expect(setups()).toBe(1);
+  const inside = ["exec", clusterName, "--image-id", `docker:${testImage}`, "--", "ls /tmp/of-setup"];
+  expect(jobLines(await skyOk(user, inside, { limitMs: waitMs }))).toContain("/tmp/of-setup");
+  expect(setups()).toBe(2);
+  const outside = await skyOk(user, ["exec", clusterName, "--", "ls /tmp/of-setup 2>&1 || grep ^ID= /etc/os-release"]);
+  expect(jobLines(outside)).toEqual([expect.stringContaining("No such file"), expect.stringMatching(/^ID=(?!sky)/)]);
+  expect(setups()).toBe(2);
 });
 
 test("the command of a function runs in the container", async () => {

@@ -15,6 +15,7 @@ import {
 } from "../../coordinator/core/state.ts";
 import { agentProtocol, type AttemptReport, type Desired, type Inventory } from "../../shared/agent-wire.ts";
 import type { AcceleratorDemand, Job, JobRecord, Shape } from "../../shared/job.ts";
+import type { Mechanism } from "../../shared/launch-spec.ts";
 import {
   defaultScheduling,
   type NodeWindow,
@@ -36,6 +37,7 @@ export interface NodeWords {
   faulty?: number[];
   /** It has podman. */
   containers?: boolean;
+  mechanisms?: Mechanism[];
 }
 
 export interface JobWords {
@@ -57,6 +59,7 @@ export interface JobWords {
   brings?: boolean;
   /** It runs in a container. */
   container?: boolean;
+  image?: string;
   /** `job_recovery`. */
   recovers?: boolean;
   /** Time limit in seconds. */
@@ -68,6 +71,13 @@ export interface JobWords {
   exclusive?: boolean;
   /** Further accelerators that would do, e.g. `H100:2`; earlier ones are preferred. */
   others?: string[];
+  /** It is held to so many bytes, and needs nodes that can do that. */
+  memoryLimit?: number;
+  mechanisms?: Mechanism[];
+  /** From TERM to KILL, in seconds. */
+  grace?: number;
+  /** Preempted, it ends. */
+  terminates?: boolean;
 }
 
 function inventoryOf(words: NodeWords): Inventory {
@@ -82,7 +92,8 @@ function inventoryOf(words: NodeWords): Inventory {
   }
   const { cpus = 8, memoryGb = 64 } = words;
   const containers = words.containers === true ? { containers: ["podman" as const] } : {};
-  const rest = { source: "test", mixedAllowed: words.mixed ?? false, ...containers };
+  const able = words.mechanisms === undefined ? {} : { mechanisms: words.mechanisms };
+  const rest = { source: "test", mixedAllowed: words.mixed ?? false, ...containers, ...able };
   return { address: "10.0.0.1", cpus, memoryGb, accelerators, ...rest };
 }
 
@@ -91,6 +102,17 @@ function acceleratorsOf(text: string): AcceleratorDemand {
   const memory = /^(\d+)GB(\+?)$/.exec(kind);
   const form = memory === null ? {} : { memory: { gb: Number(memory[1]), orMore: memory[2] === "+" } };
   return { kind: kind.replace("+", ""), count: Number(count), ...form };
+}
+
+/** What policies have said of it. */
+function boundsOf({ memoryLimit, mechanisms, grace, terminates }: JobWords): Partial<Shape> {
+  const needed = mechanisms ?? (memoryLimit === undefined ? undefined : ["cgroup-memory" as const]);
+  return {
+    ...(memoryLimit === undefined ? {} : { limits: { memoryBytes: memoryLimit } }),
+    ...(needed === undefined ? {} : { mechanisms: needed }),
+    ...(grace === undefined ? {} : { graceSeconds: grace }),
+    ...(terminates === true ? { terminateAfterPreemption: true } : {}),
+  };
 }
 
 export function shapeOf(words: JobWords): Shape {
@@ -112,6 +134,7 @@ export function shapeOf(words: JobWords): Shape {
     ...(words.container === true ? { container: true as const } : {}),
     ...(words.time === undefined ? {} : { timeLimitSeconds: words.time }),
     ...(words.recovers === true || words.preemptible === true ? { recovers: true as const } : {}),
+    ...boundsOf(words),
   };
 }
 
@@ -274,7 +297,7 @@ export class Scenario {
     parts: Partial<AttemptReport> & Pick<AttemptReport, "state">,
     uid = 1001,
   ): AttemptReport {
-    const { attempt, name, submittedAt } = this.job(id, uid).record;
+    const { attempt, name, submittedAt, shape } = this.job(id, uid).record;
     const rank = attempt?.ranks.findIndex((one) => one.grant.node === node) ?? -1;
     const grant = attempt?.ranks[rank]?.grant;
     if (attempt === null || attempt === undefined || grant === undefined) {
@@ -291,6 +314,7 @@ export class Scenario {
       rank,
       grant,
       ...nothing,
+      ...(shape.limits === undefined ? {} : { limits: shape.limits }),
       ...parts,
     };
   }
@@ -322,6 +346,7 @@ export function recordOf(words: JobWords, submittedAt: number): JobRecord {
     taskRef: words.taskRef ?? "t".repeat(16),
     shape: shapeOf(words),
     resourcesText: "",
+    ...(words.image === undefined ? {} : { image: words.image }),
     hasSetup: words.setup ?? false,
     hasRun: words.run ?? true,
     submittedAt,
