@@ -1,7 +1,7 @@
-/** SkyPilot's forms of amounts: each accepted one with its value, each refused one with its text. */
+/** SkyPilot's forms of amounts: each accepted one with its value, each refused one with its text; and how bytes are shown. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { formatAmount, formatTime, readCpus, readMemory, readPriority, readTime } from "./units.ts";
+import { bytesText, formatAmount, formatTime, readCpus, readMemory, readPriority, readTime } from "./units.ts";
 
 describe("cpus", () => {
   test.each([
@@ -102,4 +102,11 @@ describe("priority", () => {
 test("amounts are written as they are read", () => {
   expect(formatAmount({ value: 4, exact: true })).toBe("4");
   expect(formatAmount({ value: 0.5, exact: false })).toBe("0.5+");
+});
+
+test("amounts of bytes are written in powers of 1000", () => {
+  const amounts = [0, 999, 1000, 9949, 9950, 999_499, 999_500, 64e6, 1.5e9, 3e12, 5e15];
+  expect(amounts.map(bytesText)).toEqual([
+    ...["0 B", "999 B", "1.0 KB", "9.9 KB", "10 KB", "999 KB", "1.0 MB", "64 MB", "1.5 GB", "3.0 TB", "5000 TB"],
+  ]);
 });

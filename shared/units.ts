@@ -1,7 +1,7 @@
 /**
  * Amounts as people write them: CPUs, memory, times and priorities, in SkyPilot's forms and with its error texts where it
- * has them. Pure. Called by shared/task-resources.ts for what a file demands and by client/commands for flags; it must
- * never decide whether an amount fits anywhere.
+ * has them, and amounts of bytes as they are shown. Pure. Called by shared/task-resources.ts for what a file demands, by
+ * client/commands for flags, and by client and skylet for texts; it must never decide whether an amount fits anywhere.
  */
 import { SkyError } from "./errors.ts";
 import type { Amount } from "./task.ts";
@@ -121,4 +121,16 @@ function jsonOf(value: unknown): string | undefined {
 /** `4` or `4+`. */
 export function formatAmount(amount: Amount): string {
   return `${amount.value}${amount.exact ? "" : "+"}`;
+}
+
+/** `0 B`, `1.5 KB`, `12 MB`, `3.2 GB`; powers of 1000, as disks and networks are sold. */
+export function bytesText(bytes: number): string {
+  let value = Math.max(0, bytes);
+  const units = ["B", "KB", "MB", "GB", "TB"];
+  let unit = 0;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return `${unit > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
 }

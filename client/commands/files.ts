@@ -2,11 +2,11 @@
  * `sky files`: what one's uploads take on the head of each cluster, and `sky files clean`, which forgets those that no
  * unfinished job needs. A cluster that does not answer does not hide the others.
  */
+import { bytesText } from "../../shared/units.ts";
 import { createFilesCalls, type FilesCalls, type FilesUsage } from "../sdk/files-calls.ts";
 import { showFailure } from "../output/failure.ts";
 import { takenText } from "../output/requests-text.ts";
 import { formatTable } from "../output/table.ts";
-import { bytesText } from "../output/transfer-text.ts";
 import { RequestTaken } from "../sdk/requests.ts";
 import { chosenClusters, transportOf } from "./clusters.ts";
 import type { Context } from "./context.ts";

@@ -5,7 +5,8 @@
  */
 import type { Uploads } from "../../shared/files.ts";
 import { type UploadState, uploadSources } from "../files/upload.ts";
-import { bytesText, Rate, timeLeftText } from "../output/transfer-text.ts";
+import { bytesText } from "../../shared/units.ts";
+import { Rate, timeLeftText } from "../output/transfer-text.ts";
 import type { Calls } from "../sdk/calls.ts";
 import type { Context } from "./context.ts";
 

@@ -1,19 +1,7 @@
 /**
- * Amounts of bytes, their rate and the time that is left, as people read them. Pure; the caller gives the moments. Used
- * by client/commands/uploading.ts and client/commands/cp.ts.
+ * How fast bytes go and the time that is left, as people read them. Pure; the caller gives the moments. Used by
+ * client/commands/uploading.ts and client/commands/cp.ts.
  */
-
-/** `0 B`, `1.5 KB`, `12 MB`, `3.2 GB`; powers of 1000, as disks and networks are sold. */
-export function bytesText(bytes: number): string {
-  let value = Math.max(0, bytes);
-  const units = ["B", "KB", "MB", "GB", "TB"];
-  let unit = 0;
-  while (value >= 999.5 && unit < units.length - 1) {
-    value /= 1000;
-    unit += 1;
-  }
-  return `${unit > 0 && value < 9.95 ? value.toFixed(1) : Math.round(value)} ${units[unit]}`;
-}
 
 /** `, 12 s left`, `, 3 min left`; empty when it is not known or hardly anything. */
 export function timeLeftText(seconds: number): string {

@@ -42,11 +42,3 @@ export function shown(path: string): string {
     .toString("utf8")
     .replaceAll(/[\u0000-\u001F\u007F-\u009F]/gu, "?");
 }
-
-/** `1.2 MB`, in units of 1000. */
-export function bytesText(bytes: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB"];
-  const power = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(1, bytes)) / 3)));
-  const value = bytes / 1000 ** power;
-  return `${power === 0 ? value : value.toFixed(value < 10 ? 1 : 0)} ${units[power]}`;
-}

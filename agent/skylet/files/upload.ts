@@ -7,7 +7,8 @@ import { chmodSync, closeSync, constants, fchmodSync, lstatSync, mkdirSync, open
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
-import { asFault, bytesText, FilesFault, shown } from "./fault.ts";
+import { bytesText } from "../../../shared/units.ts";
+import { asFault, FilesFault, shown } from "./fault.ts";
 import { Folders } from "./folders.ts";
 import { asTree, type Entry, readManifest } from "./manifest.ts";
 import type { Questions } from "./questions.ts";
