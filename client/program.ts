@@ -13,6 +13,7 @@ import { addAsync, registerApi } from "./program-api.ts";
 import { registerConfig } from "./program-config.ts";
 import { registerCp, registerFiles, registerLogs } from "./program-files.ts";
 import { cloudOfInfra, refusedOptions, refuseFlags } from "./program-refused.ts";
+import { registerPolicy } from "./program-policy.ts";
 import { registerTunnel } from "./program-tunnel.ts";
 import { registerPlumbing } from "./program-plumbing.ts";
 import { examples, gather, integer, type Outcome, outputOption, type Register } from "./program-parts.ts";
@@ -337,6 +338,7 @@ export function buildProgram(context: Context, outcome: Outcome): Command {
     registerGpus,
     registerUsage,
     registerConfig,
+    registerPolicy,
     registerApi,
     registerTunnel,
     registerUnsupported,
