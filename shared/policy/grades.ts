@@ -3,9 +3,11 @@
  * it demands that nothing here can do, which refuses it. Pure; the table of fields is grades-table.ts. Called by the
  * coordinator's policy rooms and by `sky policy check`.
  */
-import type { Grade, GradeLine } from "../policy-api.ts";
+import type { GradeLine } from "../policy-api.ts";
 import type { Mechanism } from "../launch-spec.ts";
 import type { PolicyDocument } from "./compiled.ts";
+
+export { onPremGrade } from "./grades-table.ts";
 
 /** What the nodes can do, in numbers of nodes. Nodes that were never seen are not counted. */
 export interface ClusterFacts {
@@ -29,9 +31,4 @@ export interface PolicyGrades {
 
 export function gradesOf(_document: PolicyDocument, _facts: ClusterFacts): PolicyGrades {
   return { lines: [], refusals: [] };
-}
-
-/** How a field is held on a cluster that can do everything; `path` may be that of an attribute (`ports[].external`). */
-export function onPremGrade(_path: string): { grade: Grade; note: string } {
-  return { grade: "checked", note: "" };
 }

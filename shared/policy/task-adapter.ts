@@ -5,13 +5,20 @@
  * policy rooms and by `sky policy check`.
  */
 import { SkyError } from "../errors.ts";
-import { type Task, type TaskWay, waysOf } from "../task.ts";
-import type { Account } from "../users-policy.ts";
+import { type Task, waysOf } from "../task.ts";
 import type { CompiledPolicy } from "./compiled.ts";
-import type { PlainValue, Violation, Workload } from "./words.ts";
+import { fieldAt } from "./fields.ts";
+import { optionFieldsOf } from "./run-options.ts";
+import { itemsOf, ownFields, sameField } from "./task-adapter-fields.ts";
+import { sameItem, setsNothingNew } from "./items.ts";
+import { launchSpecOf } from "./task-adapter-launch.ts";
+import { withNodes } from "./task-adapter-nodes.ts";
+import { isCarried, requireCarried, type Submitter, withFields } from "./task-adapter-values.ts";
+import { wayPaths, wayWith } from "./task-adapter-ways.ts";
+import type { Item, PlainValue, Violation, Workload } from "./words.ts";
 
-/** Whose task it is: nobody's job is anybody else. */
-export type Submitter = Pick<Account, "uid" | "gid" | "groups">;
+export { hiddenSecret } from "./task-adapter-fields.ts";
+export type { Submitter } from "./task-adapter-values.ts";
 
 export interface TaskWorkloadOfWay {
   /** `any_of[1]`, `ordered[0]`; null: the task has one way. */
@@ -19,17 +26,43 @@ export interface TaskWorkloadOfWay {
   workload: Workload;
 }
 
-/** How the values of secrets stand in workloads: policies see that a variable is set, and never what to. */
-export const hiddenSecret = "(secret)";
-
 /** Throws SkyError: "PermissionDeniedError" for somebody else's uid or groups, "InvalidTaskError" for too many ports. */
-export function workloadsOf(task: Task, _who: Submitter): TaskWorkloadOfWay[] {
+export function workloadsOf(task: Task, who: Submitter): TaskWorkloadOfWay[] {
   const ways = waysOf(task.resources);
   const choice = task.resources.anyOrder === true ? "any_of" : "ordered";
+  const asked = task.workload?.fields ?? {};
+  requireCarried(new Map(Object.entries(asked)), who, () => true);
   return ways.map((way, at) => ({
     label: ways.length === 1 ? null : `${choice}[${at}]`,
-    workload: fieldsOf(task, way),
+    workload: together(ownFields(task, way), asked),
   }));
+}
+
+/** What `workload:` says beside a task's own fields; reading the file saw to it that they do not contradict each other. */
+function together(own: Map<string, PlainValue>, asked: Readonly<Record<string, PlainValue>>): Workload {
+  for (const [path, value] of Object.entries(asked)) {
+    const spec = fieldAt(path);
+    const items = spec?.type === "itemized" ? itemsOf(own.get(path)) : [];
+    if (spec === null || items.length === 0) {
+      own.set(path, value);
+      continue;
+    }
+    const others = itemsOf(value);
+    const both = items.map((item): Item => {
+      const other = others.find((one) => sameItem(spec, one, item) && one["exclude"] !== true);
+      return other === undefined ? item : { ...item, ...other };
+    });
+    own.set(path, [
+      ...both,
+      ...others.filter((one) => !both.some((item) => item !== one && contains(path, item, one))),
+    ]);
+  }
+  return own;
+}
+
+function contains(path: string, item: Item, other: Item): boolean {
+  const spec = fieldAt(path);
+  return spec !== null && sameItem(spec, item, other) && setsNothingNew(spec, other, item);
 }
 
 /**
@@ -37,28 +70,99 @@ export function workloadsOf(task: Task, _who: Submitter): TaskWorkloadOfWay[] {
  * nothing set it is the same task. Throws SkyError "NotSupportedError" for what nothing here can carry and
  * "PermissionDeniedError" for somebody else's uid or groups.
  */
-export function taskWith(task: Task, effective: readonly Workload[], _who: Submitter): Task {
-  if (effective.length !== waysOf(task.resources).length) {
+export function taskWith(task: Task, effective: readonly Workload[], who: Submitter): Task {
+  const ways = waysOf(task.resources);
+  const [first] = effective;
+  if (first === undefined || effective.length !== ways.length) {
     throw new SkyError("InternalError", "a workload for each way of the task was expected");
   }
-  return task;
+  const asked = task.workload?.fields ?? {};
+  const isAsked = (path: string): boolean => Object.hasOwn(asked, path);
+  const owns = ways.map((way) => ownFields(task, way));
+  const changes = ways.map((_, at) => ({
+    effective: effective[at] ?? first,
+    changed: isChanged(owns[at] ?? new Map(), effective[at] ?? first),
+    asked: isAsked,
+  }));
+  requireAlike(task, effective);
+  const changed = changes[0]?.changed ?? ((): boolean => false);
+  const values = new Map([...first].filter(([path]) => changed(path) && !wayPaths.has(path)));
+  requireCarried(values, who, isAsked, task);
+  const filled = withFields(task, values, owns[0] ?? new Map(), isAsked);
+  const changedWays = ways.map((way, at) => {
+    const change = changes[at];
+    return change === undefined ? way : wayWith(way, change);
+  });
+  const isSame = changes.every((change) => ![...wayPaths].some(change.changed));
+  const resources = isSame ? filled.resources : withNodes(filled.resources, changedWays, changes);
+  const launchSpec = launchSpecOf(filled, first, (path) => values.get(path));
+  return withWorkload({ ...filled, resources, ...(launchSpec === null ? {} : { launchSpec }) }, values);
 }
+
+function isChanged(own: ReadonlyMap<string, PlainValue>, effective: Workload): (path: string) => boolean {
+  return (path) => {
+    const value = effective.get(path);
+    const before = own.get(path);
+    return value !== undefined && value !== null && (before === undefined || !sameField(path, before, value));
+  };
+}
+
+/** What holds for the whole job must come out alike for every way. */
+function requireAlike({ resources }: Task, effective: readonly Workload[]): void {
+  const [first, ...others] = effective;
+  for (const [at, other] of others.entries()) {
+    for (const path of new Set([...(first?.keys() ?? []), ...other.keys()])) {
+      const [one = null, two = null] = [first?.get(path), other.get(path)];
+      if (!wayPaths.has(path) && !sameField(path, one, two)) {
+        const choice = resources.anyOrder === true ? "any_of" : "ordered";
+        throw new SkyError(
+          "NotSupportedError",
+          `${path}: it would be another for ${choice}[0] than for ${choice}[${at + 1}], and one value holds for the whole job.`,
+          "Give all ways the same, or send a task for each.",
+        );
+      }
+    }
+  }
+}
+
+/** `workload:` keeps what the task's own fields have no place for, so that a written task says all of it. */
+function withWorkload(task: Task, values: ReadonlyMap<string, PlainValue>): Task {
+  const { workload, ...rest } = task;
+  const fields = Object.fromEntries([...values].filter(([path]) => isCarried(path)).map(keptItems));
+  if (workload === undefined && Object.keys(fields).length === 0) {
+    return rest;
+  }
+  return { ...rest, workload: { ...workload, fields } };
+}
+
+/** Of ports only what tells more than their numbers. */
+function keptItems([path, value]: [string, PlainValue]): [string, PlainValue] {
+  return path === "ports" ? [path, itemsOf(value).filter((item) => Object.keys(item).length > 1)] : [path, value];
+}
+
+/** What an option that no field stands for could undo. */
+const guarded = /^(security\.|privileged$|storage\.|image|compute\.gpu|compute\.migProfile$|environmentVariables$)/;
 
 /**
  * `config.docker.run_options` that no field stands for, where a policy says anything of what such an option could undo:
- * the caller adds them to the violations of the evaluation.
+ * the caller adds them to the violations of the evaluation. The product's own system policy alone refuses none.
  */
-export function optionViolations(_task: Task, _policies: readonly CompiledPolicy[]): Violation[] {
-  return [];
-}
-
-function fieldsOf(task: Task, way: TaskWay): Map<string, PlainValue> {
-  const fields = new Map<string, PlainValue>(Object.entries(task.workload?.fields ?? {}));
-  if (task.image !== undefined) {
-    fields.set("image", task.image);
-  }
-  if (way.accelerators !== null) {
-    fields.set("compute.gpuDevicesRequest", Math.max(1, way.accelerators.count));
-  }
-  return fields;
+export function optionViolations(task: Task, policies: readonly CompiledPolicy[]): Violation[] {
+  const { raw } = optionFieldsOf(task.image === undefined ? [] : (task.imageOptions ?? []));
+  const said = policies.flatMap(({ source, defaults, rules, items, itemRules, imposed }) => {
+    const paths = [...rules.keys(), ...itemRules.keys(), ...defaults.keys(), ...items.keys()];
+    const path = source.scope.level === "system" ? undefined : paths.find((one) => guarded.test(one));
+    return path === undefined && imposed.length === 0 ? [] : [{ source, path: path ?? "storage" }];
+  });
+  const [first] = said;
+  return first === undefined
+    ? []
+    : raw.map((name) => ({
+        field: "config.docker.run_options",
+        rule: "blocked",
+        message: `'${name}' is no option that policies can look at, and the policy has rules on ${first.path}; leave it out`,
+        source: first.source,
+        value: name,
+        limit: null,
+      }));
 }
