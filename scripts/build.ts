@@ -22,6 +22,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { type BuildOptions, build } from "esbuild";
 import { licencesOf } from "./release/licences.ts";
+import { sdkPrograms } from "./release/sdk-programs.ts";
 import { readSdkTypes, sdkTypesText } from "./release/sdk-types.ts";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -129,14 +130,7 @@ async function main(): Promise<void> {
       build({ ...options, entryPoints: { skylet: "agent/skylet/main.ts" } }),
       // Split, so that a command loads only what it uses: most of them need no YAML and no SSH.
       build({ ...options, entryPoints: { client: "client/main.ts" }, splitting: true, chunkNames: "chunk-[hash]" }),
-      // What programs import. Classes keep their names, which errors show.
-      build({
-        ...options,
-        entryPoints: { sdk: "client/sdk/public/sky.ts" },
-        splitting: true,
-        chunkNames: "sdk-chunk-[hash]",
-        keepNames: true,
-      }),
+      build(sdkPrograms(options)),
     ]);
     // `.d.mts` as the module is `.mjs`: the package.json beside them speaks of other files.
     writeFileSync(join(staging, "sdk.d.mts"), sdkTypesText(readSdkTypes(root)));

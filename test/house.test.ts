@@ -52,8 +52,9 @@ const rules: Rule[] = [
   { folder: "doctor", own: ["shared", "system", "doctor"], packages: ["node:*", "zod", "yaml"] },
   {
     folder: "client",
-    own: ["shared", "client"],
-    packages: ["node:*", "zod", "yaml", "ssh2", "commander", "picocolors", "fastest-levenshtein", "ignore"],
+    // Policies run in the same way on both sides; nothing else of `system` is a client's.
+    own: ["shared", "system/policy", "client"],
+    packages: ["node:*", "zod", "yaml", "ssh2", "commander", "picocolors", "fastest-levenshtein", "ignore", "sucrase"],
   },
 ];
 
@@ -72,6 +73,8 @@ const owners = [
   },
   { module: "yauzl", folder: "coordinator", files: ["coordinator/zips/zip-tree.ts"] },
   { module: "yazl", folder: "coordinator", files: ["coordinator/api/routes-skypilot-files.ts"] },
+  { module: "sucrase", folder: "client", files: ["client/policy/hooks.ts"] },
+  { module: "node:child_process", folder: "system", files: ["system/policy/worker-process.ts", "system/journal.ts"] },
   // It runs shell commands: only in the program that is killed when it is late, never in the daemon.
   { module: "systeminformation", folder: "agent", files: ["agent/hardware.ts"] },
   { module: "node:child_process", folder: "agent", files: ["agent/spawn.ts", "agent/skylet/"] },

@@ -34,6 +34,8 @@ export interface AdminPolicyRequest {
   /** Of everybody, at this moment. */
   holdings: () => UserHoldings[];
   signal: AbortSignal;
+  /** Does work that holds up the thread when it is this user's turn. Default: at once. */
+  inTurn?: <T>(work: () => T) => Promise<T>;
 }
 
 /**

@@ -14,7 +14,8 @@ import { raising } from "./raise.ts";
 import { initializedCluster, programContext, registeredCluster, withCalls } from "./session.ts";
 import type { OptimizeTarget, StatusRefreshMode } from "./statuses.ts";
 import { checkOptions, handleOf, submitResultOf } from "./submit.ts";
-import { type Dag, onlyTask, plainTask, type Task } from "./task.ts";
+import { type Dag, onlyTask } from "./dag.ts";
+import { plainTask, type Task } from "./task.ts";
 import type { ClusterRecord, RequestId, SubmitResult } from "./types.ts";
 
 /** Options of `launch`. */

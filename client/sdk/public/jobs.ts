@@ -3,9 +3,9 @@
  * of the same names do, without a terminal. Exported by the package.
  */
 import type { QueueRow } from "../../../shared/api.ts";
+import { latestJob } from "../../commands/job-names.ts";
 import { sendExec } from "../../commands/sending.ts";
 import { downloadJobLogs, logsFolder } from "../../files/download-logs.ts";
-import type { Calls } from "../calls.ts";
 import { ValueError } from "./exceptions.ts";
 import { shownValue } from "./fields.ts";
 import { begin } from "./pending.ts";
@@ -13,7 +13,8 @@ import { raising } from "./raise.ts";
 import { initializedCluster, programContext, withCalls, withStream } from "./session.ts";
 import { type JobExitCode, JobExitCode as codes, type JobStatus } from "./statuses.ts";
 import { checkOptions, submitResultOf } from "./submit.ts";
-import { type Dag, onlyTask, plainTask, type Task } from "./task.ts";
+import { type Dag, onlyTask } from "./dag.ts";
+import { plainTask, type Task } from "./task.ts";
 import type { JobRecord, OutputStream, RequestId, SubmitResult } from "./types.ts";
 
 /** Options of `exec`. */
@@ -177,12 +178,6 @@ export async function writeTo(output: OutputStream, chunk: Uint8Array): Promise<
       once.call(output, "error", () => resolve());
     });
   }
-}
-
-/** The caller's latest job; null: none. */
-async function latestJob(calls: Calls): Promise<number | null> {
-  const ids = Object.keys(await calls.jobStatus({ job_ids: null })).map(Number);
-  return ids.length === 0 ? null : Math.max(...ids);
 }
 
 /**

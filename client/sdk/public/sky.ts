@@ -40,7 +40,12 @@ export { ClusterStatus, JobExitCode, JobStatus, OptimizeTarget, StatusRefreshMod
 export type { RequestStatus } from "./statuses.ts";
 export { Storage, StorageMode } from "./storage.ts";
 export type { StorageOptions } from "./storage.ts";
-export { Dag, Task } from "./task.ts";
+export { Dag } from "./dag.ts";
+export { AdminPolicy, AdminPolicyRequestName, MutatedUserRequest, UserRequest } from "./policy.ts";
+export type { Holdings, PolicyUser, RequestOptions, UserRequestOptions } from "./policy.ts";
+export { Config } from "./policy-config.ts";
+export type { NestedOptions } from "./policy-config.ts";
+export { Task } from "./task.ts";
 export type { CommandGenerator, TaskOptions, Workdir } from "./task.ts";
 export type {
   ApiServerInfo,

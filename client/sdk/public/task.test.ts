@@ -11,7 +11,8 @@ import { readTask } from "../../../shared/task-file.ts";
 import { InvalidTaskError, NotSupportedError, ValueError } from "./exceptions.ts";
 import { Resources, type ResourcesOptions } from "./resources.ts";
 import { Storage } from "./storage.ts";
-import { Dag, onlyTask, plainTask, Task } from "./task.ts";
+import { Dag, onlyTask } from "./dag.ts";
+import { plainTask, Task } from "./task.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "sky-sdk-task-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
@@ -133,7 +134,7 @@ describe("Task", () => {
     ],
     ["an image by itself", () => new Task({ dockerImage: "x" }), NotSupportedError, /'dockerImage' has no meaning/],
     ["nodes to avoid", () => new Task({ blockedResources: [] }), NotSupportedError, /'blockedResources'/],
-    ["no Resources", () => new Task().setResources({} as never), ValueError, /setResources takes/],
+    ["no Resources", () => new Task().setResources("V100" as never), ValueError, /setResources takes/],
     ["none at all", () => new Task().setResources([]), ValueError, /setResources takes/],
   ];
   test.each(refused)("refuses %s", (_what, make, type, text) => {

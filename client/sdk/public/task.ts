@@ -7,7 +7,7 @@ import { readFileSync } from "node:fs";
 import { messageOf } from "../../../shared/errors.ts";
 import type { Task as PlainTask } from "../../../shared/task.ts";
 import { readTask, writeTask } from "../../../shared/task-file.ts";
-import { InvalidTaskError, NotSupportedError, ValueError } from "./exceptions.ts";
+import { NotSupportedError, ValueError } from "./exceptions.ts";
 import { configOfText, requireKnown, shownValue, type TaskConfig, taskOfConfig } from "./fields.ts";
 import { raisingNow } from "./raise.ts";
 import { Resources, type ResourcesOptions } from "./resources.ts";
@@ -58,6 +58,8 @@ const known = new Set([
 
 type Variables = Readonly<Record<string, string>> | readonly (readonly [string, string])[];
 type Several = readonly Resources[] | ReadonlySet<Resources>;
+/** `resources` as a task file holds them, in plain values. */
+type ResourceConfig = Readonly<Record<string, unknown>>;
 
 /** Names and values of variables. Throws ValueError for a value that is no text. */
 function variablesOf(what: string, variables: Variables | null): Record<string, string> {
@@ -93,16 +95,23 @@ function refuseMeaningless(options: TaskOptions): void {
   }
 }
 
+function isPlain(value: unknown): value is ResourceConfig {
+  return typeof value === "object" && value !== null && !Array.isArray(value) && !(value instanceof Set);
+}
+
 /** Resources as a task file's `resources`: an array is an order of preference, a Set leaves the choice. */
 function resourcesConfig(resources: Resources | Several): TaskConfig {
   const isSeveral = Array.isArray(resources) || resources instanceof Set;
   const several: readonly Resources[] = isSeveral ? [...(resources as Several)] : [resources as Resources];
   if (several.length === 0 || several.some((one) => !(one instanceof Resources))) {
-    throw new ValueError("setResources takes a Resources, an array of them or a Set of them.");
+    throw new ValueError("setResources takes a Resources, an array or a Set of them, or what a task file says.");
   }
   const configs = several.map((one) => one.toYamlConfig());
   return configs.length === 1 ? (configs[0] ?? {}) : { [resources instanceof Set ? "any_of" : "ordered"]: configs };
 }
+
+let fromPolicyConfig: (config: TaskConfig) => Task;
+let configOf: (task: Task) => TaskConfig;
 
 /**
  * A computation to be run on a cluster. All setters check what they are given, change the task and return it.
@@ -116,6 +125,18 @@ export class Task {
   #config: TaskConfig = {};
   #generator: string | null = null;
   #resources: Resources | Several | null = null;
+  /** A policy's task may say what no cluster here can do: the cluster is who refuses it. */
+  #isChecked = true;
+
+  static {
+    fromPolicyConfig = (config) => {
+      const task = new Task();
+      task.#isChecked = false;
+      task.#config = structuredClone(config);
+      return task;
+    };
+    configOf = (task) => structuredClone(task.#config);
+  }
 
   /**
    * @throws NotSupportedError for what has no meaning on one's own machines
@@ -199,16 +220,56 @@ export class Task {
     return this.#resources;
   }
 
+  /** Paths on the nodes, and the names of volumes that an admin publishes. */
+  get volumes(): Record<string, string | Record<string, unknown>> {
+    return structuredClone((this.#config["volumes"] as Record<string, string> | undefined) ?? {});
+  }
+
+  /** The bash script that each node runs, in place of what was said before; null: none. */
+  setRun(run: string | null): this {
+    this.#generator = null;
+    this.#set({ run: run ?? undefined });
+    return this;
+  }
+
+  /** `resources` as a task file says them, in plain values; a copy. */
+  getResourceConfig(): Record<string, unknown> {
+    return structuredClone((this.#config["resources"] as Record<string, unknown> | undefined) ?? {});
+  }
+
   /**
    * What the task needs on each node, in place of what was said before.
    *
-   * @param resources one, an array in order of preference, or a Set of which any is as good
-   * @throws ValueError when it is none of these
+   * @param resources one, an array in order of preference, a Set of which any is as good, or what a task file says under
+   * `resources` (as `getResourceConfig` gives it)
+   * @throws ValueError when it is none of these; InvalidTaskError when the values are wrong
    */
-  setResources(resources: Resources | Several): this {
-    this.#set({ resources: resourcesConfig(resources) });
-    this.#resources = resources;
+  setResources(resources: Resources | Several | ResourceConfig): this {
+    if (isPlain(resources) && !(resources instanceof Resources)) {
+      this.#set({ resources });
+      this.#resources = null;
+    } else {
+      this.#set({ resources: resourcesConfig(resources) });
+      this.#resources = resources;
+    }
     return this;
+  }
+
+  /** Volumes, in place of those said before. @throws InvalidTaskError for a path that is not allowed */
+  setVolumes(volumes: Readonly<Record<string, string>> | null): this {
+    this.#set({ volumes: volumes === null ? undefined : { ...volumes } });
+    return this;
+  }
+
+  /** As `setVolumes`, beside those said before. @throws as `setVolumes` */
+  updateVolumes(volumes: Readonly<Record<string, string>>): this {
+    this.#set({ volumes: { ...this.volumes, ...volumes } });
+    return this;
+  }
+
+  /** Whether the task runs a controller of managed jobs or services. Always false here: there are no such tasks. */
+  isControllerTask(): boolean {
+    return false;
   }
 
   /**
@@ -311,7 +372,9 @@ export class Task {
   /** Takes the values if the task is still a task with them. */
   #set(changes: TaskConfig): void {
     const config = { ...this.#config, ...structuredClone(changes) };
-    taskOfConfig(config);
+    if (this.#isChecked) {
+      taskOfConfig(config);
+    }
     this.#config = config;
   }
 }
@@ -321,38 +384,12 @@ export function plainTask(task: Task): PlainTask {
   return raisingNow(() => readTask(task.toYaml(), { file: "task" }));
 }
 
-/** One task, in the form of the Python SDK's graphs. */
-export class Dag {
-  readonly #tasks: Task[] = [];
-
-  /** @throws ValueError when it has one already: several tasks are for managed jobs */
-  add(task: Task): this {
-    if (!(task instanceof Task)) {
-      throw new ValueError("A Dag takes tasks of the class Task.");
-    }
-    if (this.#tasks.length > 0) {
-      throw new NotSupportedError("A Dag takes one task: launch and exec run a single task each.");
-    }
-    this.#tasks.push(task);
-    return this;
-  }
-
-  get tasks(): readonly Task[] {
-    return [...this.#tasks];
-  }
+/** A task as a policy gets it, of what a task file says; what is in it is not checked. */
+export function taskOfPolicy(config: TaskConfig): Task {
+  return fromPolicyConfig(config);
 }
 
-/** The one task of what launch and exec are given. Throws InvalidTaskError for an empty Dag, ValueError for anything else. */
-export function onlyTask(given: Task | Dag): Task {
-  if (given instanceof Task) {
-    return given;
-  }
-  if (!(given instanceof Dag)) {
-    throw new ValueError(`The first argument must be a Task or a Dag, not ${shownValue(given)}.`);
-  }
-  const [task] = given.tasks;
-  if (task === undefined) {
-    throw new InvalidTaskError("The Dag has no task.");
-  }
-  return task;
+/** What a task file would say, without what is not said. */
+export function configOfTask(task: Task): TaskConfig {
+  return Object.fromEntries(Object.entries(configOf(task)).filter(([, value]) => value !== undefined));
 }
