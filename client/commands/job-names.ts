@@ -1,6 +1,7 @@
 /**
  * Which jobs are meant where a person types a job: its number, its name, or the first characters of its name. The newest
- * of a name is meant; where the characters fit several names nothing is guessed. Used by every command that takes jobs.
+ * of a name is meant; where the characters fit several names nothing is guessed. Used by every command that
+ * takes jobs, and by the SDK.
  */
 import type { QueueRow } from "../../shared/api.ts";
 import { SkyError } from "../../shared/errors.ts";
@@ -65,4 +66,10 @@ export async function jobsOf(
   }
   const rows = [...(await calls.queue({}))].sort((a, b) => b.job_id - a.job_id);
   return [...new Set(words.map((word) => (isNumber(word) ? Number(word) : named(word, rows, prefer))))];
+}
+
+/** The caller's latest job; null: none. Known beforehand, so that a stream that is taken up again is of the same job. */
+export async function latestJob(calls: Calls): Promise<number | null> {
+  const ids = Object.keys(await calls.jobStatus({ job_ids: null })).map(Number);
+  return ids.length === 0 ? null : Math.max(...ids);
 }

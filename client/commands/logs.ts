@@ -10,7 +10,7 @@ import type { Calls } from "../sdk/calls.ts";
 import { downloadJobLogs, jobsNamed, logsFolder } from "../files/download-logs.ts";
 import { callsTo, requireInitialized } from "./clusters.ts";
 import type { Context } from "./context.ts";
-import { jobsOf, requireJobWords } from "./job-names.ts";
+import { jobsOf, latestJob, requireJobWords } from "./job-names.ts";
 import { followJob, interruptedCode } from "./submit.ts";
 
 export interface LogsFlags {
@@ -60,16 +60,10 @@ async function showStatus(context: Context, calls: Calls, ids: number[]): Promis
   return code;
 }
 
-/** The latest job's id, or null. Known beforehand, so that a stream that is taken up again is of the same job. */
-async function latest(calls: Calls): Promise<number | null> {
-  const ids = Object.keys(await calls.jobStatus({ job_ids: null })).map(Number);
-  return ids.length === 0 ? null : Math.max(...ids);
-}
-
 /** Brings the log files of jobs home and says where they are. 102: one of them does not exist. */
 async function syncDown(context: Context, calls: Calls, cluster: string, words: string[]): Promise<number> {
   const { screen } = context;
-  const newest = words.length === 0 ? await latest(calls) : null;
+  const newest = words.length === 0 ? await latestJob(calls) : null;
   if (words.length === 0 && newest === null) {
     screen.note(`You have no job on cluster ${cluster}.`);
     return exitCodes.notFound;
@@ -128,7 +122,7 @@ export async function logs(context: Context, name: string, words: string[], flag
     if (flags.status === true) {
       return await showStatus(context, calls, ids);
     }
-    const wanted = ids.length > 0 ? ids : [await latest(calls)];
+    const wanted = ids.length > 0 ? ids : [await latestJob(calls)];
     let code = 0;
     for (const id of wanted) {
       if (id === null) {
