@@ -28,20 +28,29 @@ export async function freePort(): Promise<number> {
 /** Node raises its soft limit of open files to the hard one, and sshd would hand that on; a service gets 1024. */
 const serviceLimits = ["prlimit", "--nofile=1024:", "--"];
 
+export interface SshdPlace {
+  /** A loopback address and a port of it; default: any free port. */
+  address: string;
+  port: number;
+  /** Words before the program, which must end in it: in which namespaces it runs. */
+  within: readonly string[];
+}
+
 /** Starts sshd; `lines` are added to its config, before everything else, where the first word counts. */
-export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
+export async function startSshd(lines: readonly string[] = [], place: Partial<SshdPlace> = {}): Promise<Sshd> {
+  const { address = "127.0.0.1", within = [] } = place;
   const dir = mkdtempSync(join(tmpdir(), "sky-sshd-"));
   chmodSync(dir, 0o755);
   const hostKeyFile = join(dir, "host_key");
   await must(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", hostKeyFile]);
   // Debian's sshd wants its privilege separation folder, which only the system's unit makes.
   mkdirSync("/run/sshd", { recursive: true, mode: 0o755 });
-  const port = await freePort();
+  const port = place.port ?? (await freePort());
   const config = join(dir, "sshd_config");
   const text = [
     ...lines,
     `Port ${port}`,
-    "ListenAddress 127.0.0.1",
+    `ListenAddress ${address}`,
     `HostKey ${hostKeyFile}`,
     `PidFile ${join(dir, "pid")}`,
     "UsePAM yes",
@@ -52,7 +61,7 @@ export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
     "Subsystem sftp internal-sftp",
   ];
   writeFileSync(config, `${text.join("\n")}\n`);
-  const running: Running = launch([...serviceLimits, "/usr/sbin/sshd", "-D", "-e", "-f", config], {
+  const running: Running = launch([...within, ...serviceLimits, "/usr/sbin/sshd", "-D", "-e", "-f", config], {
     limitMs: 3_600_000,
   });
   const stop = async (): Promise<void> => {
@@ -61,7 +70,7 @@ export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
     rmSync(dir, { recursive: true, force: true });
   };
   try {
-    await until(() => answers(port), `sshd on port ${port}: ${running.stderr()}`);
+    await until(() => answers(address, port), `sshd on port ${port}: ${running.stderr()}`);
   } catch (error) {
     await stop();
     throw error;
@@ -70,9 +79,9 @@ export async function startSshd(lines: readonly string[] = []): Promise<Sshd> {
   return { port, hostKey, log: running.stderr, stop };
 }
 
-async function answers(port: number): Promise<boolean> {
+async function answers(address: string, port: number): Promise<boolean> {
   return await new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
+    const socket = connect(port, address);
     socket.setTimeout(1_000, () => socket.destroy());
     socket.once("data", (data) => {
       resolve(data.toString().startsWith("SSH-"));
