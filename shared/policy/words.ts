@@ -122,12 +122,20 @@ export type ValueOrigin =
   | { kind: "computed"; source: PolicySource; from: string }
   | { kind: "imposed"; source: PolicySource; asset: string };
 
+/** A violation that is told only where an exception lifts all of `behind`: a range behind `canEdit`, one policy behind another. */
+export interface HeldBack {
+  violation: Violation;
+  behind: readonly Violation[];
+}
+
 export interface Evaluation {
   effective: Workload;
   /** By path, for items by `path[key]` and `path[key].attribute`; what the user wrote may be left out. */
   origins: ReadonlyMap<string, ValueOrigin>;
   /** Of policies that enforce, sorted by field and rule. Any: the workload is refused. */
   violations: Violation[];
+  /** Behind violations, for exceptions; nobody is shown them. */
+  heldBack?: readonly HeldBack[];
   /** Of policies that warn, and of those that audit. */
   warned: Violation[];
   audited: Violation[];
