@@ -6,8 +6,9 @@
  */
 import { SkyError } from "../errors.ts";
 import type { CompiledPolicy, EffectivePolicy } from "./compiled.ts";
+import { compareTexts, isSameScope } from "./scope-order.ts";
 import { assetFaults } from "./together.ts";
-import { type Asset, type CombineMode, policyModes, type Scope, scopeLevels, type WorkloadKind } from "./words.ts";
+import { type Asset, type CombineMode, policyModes, type Scope, type WorkloadKind } from "./words.ts";
 
 export interface TogetherOptions {
   combine: CombineMode;
@@ -61,24 +62,6 @@ function forKind(parts: readonly CompiledPolicy[], kind: WorkloadKind): Compiled
 function nearest(byScope: readonly (readonly CompiledPolicy[])[], mode: string): readonly CompiledPolicy[] {
   const ofMode = byScope.map((parts) => parts.filter(({ source }) => source.mode === mode));
   return ofMode.findLast((parts) => parts.length > 0) ?? [];
-}
-
-export function isSameScope(a: Scope, b: Scope): boolean {
-  return a.level === b.level && a.id === b.id;
-}
-
-/** `cluster: "c1"` */
-export function scopeText({ level, id }: Scope): string {
-  return `${level}: "${id}"`;
-}
-
-/** Below zero: `a` is wider. */
-export function compareScopes(a: Scope, b: Scope): number {
-  return scopeLevels.indexOf(a.level) - scopeLevels.indexOf(b.level) || compareTexts(a.id, b.id);
-}
-
-export function compareTexts(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function byName(a: CompiledPolicy, b: CompiledPolicy): number {
