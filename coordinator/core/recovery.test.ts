@@ -266,6 +266,21 @@ describe("after a restart of the coordinator", () => {
     expect(silent.place(id)).toBe("n2");
   });
 
+  test("a rank that had not begun is ordered once every node has been heard, also when another is in its setup by then", () => {
+    const words = { ...recovers, nodes: 2, setup: true, accelerators: "V100:1" };
+    const before = new Scenario({ n1: { accelerators: "V100:1" }, n2: { accelerators: "V100:1" } }).up();
+    const id = before.submit(words);
+    const [first, second] = ["n1", "n2"].map((node) => before.rank(id, node, { state: "starting" }));
+    const { record } = before.job(id);
+    const after = new Scenario({ n1: {}, n2: {}, n3: {} }, { jobs: [{ id, record }], epoch: 9 });
+    after.connect("n2").report("n2", second === undefined ? [] : [second], 0);
+    expect(after.told("n2")?.wanted).toEqual([]);
+    after.connect("n1").report("n1", first === undefined ? [] : [{ ...first, state: "setup" }], 0);
+    expect(after.job(id).record.phase).toBe("setup");
+    after.connect("n3").report("n3", [], 0);
+    expect(after.told("n2")?.wanted.map((one) => one.attempt)).toEqual([record.attempt?.id]);
+  });
+
   test("the store's record of an ended job still names what was given up", () => {
     const { scenario, id, report } = lost(recovers);
     pass(scenario, leaseMs);

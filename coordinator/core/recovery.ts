@@ -144,7 +144,8 @@ function endStartHold(context: Context): void {
       adoptTwins(context, job);
     } else if (job.record.phase === "starting" && job.startedOn.length === 0 && unknownTwin(state, job) !== null) {
       giveUp(context, job, "An older copy of the state held this start; another one of the job runs.");
-    } else if (job.record.phase === "starting") {
+    } else {
+      // Also one that is in its setup on some node already: the others have not been told of it.
       markStale(state, job);
     }
   }

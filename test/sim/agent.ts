@@ -6,6 +6,7 @@ import { initialAgentState, reduceAgent } from "../../agent/core/reduce.ts";
 import type { AgentEffect, AgentEvent, AgentState, LedgerEntry } from "../../agent/core/state.ts";
 import { type FromAgent, type Inventory, reportSchema } from "../../shared/agent-wire.ts";
 import type { AttemptId, Uid } from "../../shared/ids.ts";
+import type { Limits } from "../../shared/launch-spec.ts";
 import { type FromSkylet, toSkyletSchema } from "../../shared/skylet-wire.ts";
 import { entrySchema } from "../wire/protocol-1/ledger.ts";
 import { Machine } from "./machine.ts";
@@ -177,7 +178,7 @@ export class SimAgent {
       this.#writes = this.#writes.filter((one) => one !== entry);
       this.entries.set(entry.wanted.attempt, entry);
       // A rollback must find every attempt that uses nothing new.
-      if (entry.wanted.leaseSeconds === undefined) {
+      if (entry.wanted.leaseSeconds === undefined && entry.wanted.limits === undefined) {
         entrySchema.parse(entry);
       }
       this.dispatch({ type: "ledgerSaved", attempt: entry.wanted.attempt });
@@ -248,7 +249,7 @@ export class SimAgent {
       }
       switch (message.type) {
         case "prepared":
-          return this.dispatch({ ...message, type: "runnerPrepared", uid });
+          return this.dispatch({ ...message, type: "runnerPrepared", uid, ...this.#limit(message.attempt) });
         case "failed":
           return this.dispatch({ type: "runnerFailed", uid, attempt: message.attempt, error: message.error });
         case "changed":
@@ -259,6 +260,19 @@ export class SimAgent {
           return undefined;
       }
     });
+  }
+
+  /** Sets the attempt's limits, which only a machine is asked to that can. */
+  #limit(id: AttemptId): { limits?: Limits } {
+    const limits = this.state?.attempts.get(id)?.entry.wanted.limits;
+    if (limits === undefined) {
+      return {};
+    }
+    if (this.inventory.mechanisms === undefined) {
+      this.#truth.violated(`${this.name} is to limit ${id}, which it cannot`);
+    }
+    this.machine.limited.add(id);
+    return { limits };
   }
 
   #later(low: number, high: number, run: () => void): void {

@@ -21,6 +21,7 @@ export function inventory(chance: Chance): Inventory {
     accelerators,
     source: "sim",
     mixedAllowed: false,
+    ...(chance.happens(0.6) ? { mechanisms: ["cgroup-memory"] } : {}),
   };
 }
 
@@ -30,6 +31,15 @@ function urgencyOf(chance: Chance, pace: number): Partial<Shape> {
     ...(chance.happens(0.4) ? { priority: chance.pick([-10, 5, 10, 1000]) } : {}),
     ...(chance.happens(0.3) ? { timeLimitSeconds: chance.between(1, 60) * pace } : {}),
     ...(chance.happens(0.4) ? { preemptible: true, recovers: true } : {}),
+  };
+}
+
+/** What policies have said: a limit, which not every machine can set, its own grace time, and what preemption means. */
+function boundsOf(chance: Chance): Partial<Shape> {
+  return {
+    ...(chance.happens(0.2) ? { limits: { memoryBytes: 2 ** 30 }, mechanisms: ["cgroup-memory"] } : {}),
+    ...(chance.happens(0.2) ? { graceSeconds: chance.pick([0, 1, 4]) } : {}),
+    ...(chance.happens(0.3) ? { terminateAfterPreemption: true } : {}),
   };
 }
 
@@ -64,6 +74,7 @@ export function recordOf(
       memoryGb: chance.pick([0, 4]),
       ...(chance.happens(0.5) ? { recovers: true } : {}),
       ...urgencyOf(chance, task.pace),
+      ...boundsOf(chance),
     },
     resourcesText: "",
     hasSetup: kind === "launch" && task.hasSetup,
@@ -77,4 +88,19 @@ export function recordOf(
     end: null,
     reason: null,
   };
+}
+
+/** Enough of these machines could serve it, as far as is known; `state`: null while the machine's agent is dead. */
+export function canEverFit(
+  { shape }: JobRecord,
+  agents: readonly { inventory: Inventory; state: { inventory: Inventory } | null }[],
+): boolean {
+  const { accelerators, nodes, mechanisms } = shape;
+  const fitting = agents.filter(({ inventory: own, state }) => {
+    const have = state?.inventory.accelerators ?? [];
+    const isServed =
+      accelerators === null || have.filter((one) => one.kind === accelerators.kind).length >= accelerators.count;
+    return isServed && (mechanisms === undefined || own.mechanisms !== undefined);
+  });
+  return fitting.length >= nodes;
 }

@@ -31,6 +31,8 @@ export class Machine {
   readonly name: string;
   readonly folders = new Map<AttemptId, Folder>();
   readonly skylets = new Map<Uid, Skylet>();
+  /** Attempts whose cgroup has limits. */
+  readonly limited = new Set<AttemptId>();
   boot = 1;
   /** Set by the agent while it lives: what a skylet says. */
   hear: ((uid: Uid, message: FromSkylet) => void) | null = null;
@@ -59,6 +61,7 @@ export class Machine {
       this.#truth.disturb(id);
     }
     this.folders.clear();
+    this.limited.clear();
     this.skylets.clear();
     this.boot += 1;
   }
@@ -188,7 +191,7 @@ export class Machine {
       return;
     }
     this.#truth.note(`${this.name} runs user code of ${id}`);
-    this.#truth.begin(id, folder.wanted.rank);
+    this.#truth.begin(id, folder.wanted.rank, this.limited.has(id));
     if (folder.wanted.setup) {
       const { setupRef = null, taskRef = "" } = this.#truth.attempts.get(id) ?? {};
       // A state that was rolled back does not know which setup an attempt was to run that it takes over, and serves none.

@@ -26,16 +26,18 @@ function played<T>(seed: number, kind: ConstructorParameters<typeof World>[1], a
 test(`${seeds} histories from seed ${first}: every job ends as planned, once, and nothing is left`, {
   timeout: 3_600_000,
 }, () => {
-  const counts = { ended: 0, gaveWay: 0, overdue: 0 };
+  const counts = { ended: 0, gaveWay: 0, overdue: 0, terminated: 0 };
   for (let seed = first; seed < first + seeds; seed += 1) {
-    const { begun, gaveWay, overdue } = played(seed, {}, (world) => world.truth);
+    const { begun, gaveWay, overdue, terminated } = played(seed, {}, (world) => world.truth);
     counts.ended += begun.size;
     counts.gaveWay += gaveWay;
     counts.overdue += overdue;
+    counts.terminated += terminated;
   }
   expect(counts.ended).toBeGreaterThan(seeds);
   if (seeds >= 100) {
     expect(Math.min(counts.gaveWay, counts.overdue)).toBeGreaterThan(seeds / 40);
+    expect(counts.terminated).toBeGreaterThan(0);
   }
 });
 

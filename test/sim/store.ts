@@ -45,8 +45,11 @@ export class DurableStore {
   write(id: JobId, record: JobRecord): void {
     this.records.set(`${record.uid}/${id}`, { id, record: jobRecordSchema.parse(record) });
     // A rollback must find every job that uses nothing new.
-    const { recovers, priority, timeLimitSeconds } = record.shape;
-    const isNew = [recovers, priority, timeLimitSeconds, record.restoredFrom].some((one) => one !== undefined);
+    const { recovers, priority, timeLimitSeconds, limits, graceSeconds, terminateAfterPreemption } = record.shape;
+    const bounds = [limits, graceSeconds, terminateAfterPreemption];
+    const isNew = [recovers, priority, timeLimitSeconds, record.restoredFrom, ...bounds].some(
+      (one) => one !== undefined,
+    );
     if (!isNew) {
       before.jobRecordSchema.parse(record);
     }

@@ -22,6 +22,8 @@ const stopMsMax = 20_000;
 export class Truth {
   readonly plans = new Map<string, JobPlan>();
   readonly attempts = new Map<AttemptId, { taskRef: string; setupRef: string | null }>();
+  /** By taskRef: jobs that must not run without a limit. */
+  readonly limited = new Set<string>();
   readonly begun = new Map<string, number>();
   readonly usage = new UsageTruth();
   /** Nobody sets the wall clock. */
@@ -38,6 +40,7 @@ export class Truth {
   #coordinatorSince = 0;
   /** How often a job was stopped for another, and how many ended at their limits. */
   gaveWay = 0;
+  terminated = 0;
   overdue = 0;
   /** Nodes that were away for long. */
   readonly absent = new Set<string>();
@@ -111,9 +114,14 @@ export class Truth {
     }
   }
 
-  /** User code of a rank begins. */
-  begin(attempt: AttemptId, rank: number): void {
+  /** User code of a rank begins; `isLimited`: its cgroup has limits. */
+  begin(attempt: AttemptId, rank: number, isLimited: boolean): void {
     const task = this.attempts.get(attempt)?.taskRef ?? this.violated(`attempt ${attempt} began but was never planned`);
+    if (isLimited !== this.limited.has(task)) {
+      this.violated(
+        `user code of ${attempt} begins ${isLimited ? "with limits that nobody set" : "without its limits"}`,
+      );
+    }
     const key = `${task}/${rank}`;
     const times = (this.begun.get(key) ?? 0) + 1;
     this.begun.set(key, times);
@@ -196,9 +204,17 @@ export class Truth {
       end === planned ||
       (end === "FAILED" && record.reason?.startsWith("its time limit of ") === true) ||
       (end === "FAILED" && runFails && !record.attempt?.ranks.every((rank) => rank.setup)) ||
-      (end === "CANCELLED" && this.cancelled.has(task)) ||
+      (end === "CANCELLED" && (this.cancelled.has(task) || this.#wasTerminated(record))) ||
       (end === "FAILED_DRIVER" && (this.disturbed.has(task) || this.#wasLost(record)))
     );
+  }
+
+  /** It was preempted, and is one that ends then. */
+  #wasTerminated({ shape, reason }: JobRecord): boolean {
+    const isReason = /^It was stopped for job \d+ of higher priority\. It is not started again/.test(reason ?? "");
+    const may = shape.terminateAfterPreemption === true && shape.preemptible === true;
+    this.terminated += isReason && may ? 1 : 0;
+    return isReason && may;
   }
 
   #wasLost(record: JobRecord): boolean {

@@ -5,13 +5,12 @@
  */
 import { jobsToCancel } from "../../coordinator/core/views.ts";
 import type { AttemptId } from "../../shared/ids.ts";
-import type { JobRecord } from "../../shared/job.ts";
 import { actAsAdmin, resume } from "./admins.ts";
 import { SimAgent } from "./agent.ts";
 import { allot, allotNothing, groupsOf } from "./allotments.ts";
 import { Chance, Clock } from "./clock.ts";
 import { SimCoordinator } from "./coordinator.ts";
-import { inventory, recordOf, schedulingOf, users } from "./drawn.ts";
+import { canEverFit, inventory, recordOf, schedulingOf, users } from "./drawn.ts";
 import { Link } from "./network.ts";
 import { DurableStore } from "./store.ts";
 import { Truth } from "./truth.ts";
@@ -150,7 +149,15 @@ export class World {
     if (record.shape.recovers === true) {
       this.truth.recoverable.add(taskRef);
     }
-    if (!this.#canEverFit(record)) {
+    if (record.shape.limits !== undefined) {
+      this.truth.limited.add(taskRef);
+    }
+    if (
+      !canEverFit(
+        record,
+        this.links.map(({ agent }) => agent),
+      )
+    ) {
       return;
     }
     const id = this.coordinator.store.add(record);
@@ -158,15 +165,6 @@ export class World {
     const { uid, user } = record;
     this.coordinator.dispatch({ type: "personSeen", uid, user, groups: groupsOf(uid) });
     this.coordinator.dispatch({ type: "jobSubmitted", uid, id, record });
-  }
-
-  #canEverFit(record: JobRecord): boolean {
-    const { accelerators, nodes } = record.shape;
-    const fitting = this.links.filter((link) => {
-      const have = link.agent.state?.inventory.accelerators ?? [];
-      return accelerators === null || have.filter((one) => one.kind === accelerators.kind).length >= accelerators.count;
-    });
-    return fitting.length >= nodes;
   }
 
   #cancel(): void {

@@ -10,8 +10,9 @@ import { payloadSchema } from "../../shared/job.ts";
 import { limitsOf, mechanismsOf } from "../../shared/launch-spec.ts";
 import { toSkyletSchema } from "../../shared/skylet-wire.ts";
 
-function example<T>(file: string, name: string): T {
-  return (JSON.parse(readFileSync(join(import.meta.dirname, `${file}.json`), "utf8")) as Record<string, T>)[name] as T;
+function example(file: string, name: string): unknown {
+  const text = readFileSync(join(import.meta.dirname, `${file}.json`), "utf8");
+  return (JSON.parse(text) as Record<string, unknown>)[name];
 }
 
 const hostileLimits: unknown[] = [
@@ -36,8 +37,8 @@ const hostileLimits: unknown[] = [
 
 describe("limits", () => {
   it("of an order are numbers in their range, or the order is refused", () => {
-    const desired = example<Desired>("to-agent", "desired");
-    const start = example<{ wanted: object }>("to-skylet", "start");
+    const desired = toAgentSchema.parse(example("to-agent", "desired")) as Desired;
+    const start = example("to-skylet", "start") as { wanted: object };
     const withLimits = (limits: unknown): unknown => ({
       ...desired,
       wanted: desired.wanted.map((one) => ({ ...one, limits })),
@@ -51,7 +52,7 @@ describe("limits", () => {
   });
 
   it("and mechanisms of a report are known ones, or the report is refused", () => {
-    const report = example<Report>("from-agent", "report");
+    const report = fromAgentSchema.parse(example("from-agent", "report")) as Report;
     const withMechanisms = (mechanisms: unknown): unknown => ({
       ...report,
       inventory: { ...report.inventory, mechanisms },
