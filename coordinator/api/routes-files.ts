@@ -122,6 +122,10 @@ export const fileRoutes: Route[] = [
     path: "/onprem/files/clean",
     summary: "Forgets the caller's uploads, but for what unfinished jobs need and what came within the last minute.",
     body: cleanBodySchema,
-    handle: (call) => startCall(call, { name: "files.clean", cluster: null, readOnly: false }, () => clean(call)),
+    handle: (call) =>
+      startCall(call, { name: "files.clean", cluster: null, readOnly: false }, (running) => {
+        running.signal.throwIfAborted();
+        return clean(call);
+      }),
   }),
 ];
