@@ -19,6 +19,7 @@ import { DiskFileStore } from "./files/store.ts";
 import { type Log, openLog } from "./log.ts";
 import { checkServer, openLink } from "./redis.ts";
 import type { ApiParts } from "./parts.ts";
+import { openAdminPolicy, requirePolicyPlace } from "./policy/admin-policy.ts";
 import { type Standing, Supervisor } from "./supervisor.ts";
 
 /** Paths of unix sockets are cut off by the kernel at 107 bytes; temporary names beside them need some of that. */
@@ -77,6 +78,7 @@ async function check(config: CoordinatorConfig): Promise<void> {
       throw new SkyError("ValueError", `The host key ${config.host_key} is not a file.`);
     }
     readFileSync(config.host_key);
+    await requirePolicyPlace(config);
     const link = await openLink(config.redis.socket, "sky-check");
     try {
       await checkServer(link, config.redis.socket);
@@ -124,12 +126,14 @@ async function serve(config: CoordinatorConfig): Promise<void> {
   });
   const tellStanding = announcer(notifier);
   const files = new DiskFileStore(config, log);
+  const adminPolicy = await openAdminPolicy(config, log);
   const supervisor = new Supervisor(config, log, files, tellStanding);
   const parts: ApiParts = {
     current: () => supervisor.current(),
     onLive: (listener) => supervisor.onLive(listener),
     accounts: new SystemAccounts(),
     files,
+    adminPolicy,
   };
   const api = await startApi(parts, config, { version, commit }, log);
   const running = supervisor.run();
@@ -139,7 +143,7 @@ async function serve(config: CoordinatorConfig): Promise<void> {
     notifier.stopping();
     setTimeout(() => process.exit(0), stopLimitMs).unref();
     supervisor.stop();
-    void Promise.allSettled([api.close(), running]).then(() => process.exit(0));
+    void Promise.allSettled([api.close(), adminPolicy.close(), running]).then(() => process.exit(0));
   };
   process.once("SIGTERM", stop);
   process.once("SIGINT", stop);

@@ -11,6 +11,7 @@ import type { NodeAdmin } from "../shared/node-admin.ts";
 import type { NodeWindow, Person, Quota, QuotaSubject, UsageLine } from "../shared/scheduling.ts";
 import type { Account } from "../shared/users-policy.ts";
 import type { CoreEvent, SetupState, State } from "./core/state.ts";
+import type { AdminPolicyRunner } from "./policy/parts.ts";
 import type { PolicyStore } from "./policy/policy-store.ts";
 
 /** One BullMQ queue per user (coordinator/queue.ts). Every call has a time limit and throws StoreUnavailable when it passes. */
@@ -208,6 +209,8 @@ export interface ApiParts {
   accounts: Accounts;
   /** Lives as long as the process: uploads need no Redis. */
   files: FileStore;
+  /** As `files`. Absent: the config names none. */
+  adminPolicy?: AdminPolicyRunner;
 }
 
 /** Redis did not answer in time or the connection is gone. The coordinator stops its effects, reads everything again and goes on. */

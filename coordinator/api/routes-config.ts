@@ -8,7 +8,7 @@ import type { CoordinatorConfig } from "../config.ts";
 import { type Route, json, plainRoute } from "./route.ts";
 
 /** Not for users' eyes: these may hold addresses and tokens. */
-const hidden: readonly string[] = ["admin_policy", "api_server", "db", "daemons", "workspaces"];
+export const serverOnlyKeys: readonly string[] = ["admin_policy", "api_server", "db", "daemons", "workspaces"];
 
 /** What counts for a request that brought this config along; `warning` is for the caller. */
 export function configOf(config: CoordinatorConfig, sent: ConfigTree): { tree: ConfigTree; warning: string | null } {
@@ -23,7 +23,7 @@ export const configRoutes: Route[] = [
     summary: "The server's layer of SkyPilot's config, as far as it is for users.",
     reply: serverConfigResultSchema,
     handle: async ({ context }) => {
-      const shown = Object.entries(context.config.sky_config).filter(([key]) => !hidden.includes(key));
+      const shown = Object.entries(context.config.sky_config).filter(([key]) => !serverOnlyKeys.includes(key));
       const result: ServerConfigResult = { cluster: context.config.cluster, config: Object.fromEntries(shown) };
       return json(result);
     },

@@ -159,21 +159,29 @@ async function applied(
 }
 
 /**
- * The policy that the config names. Rejects with SkyError for a place that is none, and for a folder of packages in which
- * others could put their code: "InvalidPolicyError". A module that cannot be loaded refuses each request instead, so
- * that the coordinator runs and says why.
+ * Where the policy is that the config names; null: it names none. Rejects with SkyError for a place that is none, and for a
+ * folder of packages in which others could put their code ("InvalidPolicyError").
+ */
+export async function requirePolicyPlace(config: PolicyConfig): Promise<PolicyPlace | null> {
+  const place = placeOf(config);
+  if (place?.kind === "module") {
+    await requireOwn(packagesOf(config));
+  }
+  return place;
+}
+
+/**
+ * The policy that the config names. Rejects as `requirePolicyPlace`. A module that cannot be loaded refuses each request
+ * instead, so that the coordinator runs and says why.
  */
 export async function openAdminPolicy(
   config: PolicyConfig,
   log: Log,
   options: OpenOptions = {},
 ): Promise<AdminPolicyRunner> {
-  const place = placeOf(config);
+  const place = await requirePolicyPlace(config);
   if (place === null) {
     return noAdminPolicy;
-  }
-  if (place.kind === "module") {
-    await requireOwn(packagesOf(config));
   }
   const asker = place.kind === "module" ? moduleAsker(place, config, log, options) : urlAsker(place, config);
   log.info({ policy: place.shown }, "an admin policy looks at every request");

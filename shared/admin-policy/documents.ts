@@ -94,7 +94,10 @@ export function firstTree(text: string, what: string): Tree {
   return value;
 }
 
-function hidden(tree: Tree): Tree {
+/** SkyPilot's client repeats the user's file in it, secrets and all. */
+const userFile = "_user_specified_yaml";
+
+function hidden({ [userFile]: _, ...tree }: Tree): Tree {
   const { secrets } = tree;
   if (!isTree(secrets)) {
     return tree;
