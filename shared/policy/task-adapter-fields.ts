@@ -3,7 +3,6 @@
  * is looked at: variables in `envs`, in `secrets` and in `-e` options, the registry that a login puts before the image,
  * each port of a range. It must never let a secret's value out. Called by task-adapter.ts and workload-block.ts.
  */
-import { SkyError } from "../errors.ts";
 import type { Task, TaskWay } from "../task.ts";
 import { fieldAt, type FieldSpec } from "./fields.ts";
 import { sameItem, setsNothingNew } from "./items.ts";
@@ -17,8 +16,8 @@ import type { Item, PlainValue } from "./words.ts";
 /** How the values of secrets stand in workloads: policies see that a variable is set, and never what to. */
 export const hiddenSecret = "(secret)";
 
-/** Each is an item that policies look at. */
-const portsMax = 1000;
+/** Each is an item that policies look at; a policy on ports refuses more (task-adapter.ts). */
+export const portsMax = 1000;
 
 /** The lowest priority of each class, from the highest class; a job without a priority has no class either. */
 export const priorityClasses: readonly (readonly [name: string, priority: number])[] = [
@@ -31,7 +30,7 @@ export const priorityClasses: readonly (readonly [name: string, priority: number
   ["very-low", -1000],
 ];
 
-/** Of one way; `workload:` is not looked at. Throws SkyError("InvalidTaskError") for too many ports. */
+/** Of one way; `workload:` is not looked at. */
 export function ownFields(task: Task, way: TaskWay): Map<string, PlainValue> {
   return new Map([...jobFields(task), ...fieldsOfWay(way)]);
 }
@@ -123,21 +122,25 @@ function variableItems({ envs, secrets = {} }: Task, options: readonly Item[]): 
   return [...items, ...others];
 }
 
-function portItems({ ports = [] }: Task, options: readonly Item[]): Item[] {
+function portItems(task: Task, options: readonly Item[]): Item[] {
+  const published = new Set(options.map(({ container }) => container));
+  const numbers = portNumbers(task, portsMax).filter((port) => !published.has(port));
+  return [...options, ...numbers.map((container) => ({ container }))];
+}
+
+/** Each port once, as many as `most`. */
+function portNumbers({ ports = [] }: Task, most: number): number[] {
   const numbers = new Set<number>();
   for (const range of ports) {
     const [first = 0, last = first] = range.split("-").map(Number);
-    for (let port = first; port <= last && numbers.size <= portsMax; port += 1) {
+    for (let port = first; port <= last && numbers.size < most; port += 1) {
       numbers.add(port);
     }
   }
-  if (numbers.size > portsMax) {
-    throw new SkyError(
-      "InvalidTaskError",
-      `'ports' are more than ${portsMax}; policies look at each of them.`,
-      "Name the ports that the job listens on.",
-    );
-  }
-  const published = new Set(options.map(({ container }) => container));
-  return [...options, ...[...numbers].filter((port) => !published.has(port)).map((container) => ({ container }))];
+  return [...numbers];
+}
+
+/** Whether a workload holds only some of the task's ports. */
+export function hasTooManyPorts(task: Task): boolean {
+  return portNumbers(task, portsMax + 1).length > portsMax;
 }

@@ -9,7 +9,7 @@ import { type Task, waysOf } from "../task.ts";
 import type { CompiledPolicy } from "./compiled.ts";
 import { fieldAt } from "./fields.ts";
 import { optionFieldsOf } from "./run-options.ts";
-import { itemsOf, ownFields, sameField } from "./task-adapter-fields.ts";
+import { hasTooManyPorts, itemsOf, ownFields, portsMax, sameField } from "./task-adapter-fields.ts";
 import { sameItem, setsNothingNew } from "./items.ts";
 import { launchSpecOf } from "./task-adapter-launch.ts";
 import { withNodes } from "./task-adapter-nodes.ts";
@@ -26,7 +26,7 @@ export interface TaskWorkloadOfWay {
   workload: Workload;
 }
 
-/** Throws SkyError: "PermissionDeniedError" for somebody else's uid or groups, "InvalidTaskError" for too many ports. */
+/** Throws SkyError: "PermissionDeniedError" for somebody else's uid or groups, "NotSupportedError" for what nothing carries. */
 export function workloadsOf(task: Task, who: Submitter): TaskWorkloadOfWay[] {
   const ways = waysOf(task.resources);
   const choice = task.resources.anyOrder === true ? "any_of" : "ordered";
@@ -144,25 +144,44 @@ function keptItems([path, value]: [string, PlainValue]): [string, PlainValue] {
 const guarded = /^(security\.|privileged$|storage\.|image|compute\.gpu|compute\.migProfile$|environmentVariables$)/;
 
 /**
- * `config.docker.run_options` that no field stands for, where a policy says anything of what such an option could undo:
- * the caller adds them to the violations of the evaluation. The product's own system policy alone refuses none.
+ * What policies cannot look at, where one says anything of it: options of the container that no field stands for and that
+ * could undo a rule, and more ports than are looked at. The caller adds these to the violations of the evaluation. The
+ * product's own system policy alone refuses none.
  */
 export function optionViolations(task: Task, policies: readonly CompiledPolicy[]): Violation[] {
   const { raw } = optionFieldsOf(task.image === undefined ? [] : (task.imageOptions ?? []));
-  const said = policies.flatMap(({ source, defaults, rules, items, itemRules, imposed }) => {
+  const guarding = saying(policies, guarded);
+  const options = raw.map((name) => ({
+    field: "config.docker.run_options",
+    message: `'${name}' is no option that policies can look at, and the policy has rules on ${guarding?.path ?? ""}; leave it out`,
+    source: guarding?.source ?? null,
+    value: name,
+  }));
+  const onPorts = hasTooManyPorts(task) ? saying(policies, /^ports\b/) : null;
+  const ports = {
+    field: "ports",
+    message: `are more than ${portsMax}, and the policy looks at each of them; name those that the job listens on`,
+    source: onPorts?.source ?? null,
+    value: null,
+  };
+  return [...(guarding === null ? [] : options), ...(onPorts === null ? [] : [ports])].map((one) => ({
+    ...one,
+    rule: "blocked",
+    limit: null,
+  }));
+}
+
+/** The first policy that says anything of such a field, and of which. */
+function saying(
+  policies: readonly CompiledPolicy[],
+  fields: RegExp,
+): { source: CompiledPolicy["source"]; path: string } | null {
+  for (const { source, defaults, rules, items, itemRules, imposed } of policies) {
     const paths = [...rules.keys(), ...itemRules.keys(), ...defaults.keys(), ...items.keys()];
-    const path = source.scope.level === "system" ? undefined : paths.find((one) => guarded.test(one));
-    return path === undefined && imposed.length === 0 ? [] : [{ source, path: path ?? "storage" }];
-  });
-  const [first] = said;
-  return first === undefined
-    ? []
-    : raw.map((name) => ({
-        field: "config.docker.run_options",
-        rule: "blocked",
-        message: `'${name}' is no option that policies can look at, and the policy has rules on ${first.path}; leave it out`,
-        source: first.source,
-        value: name,
-        limit: null,
-      }));
+    const path = [...paths, ...(imposed.length === 0 ? [] : ["storage (imposed)"])].find((one) => fields.test(one));
+    if (source.scope.level !== "system" && path !== undefined) {
+      return { source, path };
+    }
+  }
+  return null;
 }
