@@ -7,8 +7,21 @@
 import { SkyError } from "../errors.ts";
 import type { CompiledPolicy, EffectivePolicy } from "./compiled.ts";
 import { compareTexts, isSameScope } from "./scope-order.ts";
-import { assetFaults } from "./together.ts";
-import { type Asset, type CombineMode, policyModes, type Scope, type WorkloadKind } from "./words.ts";
+import { assetFaults, doubleFaults, ruleFaults } from "./together.ts";
+import { brokenFaults, fixedFaults, idleWarnings } from "./together-defaults.ts";
+import {
+  type Asset,
+  type CombineMode,
+  policyModes,
+  type Scope,
+  type ScopeLevel,
+  scopeLevels,
+  type WorkloadKind,
+  workloadKinds,
+} from "./words.ts";
+
+/** Of what is told; nobody reads more. */
+const faultsMax = 50;
 
 export interface TogetherOptions {
   combine: CombineMode;
@@ -23,12 +36,54 @@ export interface TogetherOptions {
  * Whether policies may stand together: asked before one is saved, about all that would be there then. Throws
  * SkyError("InvalidPolicyError") with every fault, one a line. Returns warnings for the admin.
  */
-export function checkTogether(all: readonly CompiledPolicy[], { assets }: TogetherOptions): string[] {
+export function checkTogether(all: readonly CompiledPolicy[], options: TogetherOptions): string[] {
+  const { combine, assets, chains = everyChain(all), saving = null } = options;
   const faults = assetFaults(all, assets);
-  if (faults.length > 0) {
-    throw new SkyError("InvalidPolicyError", [...new Set(faults)].join("\n"));
+  const warnings: string[] = [];
+  const seen = new Set<string>();
+  for (const scopes of chains) {
+    for (const kind of workloadKinds) {
+      const policy = effectiveFor(all, { kind, scopes, combine });
+      const key = `${kind} ${policy.parts.map((part) => all.indexOf(part)).join(" ")}`;
+      if (policy.parts.length > 0 && !seen.has(key)) {
+        seen.add(key);
+        faults.push(...faultsOf(policy, assets, saving));
+        warnings.push(...idleWarnings(policy));
+      }
+    }
   }
-  return [];
+  if (faults.length > 0) {
+    throw new SkyError("InvalidPolicyError", [...new Set(faults)].slice(0, faultsMax).join("\n"));
+  }
+  return [...new Set(warnings)];
+}
+
+/** What breaks the rules of how policies meet is told alone: anything else may follow from it. */
+function faultsOf(policy: EffectivePolicy, assets: ReadonlyMap<string, Asset>, saving: string | null): string[] {
+  const meeting = [
+    ...doubleFaults(policy),
+    ...policyModes.flatMap((mode) => ruleFaults(policy, mode, saving)),
+    ...fixedFaults(policy),
+  ];
+  return meeting.length > 0 ? meeting : brokenFaults(policy, assets);
+}
+
+/** The scopes that policies name, each department with each project, and without one. */
+function everyChain(all: readonly CompiledPolicy[]): Scope[][] {
+  const ofLevel = (level: ScopeLevel): Scope[] =>
+    all
+      .map(({ source }) => source.scope)
+      .filter(
+        (scope, index, scopes) => scope.level === level && scopes.findIndex((one) => isSameScope(one, scope)) === index,
+      );
+  return scopeLevels.reduce<Scope[][]>(
+    (chains, level) => {
+      const own = ofLevel(level);
+      const without = own.length === 0 || level === "department" || level === "project" ? chains : [];
+      return [...chains.flatMap((chain) => own.map((scope) => [...chain, scope])), ...without];
+    },
+    [[]],
+  );
 }
 
 /** The policies of these scopes for one kind. `scopes`: widest first, with the built-in one where its rules count. */

@@ -54,6 +54,8 @@ export interface Combined {
   /** Of attributes, by itemized field, in that order. */
   derivedAttributes: ReadonlyMap<string, readonly Derived[]>;
   imposed: readonly { id: string; part: CompiledPolicy }[];
+  /** Fields that could only be computed from each other; saving refuses them. */
+  circles: readonly (readonly string[])[];
 }
 
 const kept = new WeakMap<EffectivePolicy, Map<string, Combined>>();
@@ -77,14 +79,19 @@ function combine(policy: EffectivePolicy, mode: PolicyMode, role: Role): Combine
     .filter(({ source }) => source.mode === mode || source.mode === "enforce")
     .sort((a, b) => compareScopes(a.source.scope, b.source.scope) || dialectOrder(a) - dialectOrder(b));
   const derived = derivedOf(setting);
+  const [fields, attributes] = [false, true].map((isAttribute) =>
+    derived.filter(({ path }) => path.includes("[].") === isAttribute),
+  ) as [Derived[], Derived[]];
+  const inItems = byField(attributes);
   return {
     limits: limitsByPath(judging),
     itemLimits: itemLimitsByPath(judging),
     defaults: fieldDefaults(setting, derived),
     items: defaultItems(setting),
-    derived: inOrder(derived.filter(({ path }) => !path.includes("[]."))),
-    derivedAttributes: byField(derived.filter(({ path }) => path.includes("[]."))),
+    derived: inOrder(fields),
+    derivedAttributes: new Map([...inItems].map(([path, own]) => [path, inOrder(own)])),
     imposed: imposedAssets(setting),
+    circles: [fields, ...inItems.values()].map(outOfOrder).filter((paths) => paths.length > 0),
   };
 }
 
@@ -198,8 +205,8 @@ function dropGpu(found: Map<string, FieldDefault>, onlyVirtual: boolean): void {
   }
 }
 
-/** Those that others are computed from come first. What is left of a cycle, which saving refuses, stands at the end. */
-export function inOrder(derived: readonly Derived[]): Derived[] {
+/** Those that others are computed from come first; without what is in a circle. */
+function inOrder(derived: readonly Derived[]): Derived[] {
   const sorted: Derived[] = [];
   let waiting = [...derived].sort((a, b) => (a.path < b.path ? -1 : 1));
   while (waiting.length > 0) {
@@ -220,7 +227,12 @@ function byField(derived: readonly Derived[]): Map<string, Derived[]> {
     const [path = "", attribute = ""] = one.path.split("[].");
     found.set(path, [...(found.get(path) ?? []), { ...one, path: attribute }]);
   }
-  return new Map([...found].map(([path, own]) => [path, inOrder(own)]));
+  return found;
+}
+
+function outOfOrder(derived: readonly Derived[]): string[] {
+  const sorted = new Set(inOrder(derived));
+  return derived.filter((one) => !sorted.has(one)).map(({ path }) => path);
 }
 
 interface Growing {
