@@ -4,6 +4,7 @@
  * author's spelling. Pure. Used by the readers for policies and workloads and by evaluate.ts.
  */
 import type { FieldSpec } from "./fields.ts";
+import { sameImage } from "./images.ts";
 import { compareAmounts, isWhole, numberOf, parseDecimal, parseQuantity, quantityHint } from "./quantity.ts";
 import type { PlainValue } from "./words.ts";
 
@@ -120,6 +121,9 @@ export function sameValue(one: PlainValue, other: PlainValue, spec: FieldSpec): 
   if (listed !== null || (spec.type === "array" && spec.ordered !== true)) {
     const [first, second] = listed ?? [left.value, right.value];
     return samePlain(asSet(first), asSet(second));
+  }
+  if (spec.path === "image" && typeof left.value === "string" && typeof right.value === "string") {
+    return sameImage(left.value, right.value);
   }
   return samePlain(left.value, right.value);
 }
