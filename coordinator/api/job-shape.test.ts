@@ -2,6 +2,8 @@
 import { describe, expect, test } from "vitest";
 import type { SkyError } from "../../shared/errors.ts";
 import { jobRecordSchema, type Shape } from "../../shared/job.ts";
+import type { LaunchSpec } from "../../shared/launch-spec.ts";
+import type { PlainValue } from "../../shared/policy/words.ts";
 import { readTask } from "../../shared/task-file.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 
@@ -107,5 +109,36 @@ describe("the RESOURCES column", () => {
     const text = resourcesTextOf(shape(`{gpus: [${kinds}]}`));
     expect(text).toMatch(/^1x\[RTX6000-Ada:1, .*, …\]$/);
     expect(jobRecordSchema.shape.resourcesText.safeParse(text).success).toBe(true);
+  });
+});
+
+describe("what policies say of a job", () => {
+  const task = (launchSpec: LaunchSpec, fields: Record<string, PlainValue> = {}, image = ""): Shape => {
+    const read = readTask(`${image}run: a\n`, { file: "t" });
+    return jobRecordSchema.shape.shape.parse(shapeOf({ ...read, launchSpec, workload: { fields } }, noLimits));
+  };
+
+  test("becomes limits, needs of nodes, a grace time and the time that its record is kept", () => {
+    expect(task({ cpuCoreLimit: 2, memoryLimitBytes: 4096, noNewPrivileges: true, graceSeconds: 0 })).toMatchObject({
+      limits: { cpuCores: 2, memoryBytes: 4096 },
+      mechanisms: ["cgroup-cpu", "cgroup-memory", "no-new-privileges"],
+      graceSeconds: 0,
+    });
+    const fields = { terminateAfterPreemption: true, autoDeletionTimeAfterCompletionSeconds: 90 };
+    expect(task({}, fields)).toMatchObject({ terminateAfterPreemption: true, keepSeconds: 90 });
+    expect(task({}, { terminateAfterPreemption: false })).not.toHaveProperty("terminateAfterPreemption");
+    expect(task({ workingDir: "/srv" })).not.toHaveProperty("mechanisms");
+  });
+
+  test("asks for namespaces only where no container makes the folders", () => {
+    const scratch = { scratch: [{ path: "/scratch" }] };
+    expect(task(scratch).mechanisms).toEqual(["mount-namespace"]);
+    expect(task(scratch, {}, "resources: {image_id: docker:a}\n").mechanisms).toBeUndefined();
+  });
+
+  test("is refused where the kernel knows nothing so small", () => {
+    expect(() => task({ cpuCoreLimit: 0.0001 })).toThrow(
+      /compute\.cpuCoreLimit: 0\.0001 cores is less than the kernel/,
+    );
   });
 });

@@ -6,6 +6,7 @@
 import { canonicalKind } from "../../shared/accelerators.ts";
 import { SkyError } from "../../shared/errors.ts";
 import { type AcceleratorDemand, type Demand, demandsOf, type Shape } from "../../shared/job.ts";
+import { type LaunchSpec, limitsOf, limitsSchema, type Mechanism, mechanismsOf } from "../../shared/launch-spec.ts";
 import type { SchedulingConfig } from "../../shared/scheduling.ts";
 import { type AcceleratorRequest, type Task, type TaskWay, waysOf } from "../../shared/task.ts";
 import { formatAccelerator } from "../../shared/accelerator-request.ts";
@@ -39,6 +40,7 @@ export function shapeOf(task: Task, limits: Limits): Shape {
     ...(resources.preemptible === true ? { preemptible: true } : {}),
     ...(time === null ? {} : { timeLimitSeconds: time }),
     ...(resources.recovers === true || resources.preemptible === true ? { recovers: true } : {}),
+    ...boundsOf(task),
   };
   if (JSON.stringify(shape).length > shapeLengthMax) {
     throw new SkyError(
@@ -48,6 +50,36 @@ export function shapeOf(task: Task, limits: Limits): Shape {
     );
   }
   return shape;
+}
+
+/** Seconds for which a record may be kept at most. Source: the shape's schema. */
+const keepSecondsMax = 31_536_000;
+
+/** What policies and `workload:` say of limits, of stops, and of the time after the end. */
+function boundsOf({ launchSpec = {}, workload, image }: Task): Partial<Shape> {
+  const needed = neededFor(launchSpec, image !== undefined);
+  const limits = limitsOf(launchSpec);
+  if (limits !== null && !limitsSchema.safeParse(limits).success) {
+    throw new SkyError(
+      "InvalidTaskError",
+      `compute.cpuCoreLimit: ${limits.cpuCores} cores is less than the kernel can hold a job to.`,
+      "Allow at least 0.001 cores.",
+    );
+  }
+  const keep = workload?.fields["autoDeletionTimeAfterCompletionSeconds"];
+  const isKept = typeof keep !== "number" || !Number.isSafeInteger(keep) || keep < 0;
+  return {
+    ...(needed.length === 0 ? {} : { mechanisms: needed }),
+    ...(limits === null ? {} : { limits }),
+    ...(launchSpec.graceSeconds === undefined ? {} : { graceSeconds: launchSpec.graceSeconds }),
+    ...(workload?.fields["terminateAfterPreemption"] === true ? { terminateAfterPreemption: true } : {}),
+    ...(isKept ? {} : { keepSeconds: Math.min(keep, keepSecondsMax) }),
+  };
+}
+
+/** In a container its engine makes the folders. */
+function neededFor(spec: LaunchSpec, inContainer: boolean): Mechanism[] {
+  return mechanismsOf(spec).filter((one) => !inContainer || one !== "mount-namespace");
 }
 
 /** Two spellings of one kind are one way. */

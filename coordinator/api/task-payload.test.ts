@@ -2,6 +2,7 @@
 import { expect, test } from "vitest";
 import { SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
+import type { LaunchSpec } from "../../shared/launch-spec.ts";
 import { readTask } from "../../shared/task-file.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { FileStore } from "../parts.ts";
@@ -115,4 +116,18 @@ test("only jobs that bring something need newer nodes, and those with an image n
   expect(withNeeds(shape, await payload("secrets: {A: b}\nrun: a\n"))).toEqual({ ...shape, brings: true });
   const own = await payload("resources: {image_id: docker:a}\nrun: a\n");
   expect(withNeeds(shape, own)).toEqual({ ...shape, brings: true, container: true });
+  expect(withNeeds(shape, { ...(await payload("run: a\n")), launchSpec: {} })).toEqual({ ...shape, brings: true });
+});
+
+test("a launch spec goes along as it is, but for a promise that no disk keeps", async () => {
+  const request = { kind: "launch" as const, noSetup: false, dryrun: false, uploads: {} };
+  const launched = (launchSpec: LaunchSpec): Promise<Payload> => {
+    const task = { ...readTask("run: a\n", { file: "t.yaml" }), launchSpec };
+    return payloadOf(task, request, account, { cluster: "lab", volumes }, files as FileStore);
+  };
+  const spec: LaunchSpec = { noNewPrivileges: true, scratch: [{ path: "/fast", memory: true, sizeBytes: 4096 }] };
+  expect((await launched(spec)).launchSpec).toEqual(spec);
+  await expect(launched({ scratch: [{ path: "/slow", sizeBytes: 4096 }] })).rejects.toThrow(
+    "storage.emptyDirVolume: the size of '/slow' can only be kept in memory.",
+  );
 });

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { SkyError } from "../../shared/errors.ts";
 import type { FilePlan, Uploads } from "../../shared/files.ts";
 import type { Payload, Shape } from "../../shared/job.ts";
+import type { LaunchSpec } from "../../shared/launch-spec.ts";
 import { didYouMean } from "../../shared/near-match.ts";
 import type { FileMount, FileSource, Task, VolumeMount } from "../../shared/task.ts";
 import { workdirDestination } from "../../shared/task-paths.ts";
@@ -42,7 +43,8 @@ export async function payloadOf(
 ): Promise<Payload> {
   const takesSetup = request.kind === "launch" && !request.noSetup;
   const plans = await filesOf(task, request, account, place, files);
-  const { secrets, image, imageOptions, eventCallback, runGenerator } = task;
+  const { secrets, image, imageOptions, eventCallback, runGenerator, launchSpec } = task;
+  requireSizes(launchSpec);
   return {
     setup: takesSetup ? task.setup : null,
     run: task.run,
@@ -52,7 +54,20 @@ export async function payloadOf(
     ...(runGenerator === undefined ? {} : { runGenerator }),
     ...(image === undefined ? {} : { image: { name: image, options: imageOptions ?? [] } }),
     ...(eventCallback === undefined ? {} : { eventCallback }),
+    ...(launchSpec === undefined ? {} : { launchSpec }),
   };
+}
+
+/** The size of a folder on disk could be promised, but nothing would keep it. */
+function requireSizes({ scratch = [] }: LaunchSpec = {}): void {
+  const folder = scratch.find((one) => one.sizeBytes !== undefined && one.memory === undefined);
+  if (folder !== undefined) {
+    throw new SkyError(
+      "NotSupportedError",
+      `storage.emptyDirVolume: the size of '${folder.path.slice(0, shownMax)}' can only be kept in memory.`,
+      "Give it the medium Memory, or no size.",
+    );
+  }
 }
 
 /** In the order in which they are laid: mounts, volumes, the working folder. `exec` brings no mounts. */
@@ -150,8 +165,9 @@ function volumeOf({ destination, name, subPath }: VolumeMount, account: Account,
 
 /** The shape with what the payload, and a setup's that goes with it, need of a node: newer agents, a container program. */
 export function withNeeds(shape: Shape, payload: Payload, setup: Payload | null = null): Shape {
-  const { files, secrets, runGenerator, image, eventCallback } = payload;
-  const brings = [files, setup?.files, secrets, runGenerator, image, eventCallback].some((part) => part !== undefined);
+  const { files, secrets, runGenerator, image, eventCallback, launchSpec } = payload;
+  const parts = [files, setup?.files, secrets, runGenerator, image, eventCallback, launchSpec];
+  const brings = parts.some((part) => part !== undefined);
   return {
     ...shape,
     ...(brings ? { brings: true } : {}),
