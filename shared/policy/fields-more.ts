@@ -15,7 +15,7 @@ export const fieldsMore: Readonly<Record<string, Partial<FieldSpec>>> = {
   imagePullPolicy: { enum: ["Always", "IfNotPresent", "Never"], v1: ["imagePullPolicy"] },
   workingDir: { v1: ["workingDir"] },
   nodeType: { v1: ["nodeType"] },
-  nodePools: { aliases: ["nodePool"], ordered: true, v1: ["nodePools", "nodePool"] },
+  nodePools: { ordered: true, v1: ["nodePools", "nodePool"] },
   terminateAfterPreemption: { aliases: ["terminateAfterPreemtpion"], builtin: false, v1: ["terminateAfterPreemption"] },
   autoDeletionTimeAfterCompletionSeconds: { v1: ["ttlAfterFinish"] },
   backoffLimit: { v1: ["backoffLimit"] },
