@@ -3,7 +3,7 @@
  * changed, MOUNT makes the bucket a folder for as long as the attempt lasts. A tool that is missing is named, with what to
  * do instead. Called by main.ts.
  */
-import { mkdirSync, renameSync, rmSync, statSync } from "node:fs";
+import { mkdirSync, readdirSync, renameSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { FilePlan } from "../../../shared/files.ts";
 import type { Bringing } from "./bringing.ts";
@@ -99,6 +99,10 @@ function sizeOf(path: string): number | null {
   }
 }
 
+function isNothing(path: string): boolean {
+  return sizeOf(path) === null || (isFolder(path) && readdirSync(path).length === 0);
+}
+
 function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
@@ -147,15 +151,20 @@ const copyTools: Record<string, CopyTool> = {
       return [["download", repository, ...type, "--local-dir", destination]];
     },
   },
-  r2: { programs: ["rclone"], words: (_program, uri, destination) => [["copy", "--", remoteOf(uri), destination]] },
+  r2: { programs: ["rclone"], words: (_program, uri, destination) => [rcloneWords(uri, destination)] },
 };
+
+/** `copyto`, unlike `copy`, lays one object down as the destination itself, as the other tools do. */
+function rcloneWords(uri: string, destination: string): string[] {
+  return ["copyto", "--", remoteOf(uri), destination];
+}
 
 /** rclone's name of it: a remote that the user has set up under the scheme's name. */
 function remoteOf(uri: string): string {
   return uri.replace(/^([a-z0-9]+):\/\//u, "$1:");
 }
 
-async function copyBucket({ destination, label }: Bringing, uri: string, bucket: Bucket): Promise<void> {
+async function copyBucket({ destination, label, say }: Bringing, uri: string, bucket: Bucket): Promise<void> {
   const tool = copyTools[bucket.scheme];
   const own = tool?.programs.find((program) => findTool(program) !== null) ?? null;
   const program = own ?? firstTool(["rclone"]);
@@ -167,7 +176,7 @@ async function copyBucket({ destination, label }: Bringing, uri: string, bucket:
   }
   const runs =
     own === null || tool === undefined
-      ? [["copy", "--", remoteOf(uri), destination]]
+      ? [rcloneWords(uri, destination)]
       : tool.words(program, uri, destination, bucket);
   try {
     mkdirSync(dirname(destination), { recursive: true });
@@ -181,4 +190,9 @@ async function copyBucket({ destination, label }: Bringing, uri: string, bucket:
       throw new FilesFault(`${uri} could not be copied to ${label}: ${program} ended with exit code ${code}.`);
     }
   }
+  // To most tools a name that nothing has is an empty folder, and no fault.
+  if (bucket.key !== "" && isNothing(destination)) {
+    throw new FilesFault(`${uri} could not be copied to ${label}: nothing of that name is there.`);
+  }
+  say(`${uri} copied by ${program}`);
 }
