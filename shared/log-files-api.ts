@@ -30,7 +30,11 @@ export type LogFile = LogFilesResult["files"][number];
 export const rawLogQuerySchema = z.strictObject({
   job: z.coerce.number().pipe(jobIdSchema),
   attempt: attemptIdSchema,
-  rank: z.coerce.number().int().min(0).max(1_000_000),
+  // Not coerced: an empty text would be the first rank.
+  rank: z
+    .string()
+    .regex(/^[0-9]{1,6}$/)
+    .transform(Number),
   part: z.enum(["setup", "run"]),
   offset: z.coerce.number().int().min(0).default(0),
 });

@@ -195,6 +195,18 @@ describe("every route", () => {
     expect(named("/api/status")).toEqual(["request_ids", "all_status", "limit", "fields", "cluster_name"]);
     expect(named("/api/stream")).toEqual(["request_id", "follow", "tail", "log_path"]);
     expect(named("/onprem/explain")).toEqual(["job", "user", "cluster"]);
+    const required = (path: string): string[] =>
+      (routes.find((one) => one.path === path)?.operation.parameters ?? [])
+        .filter((one) => one.required === true)
+        .map(({ name }) => name);
+    expect(required("/upload_v2")).toEqual(["upload_id", "chunk_index", "total_chunks"]);
+    expect(required("/onprem/logs/raw")).toEqual(["job", "attempt", "rank", "part"]);
+    const misfits = routes.flatMap(({ path, operation }) =>
+      (operation.parameters ?? [])
+        .filter(({ schema }) => "default" in schema && !z.fromJSONSchema(schema).safeParse(schema["default"]).success)
+        .map(({ name }) => `${path} ${name}`),
+    );
+    expect(misfits).toEqual([]);
     const withQuery = routes.filter(({ path }) => named(path).length > 0);
     expect(withQuery.length).toBeGreaterThan(10);
     for (const { method, path } of withQuery.filter(({ path }) => path !== "/api/stream" && path !== "/upload_v2")) {

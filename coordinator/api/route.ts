@@ -122,8 +122,11 @@ export function plainRoute<Query extends z.ZodObject>(
   };
 }
 
-/** True or false as Python's client writes it into a query; anything else than true is false. */
-export const flagSchema = z.string().transform((text) => text.toLowerCase() === "true");
+/** True or false as Python's client writes it into a query; anything else than true, and nothing, is false. */
+export const flagSchema = z
+  .string()
+  .optional()
+  .transform((text) => text?.toLowerCase() === "true");
 
 /** Whether a schema of a query takes every value of a name; others take the last one. */
 function isList(schema: z.core.$ZodType): boolean {

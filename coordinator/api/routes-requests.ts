@@ -15,20 +15,26 @@ import { type Route, type RouteCall, type RouteReply, json, plainRoute, route } 
 const apiCancelBodySchema = z.object({ request_ids: z.array(z.string().max(100)).max(1000).nullable().default(null) });
 
 /** True unless it says false. */
-const notFalseSchema = z.string().transform((text) => text.toLowerCase() !== "false");
+const notFalseSchema = z
+  .string()
+  .optional()
+  .transform((text) => text?.toLowerCase() !== "false");
 /** A number as Python's client writes it into a query; its `None` and what is no such number are none. */
-const countSchema = z.string().transform((text) => (/^[1-9][0-9]{0,5}$/.test(text) ? Number(text) : null));
+const countSchema = z
+  .string()
+  .optional()
+  .transform((text) => (text !== undefined && /^[1-9][0-9]{0,5}$/.test(text) ? Number(text) : null));
 const requestQuerySchema = z.object({ request_id: z.string().optional() });
 const streamQuerySchema = z.object({
   ...requestQuerySchema.shape,
-  follow: notFalseSchema.default(true),
-  tail: countSchema.default(null),
+  follow: notFalseSchema,
+  tail: countSchema,
   log_path: z.string().optional(),
 });
 const statusQuerySchema = z.object({
   request_ids: z.array(z.string()).default([]),
-  all_status: notFalseSchema.default(true),
-  limit: countSchema.default(null),
+  all_status: notFalseSchema,
+  limit: countSchema,
   fields: z.array(z.string()).default([]),
   cluster_name: z.string().optional(),
 });

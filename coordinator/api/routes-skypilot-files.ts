@@ -23,7 +23,11 @@ import { logFilesOf } from "./routes-log-files.ts";
 
 const pieceQuerySchema = z.object({
   upload_id: hashSchema,
-  chunk_index: z.coerce.number().int().min(0),
+  // Not coerced: an empty text would be the first piece.
+  chunk_index: z
+    .string()
+    .regex(/^[0-9]{1,6}$/)
+    .transform(Number),
   total_chunks: z.coerce.number().int().min(1).max(zipPiecesMax),
 });
 const pieceResultSchema = z.object({

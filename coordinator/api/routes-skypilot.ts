@@ -129,7 +129,7 @@ export const skypilotRoutes: Route[] = [
     identity: "account",
     summary: "The cluster, as the kind of infrastructure that SkyPilot knows; with expand by its name.",
     reply: "request",
-    query: z.object({ expand: flagSchema.default(false) }),
+    query: z.object({ expand: flagSchema }),
     handle: (call) => {
       const name = call.query.expand ? `ssh/${call.context.config.cluster}` : "ssh";
       return startCall(call, { name: "enabled_clouds", cluster: null, readOnly: true }, async () => [name]);
