@@ -141,6 +141,38 @@ test("the sweep keeps what records name, finished ones included, and drops the r
   expect(await store.getPayload(uid, refs[2] as string)).toEqual(payload("three"));
 });
 
+test("the record of a job that is to be kept for a short time goes with its time, with its payload, and no other", async () => {
+  now = 20 * hour;
+  const endedAt = now;
+  const jobs = new Map<number, { id: number; ref: string }>();
+  for (const [user, keepSeconds] of [
+    [2001, 60],
+    [2002, undefined],
+    [2003, 3 * 3600],
+  ] as const) {
+    const ref = await store.putPayload(user, payload("brief"));
+    const { shape, ...rest } = runningRecord(ref, null);
+    const kept = { ...shape, ...(keepSeconds === undefined ? {} : { keepSeconds }) };
+    const record: JobRecord = { ...rest, shape: kept, uid: user, requestId: randomUUID() };
+    const id = await queue.add({ ...record, phase: "waiting", attempt: null });
+    await queue.end(user, id, { ...record, phase: "ended", end: "SUCCEEDED", endedAt }, 1);
+    jobs.set(user, { id, ref });
+  }
+  const left = async (): Promise<number[]> => {
+    const found = await Promise.all(
+      [...jobs].map(async ([user, { id }]) => ({ user, job: await queue.read(user, id) })),
+    );
+    return found.filter(({ job }) => job !== null).map(({ user }) => user);
+  };
+  await sweep(queue, store, log, endedAt + 59_000);
+  expect(await left()).toEqual([2001, 2002, 2003]);
+  await sweep(queue, store, log, endedAt + 2 * hour);
+  expect(await left()).toEqual([2002, 2003]);
+  expect(await store.getPayload(2001, jobs.get(2001)?.ref ?? "")).toBeNull();
+  expect(await store.getPayload(2003, jobs.get(2003)?.ref ?? "")).toEqual(payload("brief"));
+  expect((await queue.finished(2001, 10)).length).toBe(0);
+});
+
 test("many records are read at once, and those that there are not are left out", async () => {
   const records = ["one", "two"].map((name) => ({
     ...runningRecord("f".repeat(64), null),

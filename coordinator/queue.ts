@@ -208,6 +208,21 @@ export class UserQueues implements JobQueue {
     return refs;
   }
 
+  /** Drops a user's finished jobs that are to be kept for a shorter time than others, once that is over; says how many. */
+  async dropShortKept(uid: Uid, now: number): Promise<number> {
+    const isOver = ({ endedAt, shape }: JobRecord): boolean =>
+      endedAt !== null && shape.keepSeconds !== undefined && endedAt + shape.keepSeconds * 1000 <= now;
+    let dropped = 0;
+    for (const { id, record } of await this.finished(uid, this.#options.finishedKeptPerUser)) {
+      if (isOver(record)) {
+        dropped += await this.#link.run(`dropping job ${id} of uid ${uid}`, () =>
+          this.#lane(uid).queue.remove(String(id)),
+        );
+      }
+    }
+    return dropped;
+  }
+
   async close(): Promise<void> {
     // BullMQ's objects own nothing but listeners on the link's client; closing each would wait for a dead server.
     this.#lanes.clear();

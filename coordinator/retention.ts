@@ -1,7 +1,8 @@
 /**
- * Drops stored scripts and secrets that no job and no setup refers to any more: one user at a time, now and then, so a
- * large history costs nobody a delay. It must never drop what a submission has just put and is about to refer to, hence
- * the minimum age. Started with each generation of the coordinator.
+ * Drops records of ended jobs whose policies keep them for a shorter time than others, and stored scripts and secrets that
+ * no job and no setup refers to any more: one user at a time, now and then, so a large history costs nobody a delay. It
+ * must never drop what a submission has just put and is about to refer to, hence the minimum age, nor anything that is a
+ * user's. Started with each generation of the coordinator.
  */
 import type { Log } from "./log.ts";
 import type { UserQueues } from "./queue.ts";
@@ -23,6 +24,10 @@ export async function sweep(
   for (const uid of await queue.users()) {
     if (stopped()) {
       return;
+    }
+    const jobs = await queue.dropShortKept(uid, now);
+    if (jobs > 0) {
+      log.info({ uid, jobs }, "records of jobs dropped at the end of the time for which they were kept");
     }
     const dropped = await store.sweepPayloads(uid, await queue.payloadRefs(uid), now - minimumAgeMs);
     if (dropped > 0) {
