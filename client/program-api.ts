@@ -13,6 +13,8 @@ const changing = new Set([
   ...["launch", "exec", "cancel", "down", "start", "stop", "autostop", "files clean"],
   ...["drain", "resume", "remove", "rotate-key", "maintenance", "reserve", "release"].map((verb) => `admin ${verb}`),
   ...["admin quota set", "admin quota unset", "admin windows remove"],
+  ...["apply", "rollback", "delete", "exception add", "exception remove"].map((verb) => `policy ${verb}`),
+  ...["asset set", "asset delete", "secret set", "secret delete"].map((verb) => `policy ${verb}`),
 ]);
 
 /** The words of a command, without the program's own. */
