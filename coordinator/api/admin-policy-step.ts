@@ -4,11 +4,13 @@
  * known to the loop, so that what a policy counts is what there is. It must never let a request pass that the policy has
  * not seen. Called by the routes that take tasks.
  */
+import * as z from "zod";
 import { applyingLine, brokenByPolicy } from "../../shared/admin-policy/outcomes.ts";
 import { headers } from "../../shared/api.ts";
 import type { ConfigTree } from "../../shared/config-layers.ts";
 import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
 import type { Uid } from "../../shared/ids.ts";
+import type { Task } from "../../shared/task.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { FairTurns } from "../../system/policy/turns.ts";
 import { noAdminPolicy } from "../policy/admin-policy.ts";
@@ -16,7 +18,8 @@ import { holdingsOf } from "../policy/holdings.ts";
 import type { AdminPolicyRequest, AdminPolicyRunner } from "../policy/parts.ts";
 import { liveParts } from "./job-watch.ts";
 import type { ApiContext, RouteCall } from "./route.ts";
-import { serverOnlyKeys } from "./routes-config.ts";
+import { configOf, serverOnlyKeys } from "./routes-config.ts";
+import { configured, taskOf } from "./submission.ts";
 
 /** Of the program that sent the request, as it says itself. */
 export interface SentBy {
@@ -92,6 +95,42 @@ export async function passPolicy(
       }
     },
   };
+}
+
+/** SkyPilot's `/validate` and `/optimize`: both look at a task and queue nothing. */
+export const lookBodySchema = z.object({
+  dag: z.string(),
+  request_options: z
+    .object({
+      cluster_name: z.string().nullable().default(null),
+      idle_minutes_to_autostop: z.int().nullable().default(null),
+      down: z.boolean().default(false),
+      dryrun: z.boolean().default(false),
+    })
+    .nullable()
+    .default(null),
+});
+
+/** The task of such a call, as the admin policy has made it, with what the server's config says. */
+export async function lookedAt(
+  call: RouteCall<z.infer<typeof lookBodySchema>>,
+  name: "validate" | "optimize",
+  running: { signal: AbortSignal; print?: (text: string) => void },
+): Promise<Task> {
+  const { context, account, body } = call;
+  const given = body.request_options;
+  const options = {
+    clusterName: given?.cluster_name ?? null,
+    idleMinutesToAutostop: given?.idle_minutes_to_autostop ?? null,
+    down: given?.down ?? false,
+    dryrun: given?.dryrun ?? false,
+  };
+  const step = { name, taskText: body.dag, config: configOf(context.config, {}).tree, options, ...sentBy(call) };
+  const { taskText, config, blaming } = await passPolicy(context, account, step, running);
+  return blaming(async () => {
+    const task = await context.turns.run(account.uid, () => taskOf(taskText, context.config.cluster));
+    return configured(task, config);
+  });
 }
 
 const turns = new WeakMap<AdminPolicyRunner, Map<Uid, { turns: FairTurns<null>; users: number }>>();

@@ -7,11 +7,12 @@ import * as z from "zod";
 import { SkyError } from "../../shared/errors.ts";
 import { schedulingOf } from "../config.ts";
 import { neverFits } from "../core/never-fits.ts";
+import { lookBodySchema, lookedAt } from "./admin-policy-step.ts";
 import { startCall } from "./call.ts";
 import { shapeOf } from "./job-shape.ts";
 import { liveParts } from "./job-watch.ts";
+import type { Call } from "./request-entry.ts";
 import { flagSchema, json, plainRoute, type Route, type RouteCall, route } from "./route.ts";
-import { taskOf } from "./submission.ts";
 
 const workspaceResultSchema = z.object({
   workspace: z.string().nullable(),
@@ -21,7 +22,6 @@ const workspaceResultSchema = z.object({
   accessible: z.array(z.string()),
 });
 const anyBodySchema = z.object({});
-const optimizeBodySchema = z.object({ dag: z.string() });
 const endpointsBodySchema = z.object({ cluster: z.string() });
 
 /** `{method path: [request name, what it gives]}`: there is nothing of it here. */
@@ -94,14 +94,12 @@ function refused([path, name, reason]: (typeof refusals)[number]): Route {
 }
 
 /** The cluster takes the place of a plan: whether it can ever run the task. */
-async function optimize(call: RouteCall<z.infer<typeof optimizeBodySchema>>): Promise<string> {
-  const { context, account, body } = call;
+async function optimize(call: RouteCall<z.infer<typeof lookBodySchema>>, running: Call): Promise<string> {
+  const { context, account } = call;
   const { loop } = liveParts(context.parts);
   const scheduling = schedulingOf(context.config);
-  const never = await context.turns.run(account.uid, () => {
-    const task = taskOf(body.dag, context.config.cluster);
-    return neverFits(loop.state, shapeOf(task, scheduling));
-  });
+  const task = await lookedAt(call, "optimize", running);
+  const never = await context.turns.run(account.uid, () => neverFits(loop.state, shapeOf(task, scheduling)));
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
   }
@@ -129,7 +127,7 @@ export const skypilotRoutes: Route[] = [
     identity: "account",
     summary: "The cluster, as the kind of infrastructure that SkyPilot knows; with expand by its name.",
     reply: "request",
-    query: z.object({ expand: flagSchema }),
+    query: z.object({ expand: flagSchema.default(false) }),
     handle: (call) => {
       const name = call.query.expand ? `ssh/${call.context.config.cluster}` : "ssh";
       return startCall(call, { name: "enabled_clouds", cluster: null, readOnly: true }, async () => [name]);
@@ -168,10 +166,10 @@ export const skypilotRoutes: Route[] = [
     path: "/optimize",
     identity: "account",
     summary: "Whether the cluster could ever run the task; the text is in the request's stream.",
-    body: optimizeBodySchema,
+    body: lookBodySchema,
     handle: (call) =>
       startCall(call, { name: "optimize", cluster: null, readOnly: true }, async (running) => {
-        running.print(await optimize(call));
+        running.print(await optimize(call, running));
         return null;
       }),
   }),

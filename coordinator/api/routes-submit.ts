@@ -14,15 +14,16 @@ import type { Task } from "../../shared/task.ts";
 import { priorityMax } from "../../shared/units.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { schedulingOf } from "../config.ts";
-import { configOf } from "./routes-config.ts";
 import { knowsLeases } from "../core/eligible.ts";
 import { explainDryrun } from "../core/explain-result.ts";
 import { neverFits } from "../core/never-fits.ts";
 import { startCall } from "./call.ts";
-import { type Call, cancelledByUser } from "./request-entry.ts";
+import { inPolicyTurn, lookBodySchema, lookedAt, type Passed, passPolicy, sentBy } from "./admin-policy-step.ts";
+import { type Call, cancelledByUser, requestLimits } from "./request-entry.ts";
 import { handleOf } from "./cluster-record.ts";
 import { resourcesTextOf, shapeOf } from "./job-shape.ts";
 import { isAdmin } from "./identity.ts";
+import { configOf } from "./routes-config.ts";
 import { type LiveParts, liveParts } from "./job-watch.ts";
 import { requestedId } from "./requests.ts";
 import { payloadOf, withNeeds } from "./task-payload.ts";
@@ -32,8 +33,6 @@ import { type ApiContext, type Route, type RouteCall, type RouteReply, json, rou
 
 /** Of a record that is never stored. */
 const noTask = "0".repeat(16);
-
-const validateBodySchema = z.object({ dag: z.string() });
 
 /** Bringing a launch's files is a part of its setup: a later exec elsewhere needs both. */
 function hasSetup({ kind, noSetup }: Submission, { setup, files }: Payload): boolean {
@@ -114,6 +113,19 @@ async function lastSetup(live: LiveParts, { uid }: Account, { kind }: Submission
   return live.store.payloadAtHand(uid, ref) ?? (await live.store.getPayload(uid, ref));
 }
 
+/** What the admin policy makes of the request, with the config that counts for it. */
+async function passed(context: ApiContext, account: Account, submission: Submission, running: Call): Promise<Passed> {
+  const { tree, warning } = configOf(context.config, submission.config);
+  running.print(warning === null ? "" : `${warning}\n`);
+  const { kind: name, taskText, clusterName, dryrun, asked, sentBy } = submission;
+  const options = { ...asked, clusterName, dryrun };
+  const result = await passPolicy(context, account, { name, taskText, config: tree, options, ...sentBy }, running);
+  if (submission.refusal !== null) {
+    throw new SkyError("NotSupportedError", submission.refusal);
+  }
+  return result;
+}
+
 /** Queues the job; answers when it is durable. A request that was cancelled queues none, or cancels the one that it has. */
 async function submitTask(
   context: ApiContext,
@@ -121,22 +133,20 @@ async function submitTask(
   submission: Submission,
   running: Call,
 ): Promise<Submitted> {
-  if (submission.refusal !== null) {
-    throw new SkyError("NotSupportedError", submission.refusal);
-  }
   const requestId = running.id;
   const queued = running.isAgain ? jobOf(context, account, requestId) : null;
   if (queued !== null) {
     return { job_id: queued };
   }
-  const { tree, warning } = configOf(context.config, submission.config);
-  running.print(warning === null ? "" : `${warning}\n`);
-  const task = configured(
-    await context.turns.run(account.uid, () => taskOf(submission.taskText, context.config.cluster)),
-    tree,
-  );
+  const { taskText, config, blaming } = await passed(context, account, submission, running);
+  const task = await blaming(async () => {
+    const read = await context.turns.run(account.uid, () => taskOf(taskText, context.config.cluster));
+    return configured(read, config);
+  });
   const uploads = await uploadsOf(context, account, submission, task);
-  const payload = await payloadOf(task, { ...submission, uploads }, account, context.config, context.parts.files);
+  const payload = await blaming(() =>
+    payloadOf(task, { ...submission, uploads }, account, context.config, context.parts.files),
+  );
   const live = liveParts(context.parts);
   const scheduling = schedulingOf(context.config);
   const isByAdmin = isAdmin(account, context.config.admin_group);
@@ -236,7 +246,8 @@ async function submit(call: RouteCall<unknown>, submission: Submission): Promise
       if (isFull !== null) {
         throw isFull;
       }
-      const submitted = await submitTask(context, account, submission, running);
+      const send = (): Promise<Submitted> => submitTask(context, account, submission, running);
+      const submitted = await (submission.dryrun ? send() : inPolicyTurn(context, account, running.signal, send));
       running.print(linesOf(submission, submission.clusterName, submitted.job_id));
       return { ...submitted, handle: handleOf(submission.clusterName, context.config.nodes.length) };
     },
@@ -261,6 +272,8 @@ export const submitRoutes: Route[] = [
         blobId: call.body.file_mounts_blob_id,
         config: call.body.override_skypilot_config ?? {},
         refusal: refusalOf(call.body),
+        asked: { down: call.body.down, idleMinutesToAutostop: call.body.idle_minutes_to_autostop },
+        sentBy: sentBy(call),
       }),
   }),
   route({
@@ -280,6 +293,8 @@ export const submitRoutes: Route[] = [
         blobId: call.body.file_mounts_blob_id,
         config: call.body.override_skypilot_config ?? {},
         refusal: refusalOf(call.body),
+        asked: { down: call.body.down, idleMinutesToAutostop: null },
+        sentBy: sentBy(call),
       }),
   }),
   route({
@@ -287,11 +302,12 @@ export const submitRoutes: Route[] = [
     path: "/validate",
     identity: "account",
     summary: "Checks a task without queueing it; answers at once: null, or 400 with the fault.",
-    body: validateBodySchema,
+    body: lookBodySchema,
     reply: z.null(),
-    handle: async ({ context, account, body }) => {
+    handle: async (call) => {
       try {
-        await context.turns.run(account.uid, () => taskOf(body.dag, context.config.cluster));
+        const signal = AbortSignal.timeout(requestLimits.callMs);
+        await lookedAt(call, "validate", { signal });
         return json(null);
       } catch (error) {
         if (!(error instanceof SkyError)) {

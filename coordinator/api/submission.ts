@@ -8,6 +8,7 @@ import type { Task } from "../../shared/task.ts";
 import { readTask } from "../../shared/task-file.ts";
 import { requirePlace } from "../../shared/task-place.ts";
 import { resourceRefusals } from "../../shared/task-refusals.ts";
+import type { PolicyStep, SentBy } from "./admin-policy-step.ts";
 
 /** What `/launch` and `/exec` have in common. */
 export interface Submission {
@@ -22,8 +23,11 @@ export interface Submission {
   blobId: string | null;
   /** What the caller's config files say. */
   config: ConfigTree;
-  /** Why what was asked for beside the task cannot be done; null: nothing of it was. */
+  /** Why what was asked for beside the task cannot be done; null: nothing of it was. An admin policy speaks first. */
   refusal: string | null;
+  /** For the admin policy: what was asked for beside the task, and by which program. */
+  asked: Pick<PolicyStep["options"], "down" | "idleMinutesToAutostop">;
+  sentBy: SentBy;
 }
 
 /** What SkyPilot's clients can ask for beside the task, and no cluster of one's own can do. */
