@@ -78,7 +78,8 @@ function readTable(table: string, dialect: PolicyDialect): FieldSpec[] {
       const path = `${last.path}[].${name}`;
       const more = fieldsMore[path] ?? {};
       const base = { path, type: typeOf(type), kinds, aliases: [], grade, taskField, description, meaning: "" };
-      last.attributes = [...(last.attributes ?? []), { ...base, ...more }];
+      const own = dialect === "v1" ? { dialect } : {};
+      last.attributes = [...(last.attributes ?? []), { ...base, ...own, ...more }];
       continue;
     }
     const [path = "", type = "", letters = "", grade = "", taskField = "", description = "", meaning = ""] = cells;
