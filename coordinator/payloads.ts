@@ -13,7 +13,8 @@ import { hasReferences, withSecrets } from "./policy/secret-values.ts";
 
 /**
  * The payload for this node's rank: the task's own run script and environment, and the setup script only where this rank
- * runs one. Null when the attempt is not wanted there. Throws when the store has lost it or is not available.
+ * runs one. Null when the attempt is not wanted there. Throws when the store has lost it or is not available, and for a
+ * variable that names a project's secret that there is not.
  */
 export async function payloadFor(
   state: State,
@@ -22,9 +23,14 @@ export async function payloadFor(
   attemptId: AttemptId,
 ): Promise<Payload | null> {
   const wanted = rankOf(state, node, attemptId);
-  if (wanted === null) {
-    return null;
-  }
+  const payload = wanted === null ? null : await storedPayload(store, wanted);
+  return wanted === null || payload === null
+    ? null
+    : withSecrets(payload, wanted.job.record.project ?? null, store.policies);
+}
+
+/** The same without projects' secrets. */
+async function storedPayload(store: Store, wanted: NonNullable<ReturnType<typeof rankOf>>): Promise<Payload> {
   const { job, attempt, rank } = wanted;
   const { uid, record } = job;
   const read = async (ref: string): Promise<Payload> => {
@@ -40,7 +46,7 @@ export async function payloadFor(
   const own = await read(record.taskRef);
   const setupRef = setupRefOf(job, attempt, rank);
   const withSetup = setupRef === null || setupRef === record.taskRef ? own : await read(setupRef);
-  return withSecrets(payloadOf(own, withSetup, setupRef), record.project ?? null, store.policies);
+  return payloadOf(own, withSetup, setupRef);
 }
 
 /** The same from what the store has at hand; null: not wanted there, or it has to be read. */
@@ -86,11 +92,12 @@ export async function filesFor(
   node: NodeName,
   attemptId: AttemptId,
 ): Promise<FileGrant | null> {
-  const uid = rankOf(state, node, attemptId)?.job.uid;
-  const payload = await payloadFor(state, store, node, attemptId);
-  if (uid === undefined || payload === null) {
+  const wanted = rankOf(state, node, attemptId);
+  if (wanted === null) {
     return null;
   }
+  const { uid } = wanted.job;
+  const payload = await storedPayload(store, wanted);
   const manifests = (payload.files ?? []).flatMap((plan) => (plan.kind === "upload" ? [plan.manifest] : []));
   return { uid, manifests: new Set(manifests), isWanted: () => rankOf(state, node, attemptId) !== null };
 }

@@ -241,7 +241,8 @@ export type DecisionsResult = z.infer<typeof decisionsResultSchema>;
 export const assetSchema = z.strictObject({
   id: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/),
   field: z.string().max(100),
-  spec: z.record(z.string(), z.json()),
+  /** An item, by attribute; not `z.json()`, which refers to itself, and no document of the API can say that. */
+  spec: z.record(z.string(), z.unknown()),
   credentials: z.boolean().default(false),
 });
 export const assetsResultSchema = z.object({

@@ -8,8 +8,8 @@ import * as z from "zod";
 import { applyingLine, brokenByPolicy } from "../../shared/admin-policy/outcomes.ts";
 import { headers } from "../../shared/api.ts";
 import type { ConfigTree } from "../../shared/config-layers.ts";
-import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
-import type { Uid } from "../../shared/ids.ts";
+import { messageOf, SkyError, type SkyErrorType } from "../../shared/errors.ts";
+import type { RequestId, Uid } from "../../shared/ids.ts";
 import type { Task } from "../../shared/task.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { FairTurns } from "../../system/policy/turns.ts";
@@ -65,7 +65,7 @@ export async function passPolicy(
   context: ApiContext,
   account: Account,
   step: PolicyStep,
-  running: { signal: AbortSignal; print?: (text: string) => void },
+  running: { id?: RequestId; signal: AbortSignal; print?: (text: string) => void },
 ): Promise<Passed> {
   const runner = runnerOf(context);
   const { name } = runner;
@@ -74,13 +74,17 @@ export async function passPolicy(
   }
   running.print?.(`${applyingLine("server", name)}\n`);
   const shown = Object.entries(step.config).filter(([key]) => !serverOnlyKeys.includes(key));
-  const { taskText, config } = await runner.apply({
+  const asking = runner.apply({
     ...step,
     account,
     config: Object.fromEntries(shown),
     holdings: () => holdingsOf(liveParts(context.parts).loop.state),
     signal: running.signal,
     inTurn: (work) => context.turns.run(account.uid, work),
+  });
+  const { taskText, config } = await asking.catch((error: unknown) => {
+    context.policies.refused({ id: running.id ?? "", name: step.name, account }, messageOf(error));
+    throw error;
   });
   const isChanged = taskText !== step.taskText;
   return {

@@ -29,6 +29,8 @@ import { jobRoutes } from "./routes-jobs.ts";
 import { logFileRoutes } from "./routes-log-files.ts";
 import { logRoutes } from "./routes-logs.ts";
 import { onpremRoutes } from "./routes-onprem.ts";
+import { policyRoutes } from "./routes-policies.ts";
+import { policyChangeRoutes } from "./routes-policy-changes.ts";
 import { quotaRoutes } from "./routes-quotas.ts";
 import { requestRoutes } from "./routes-requests.ts";
 import { skypilotFileRoutes } from "./routes-skypilot-files.ts";
@@ -70,6 +72,8 @@ const routes: Route[] = [
   ...heldRoutes,
   ...quotaRoutes,
   ...windowRoutes,
+  ...policyRoutes,
+  ...policyChangeRoutes,
   ...fileRoutes,
 ];
 

@@ -9,6 +9,8 @@ import type { RequestTable } from "./requests.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import type { Log } from "../log.ts";
 import type { ApiParts } from "../parts.ts";
+import type { PolicyChanges } from "../policy/policy-changes.ts";
+import type { WorkloadPolicies } from "../policy/workload-policies.ts";
 import { SkyError, type SkyErrorType } from "../../shared/errors.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { LogTimes } from "./log-rank.ts";
@@ -39,6 +41,9 @@ export interface ApiContext {
   turns: Turns;
   unknownKeys: UnknownKeys;
   zips: ZipUploads;
+  /** Declared policies: the gate of every submission, and what admins change of them. */
+  policies: WorkloadPolicies;
+  policyChanges: PolicyChanges;
   log: Log;
 }
 

@@ -93,17 +93,19 @@ function refused([path, name, reason]: (typeof refusals)[number]): Route {
   });
 }
 
-/** The cluster takes the place of a plan: whether it can ever run the task. */
+/** The cluster takes the place of a plan: whether the policies let the task pass, and whether it can ever run. */
 async function optimize(call: RouteCall<z.infer<typeof lookBodySchema>>, running: Call): Promise<string> {
   const { context, account } = call;
   const { loop } = liveParts(context.parts);
   const scheduling = schedulingOf(context.config);
-  const task = await lookedAt(call, "optimize", running);
+  const asked = await lookedAt(call, "optimize", running);
+  const { id } = running;
+  const { task, lines } = await context.policies.decide({ id, name: "optimize", account, task: asked, dryrun: true });
   const never = await context.turns.run(account.uid, () => neverFits(loop.state, shapeOf(task, scheduling)));
   if (never !== null) {
     throw new SkyError("ResourcesMismatchError", never);
   }
-  return `The task runs on cluster '${context.config.cluster}'.\n`;
+  return [...lines, `The task runs on cluster '${context.config.cluster}'.`].map((line) => `${line}\n`).join("");
 }
 
 function completions(kind: string, names: (call: RouteCall<unknown>) => readonly string[]): Route {
@@ -127,7 +129,7 @@ export const skypilotRoutes: Route[] = [
     identity: "account",
     summary: "The cluster, as the kind of infrastructure that SkyPilot knows; with expand by its name.",
     reply: "request",
-    query: z.object({ expand: flagSchema.default(false) }),
+    query: z.object({ expand: flagSchema }),
     handle: (call) => {
       const name = call.query.expand ? `ssh/${call.context.config.cluster}` : "ssh";
       return startCall(call, { name: "enabled_clouds", cluster: null, readOnly: true }, async () => [name]);

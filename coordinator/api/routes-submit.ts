@@ -47,7 +47,7 @@ function newRecord(
   task: Task,
   shape: Shape,
   payload: Payload,
-  ids: { requestId: RequestId; taskRef: string },
+  ids: { requestId: RequestId; taskRef: string; project: string | null },
 ): JobRecord {
   return {
     format: 1,
@@ -71,6 +71,7 @@ function newRecord(
     endedAt: null,
     end: null,
     reason: null,
+    ...(ids.project === null ? {} : { project: ids.project }),
   };
 }
 
@@ -139,10 +140,14 @@ async function submitTask(
     return { job_id: queued };
   }
   const { taskText, config, blaming } = await passed(context, account, submission, running);
-  const task = await blaming(async () => {
+  const asked = await blaming(async () => {
     const read = await context.turns.run(account.uid, () => taskOf(taskText, context.config.cluster));
     return configured(read, config);
   });
+  const { kind: name, dryrun } = submission;
+  const decision = await context.policies.decide({ id: requestId, name, account, task: asked, dryrun });
+  const { task, project } = decision;
+  running.print(decision.lines.map((line) => `${line}\n`).join(""));
   const uploads = await uploadsOf(context, account, submission, task);
   const payload = await blaming(() =>
     payloadOf(task, { ...submission, uploads }, account, context.config, context.parts.files),
@@ -163,7 +168,11 @@ async function submitTask(
   requireRoom(context, live, account);
   requireFewDemands(context, live, account, shape);
   if (submission.dryrun) {
-    const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef: noTask });
+    const record = newRecord(context, account, submission, task, shape, payload, {
+      requestId,
+      taskRef: noTask,
+      project,
+    });
     const viewer = { uid: account.uid, isAdmin: isByAdmin };
     const reader = { viewer, cluster: submission.clusterName, now: Date.now() };
     const explain = (): Submitted["explain"] => explainDryrun(live.loop.state, record, reader);
@@ -171,11 +180,12 @@ async function submitTask(
   }
   await requireDisk(context);
   const taskRef = await live.store.putPayload(account.uid, payload);
-  const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef });
+  const record = newRecord(context, account, submission, task, shape, payload, { requestId, taskRef, project });
   // The same request may have queued it before; what it has become since then counts, not this new record.
   await running.kept;
   running.signal.throwIfAborted();
   const { id, stored } = await live.queue.submit(record);
+  decision.queued(id, task.name);
   if (stored !== null) {
     await announce(context, account, id, stored);
   }
@@ -218,6 +228,21 @@ function linesOf(submission: Submission, cluster: string, jobId: number | null):
   return lines.map((line) => `${line}\n`).join("");
 }
 
+/** The same call, of which what it prints goes into its result too: `sky` shows results, not streams. */
+function withNotices(running: Call): [Call, () => Pick<SubmitResult, "notices">] {
+  let text = "";
+  const { id, isAgain, kept, signal } = running;
+  const noting: Call = {
+    ...{ id, isAgain, kept, signal },
+    once: (draw) => running.once(draw),
+    print(line) {
+      text += line;
+      running.print(line);
+    },
+  };
+  return [noting, () => (text === "" ? {} : { notices: text.trimEnd().split("\n") })];
+}
+
 async function submit(call: RouteCall<unknown>, submission: Submission): Promise<RouteReply> {
   const { context, account } = call;
   if (!clusterNameSchema.safeParse(submission.clusterName).success) {
@@ -246,10 +271,11 @@ async function submit(call: RouteCall<unknown>, submission: Submission): Promise
       if (isFull !== null) {
         throw isFull;
       }
-      const send = (): Promise<Submitted> => submitTask(context, account, submission, running);
+      const [noting, noticesOf] = withNotices(running);
+      const send = (): Promise<Submitted> => submitTask(context, account, submission, noting);
       const submitted = await (submission.dryrun ? send() : inPolicyTurn(context, account, running.signal, send));
       running.print(linesOf(submission, submission.clusterName, submitted.job_id));
-      return { ...submitted, handle: handleOf(submission.clusterName, context.config.nodes.length) };
+      return { ...submitted, ...noticesOf(), handle: handleOf(submission.clusterName, context.config.nodes.length) };
     },
   );
 }
@@ -305,12 +331,14 @@ export const submitRoutes: Route[] = [
     body: lookBodySchema,
     reply: z.null(),
     handle: async (call) => {
+      const { context, account } = call;
       try {
         const signal = AbortSignal.timeout(requestLimits.callMs);
-        await lookedAt(call, "validate", { signal });
+        const task = await lookedAt(call, "validate", { signal });
+        await context.policies.decide({ id: "", name: "validate", account, task, dryrun: true });
         return json(null);
       } catch (error) {
-        if (!(error instanceof SkyError)) {
+        if (!(error instanceof SkyError) || error.type === "ServerUnavailableError") {
           throw error;
         }
         const message = error.hint === null ? error.message : `${error.message}\n${error.hint}`;

@@ -9,6 +9,9 @@ import { afterEach, describe, expect, it } from "vitest";
 import { apiBodyBytesMax } from "../../shared/api.ts";
 import { DiskFileStore } from "../files/store.ts";
 import { openLog } from "../log.ts";
+import { DecisionLog } from "../policy/decision-log.ts";
+import { PolicyChanges } from "../policy/policy-changes.ts";
+import { WorkloadPolicies } from "../policy/workload-policies.ts";
 import { buildApp } from "./app.ts";
 import { logTimes } from "./log-rank.ts";
 import { WaitingNotices } from "./logs.ts";
@@ -50,11 +53,19 @@ async function askAs(uid: number, socket: string, path: string): Promise<{ statu
   return JSON.parse(stdout) as { status: number; text: string };
 }
 
+/** What of policies is for admins: everything but what a user may ask about their own. */
+function isOfPolicies(path: string): boolean {
+  const open = ["", "/get", "/effective", "/log", "/check"].map((end) => `/onprem/policies${end}`);
+  return path.startsWith("/onprem/policies") && !open.includes(path);
+}
+
 describe("routes", () => {
   it("have an identity each, and there is no other way in", async () => {
     cluster = await startTestCluster();
     const log = openLog("error");
     const requests = new RequestTable(log);
+    const decisions = new DecisionLog(cluster.config.state_dir, 1, log);
+    const policies = new WorkloadPolicies(noParts, cluster.config, decisions, async (_uid, work) => work(), log);
     const context = {
       parts: noParts,
       config: cluster.config,
@@ -65,6 +76,8 @@ describe("routes", () => {
       turns: new Turns(),
       unknownKeys: new UnknownKeys(log),
       zips: new ZipUploads(cluster.config.state_dir, 0, noParts.files),
+      policies,
+      policyChanges: new PolicyChanges(policies),
       log,
     };
     const { app, declared } = buildApp(context, () => null);
@@ -74,7 +87,8 @@ describe("routes", () => {
     expect(routed.length).toBeGreaterThan(20);
     for (const route of declared) {
       expect(["account", "jobUser", "admin"]).toContain(route.identity);
-      expect(route.identity === "admin", route.path).toBe(route.path.startsWith("/onprem/admin/"));
+      const isForAdmins = route.path.startsWith("/onprem/admin/") || isOfPolicies(route.path);
+      expect(route.identity === "admin", route.path).toBe(isForAdmins);
     }
     requests.close();
     context.zips.close();

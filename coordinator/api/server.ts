@@ -14,6 +14,10 @@ import { peerUid } from "../../system/peer-uid.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import { type Log, openLog } from "../log.ts";
 import type { ApiParts } from "../parts.ts";
+import { DecisionLog } from "../policy/decision-log.ts";
+import { PolicyChanges } from "../policy/policy-changes.ts";
+import { warnOfUnknownGroups } from "../policy/projects.ts";
+import { WorkloadPolicies } from "../policy/workload-policies.ts";
 import { ZipUploads } from "../zips/zips.ts";
 import { buildApp } from "./app.ts";
 import type { Peer } from "./identity.ts";
@@ -136,6 +140,10 @@ export async function startApi(
   const requests = new RequestTable(log, requestLimits, keeper);
   const notices = new WaitingNotices();
   const zips = new ZipUploads(config.state_dir, config.limits.free_disk_mb, parts.files);
+  const turns = new Turns();
+  const decisions = new DecisionLog(config.state_dir, config.policies.log_days, log);
+  const policies = new WorkloadPolicies(parts, config, decisions, (uid, work) => turns.run(uid, work), log);
+  void warnOfUnknownGroups(config, log);
   const context: ApiContext = {
     parts,
     config,
@@ -143,7 +151,9 @@ export async function startApi(
     requests,
     notices,
     logTimes,
-    turns: new Turns(),
+    turns,
+    policies,
+    policyChanges: new PolicyChanges(policies),
     zips,
     log,
     unknownKeys: new UnknownKeys(log),
@@ -172,7 +182,7 @@ export async function startApi(
       new Promise((resolve) => {
         requests.close();
         zips.close();
-        server.close(() => resolve());
+        server.close(() => void decisions.flushed().then(resolve));
         server.closeAllConnections();
       }),
   };

@@ -66,28 +66,35 @@ export function isSame(a: Scope, b: Scope): boolean {
 
 /** The scope that a document names, or that stands for its level here. Throws SkyError for one that the config has not. */
 export function scopeFor({ level, id }: PolicyHead["target"], place: Place): Scope {
-  const { policies, cluster } = place;
-  const known = {
-    tenant: [policies.tenant],
-    cluster: [cluster],
-    department: [...new Set(policies.projects.flatMap(({ department }) => department ?? []))],
-    project: policies.projects.map(({ name }) => name),
-  }[level];
-  const only = level === "tenant" || level === "cluster" ? known[0] : undefined;
-  const wanted = id ?? only;
+  const known = idsOf(level, place);
+  const wanted = id ?? (level === "tenant" || level === "cluster" ? known[0] : undefined);
+  const list = known.length === 0 ? "The config names none (policies.projects)." : `There are: ${listed(known)}.`;
   if (wanted === undefined) {
-    throw new SkyError(
-      "InvalidPolicyError",
-      `target: say which ${level} the policy is for.`,
-      `There are: ${listed(known)}.`,
-    );
+    throw new SkyError("InvalidPolicyError", `target: say which ${level} the policy is for.`, list);
   }
   if (!known.includes(wanted)) {
-    const list = known.length === 0 ? `The config names none (policies.projects).` : `There are: ${listed(known)}.`;
     const text = `target: there is no ${level} '${wanted}' here.`;
     throw new SkyError("InvalidPolicyError", text, didYouMean(wanted, known) ?? list);
   }
   return { level, id: wanted };
+}
+
+export function isKnownScope({ level, id }: Scope, place: Place): boolean {
+  return level === "system" || idsOf(level, place).includes(id);
+}
+
+/** Every scope of this level that the config has. */
+function idsOf(level: PolicyHead["target"]["level"], { policies, cluster }: Place): string[] {
+  switch (level) {
+    case "tenant":
+      return [policies.tenant];
+    case "cluster":
+      return [cluster];
+    case "department":
+      return [...new Set(policies.projects.flatMap(({ department }) => department ?? []))];
+    case "project":
+      return policies.projects.map(({ name }) => name);
+  }
 }
 
 function listed(names: readonly string[]): string {
