@@ -228,7 +228,7 @@ function readDefaultFrom(
   const word = field?.kind === "scalar" ? field.text.trim() : "";
   const [list, attribute] = spec.path.split("[].");
   const group = attribute === undefined ? spec.path.slice(0, Math.max(0, spec.path.lastIndexOf("."))) : `${list}[]`;
-  const names = attribute === undefined ? [word, `${group}.${word}`] : [`${group}.${word}`, word];
+  const names = group === "" ? [word] : [`${group}.${word}`, word];
   const source = names.flatMap((one) => knownName(one, dialect)?.spec ?? [])[0];
   if (word === "" || source === undefined) {
     return wrong(word === "" ? "needs a field" : `names an unknown field "${shortened(word)}"`);
