@@ -149,13 +149,11 @@ function showWaiting({ screen }: Context, { name, transport }: RegisteredCluster
   let seconds = 0;
   const timer = setInterval(() => {
     seconds += 1;
-    screen.progress.show(0, 0, `waiting for cluster ${name}`, `${seconds}s`);
+    screen.progress.wait(`waiting for cluster ${name}`, `${seconds}s`);
   }, 1000).unref();
   return () => {
     clearInterval(timer);
-    if (seconds > 0) {
-      screen.progress.clear();
-    }
+    screen.progress.endWait();
   };
 }
 

@@ -36,3 +36,17 @@ it("writes nothing where there is no terminal", () => {
   progress.clear();
   expect(written).toEqual([]);
 });
+
+it("says who is waited for only where nothing shows how far the work is", () => {
+  const { stream, written } = recorder(true);
+  const progress = createProgress(stream);
+  progress.wait("waiting", "1s");
+  progress.show(1, 2, "one");
+  progress.wait("waiting", "2s");
+  progress.endWait();
+  expect(written).toEqual(["\r\u001b[K[....................] 1s waiting", "\r\u001b[K[##########..........] 1/2 one"]);
+  progress.clear();
+  progress.wait("waiting", "3s");
+  progress.endWait();
+  expect(written.slice(-2)).toEqual([expect.stringMatching(/ 3s waiting$/), "\r\u001b[K"]);
+});

@@ -17,8 +17,12 @@ export interface ProgressStream {
 export interface Progress {
   /** Draws it; `total` 0: not known. `count`: what stands in place of `done/total`. */
   show(done: number, total: number, text: string, count?: string): void;
+  /** Draws how long somebody is waited for, but only where nothing shows how far the work is. */
+  wait(text: string, count: string): void;
   /** Takes it away, so that something else can be printed. */
   clear(): void;
+  /** The same, if it is what `wait` drew. */
+  endWait(): void;
   /** Somebody sees it; absent: nobody does. */
   visible?: boolean;
 }
@@ -36,19 +40,34 @@ export function progressText(done: number, total: number, text: string, columns:
 }
 
 export function createProgress(stream: ProgressStream): Progress {
-  let shown = false;
+  let shown: "work" | "wait" | null = null;
+  const draw = (line: string, kind: "work" | "wait"): void => {
+    if (stream.isTTY === true) {
+      stream.write(eraseLine + line);
+      shown = kind;
+    }
+  };
+  const columns = (): number => stream.columns || 80;
+  const clear = (): void => {
+    if (shown !== null) {
+      stream.write(eraseLine);
+      shown = null;
+    }
+  };
   return {
     visible: stream.isTTY === true,
     show(done, total, text, count) {
-      if (stream.isTTY === true) {
-        stream.write(eraseLine + progressText(done, total, text, stream.columns || 80, count));
-        shown = true;
+      draw(progressText(done, total, text, columns(), count), "work");
+    },
+    wait(text, count) {
+      if (shown !== "work") {
+        draw(progressText(0, 0, text, columns(), count), "wait");
       }
     },
-    clear() {
-      if (shown) {
-        stream.write(eraseLine);
-        shown = false;
+    clear,
+    endWait() {
+      if (shown === "wait") {
+        clear();
       }
     },
   };

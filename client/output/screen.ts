@@ -134,7 +134,11 @@ export function createScreen(streams: ScreenStreams): Screen {
     noteColors: pc.createColors(wantsColor(stderr, env)),
     columns: widthOf(streams),
     ask,
-    progress: { ...progress, show: (...state) => (asking > 0 ? undefined : progress.show(...state)) },
+    progress: {
+      ...progress,
+      show: (...state) => (asking > 0 ? undefined : progress.show(...state)),
+      wait: (...state) => (asking > 0 ? undefined : progress.wait(...state)),
+    },
     interactive: stdin.isTTY === true,
     async confirm(question) {
       for (let tries = 0; tries < 3; tries += 1) {

@@ -12,9 +12,22 @@ export interface CountingProxy {
   reset: () => void;
   /** Above this many bytes nothing more goes up until `reset`. */
   holdAt: (bytes: number) => void;
+  /** So many bytes a second go up from now on; null: as many as can. */
+  pace: (bytesPerSecond: number | null) => void;
   /** Ends all connections at once. */
   cut: () => void;
   stop: () => Promise<void>;
+}
+
+function carryDown(target: Socket, client: Socket): void {
+  target.on("data", (bytes) => {
+    if (!client.write(bytes)) {
+      target.pause();
+      client.once("drain", () => target.resume());
+    }
+  });
+  client.once("close", () => target.destroy());
+  target.once("close", () => client.destroy());
 }
 
 export async function startCountingProxy(targetPort: number): Promise<CountingProxy> {
@@ -22,6 +35,7 @@ export async function startCountingProxy(targetPort: number): Promise<CountingPr
   let mark = Number.POSITIVE_INFINITY;
   const sockets = new Set<Socket>();
   const held = new Set<Socket>();
+  let perSecond: number | null = null;
   const track = (socket: Socket): void => {
     sockets.add(socket);
     socket.on("error", () => undefined);
@@ -40,6 +54,9 @@ export async function startCountingProxy(targetPort: number): Promise<CountingPr
       if (up >= mark) {
         held.add(client);
         client.pause();
+      } else if (perSecond !== null) {
+        client.pause();
+        setTimeout(() => client.resume(), (bytes.length * 1000) / perSecond);
       } else if (!room) {
         client.pause();
         target.once("drain", () => {
@@ -49,14 +66,7 @@ export async function startCountingProxy(targetPort: number): Promise<CountingPr
         });
       }
     });
-    target.on("data", (bytes) => {
-      if (!client.write(bytes)) {
-        target.pause();
-        client.once("drain", () => target.resume());
-      }
-    });
-    client.once("close", () => target.destroy());
-    target.once("close", () => client.destroy());
+    carryDown(target, client);
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   const cut = (): void => {
@@ -77,6 +87,9 @@ export async function startCountingProxy(targetPort: number): Promise<CountingPr
     },
     holdAt(bytes) {
       mark = bytes;
+    },
+    pace(bytesPerSecond) {
+      perSecond = bytesPerSecond;
     },
     cut,
     async stop() {

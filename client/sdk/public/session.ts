@@ -38,7 +38,7 @@ const silence: Screen = {
     throw new SkyError("ValueError", "A program cannot be asked.");
   },
   ask: async () => null,
-  progress: { show: nothing, clear: nothing },
+  progress: { show: nothing, wait: nothing, clear: nothing, endWait: nothing },
   interactive: false,
 };
 
