@@ -24,9 +24,10 @@ import {
 } from "./container.ts";
 import { environmentFile, eventVariables, runVariables, setupVariables } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
-import { insideScript } from "./inside.ts";
+import { insideScript, readOnlyLines } from "./inside.ts";
 import { isAlive } from "./processes.ts";
-import { attemptFiles, eventScript, type RunnerPlan, runnerScript, userScript } from "./runner-script.ts";
+import { attemptFiles, checkScript, eventScript, type RunnerPlan, runnerScript, userScript } from "./runner-script.ts";
+import { makeScratch, type Scratch, scratchScript } from "./scratch.ts";
 import { watcherScript } from "./watcher-script.ts";
 
 const specSchema = z.strictObject({
@@ -49,9 +50,12 @@ export async function writeAttemptFolder(
   plan: RunnerPlan,
   order: FilesOrder | null,
   container: ContainerPlan | null,
+  scratch: Scratch | null,
 ): Promise<void> {
   const { folder } = plan;
-  const envs = { ...payload.envs, ...payload.secrets };
+  // Last: a task that names another home is held to the one that it is to have.
+  const home = plan.scratchHome === undefined ? {} : { HOME: plan.scratchHome };
+  const envs = { ...payload.envs, ...payload.secrets, ...home };
   // At once: it is the machine's own memory, and a turn of the thread pool for each file costs more than the write.
   const put = (name: string, text: string): void => writeFileSync(join(folder, name), text, { mode, flag: "wx" });
   mkdirSync(folder, { mode: 0o700 });
@@ -76,14 +80,19 @@ export async function writeAttemptFolder(
     put(attemptFiles.eventEnvironment, environmentFile(eventVariables(spec.wanted, envs)));
     put(attemptFiles.eventScript, eventScript(plan, payload.eventCallback ?? ""));
   }
-  const readOnly = readOnlyPaths(payload);
+  if (scratch !== null) {
+    makeScratch(scratch);
+  }
+  if (plan.check === true) {
+    put(attemptFiles.checkScript, checkScript(plan));
+  }
   if (container !== null) {
     put(attemptFiles.insideScript, containerScript(container));
     put(containerFiles.main, containerMain(container));
     put(attemptFiles.containerEnd, containerEndScript(container));
     put(containerFiles.registryPassword, registryOf(payload)?.password ?? "");
   } else if (plan.inside === true) {
-    put(attemptFiles.insideScript, insideScript(readOnly, process.getuid?.() ?? 0, process.getgid?.() ?? 0));
+    put(attemptFiles.insideScript, insideText(payload, scratch));
   }
   if (plan.lease !== null) {
     put(attemptFiles.watcherScript, watcherScript(plan.folder, plan.lease));
@@ -93,6 +102,15 @@ export async function writeAttemptFolder(
   } else {
     await makeFifo(join(folder, attemptFiles.wake));
   }
+}
+
+/** Around the scripts on the machine itself: volumes that may only be read, and the job's own folders. */
+function insideText(payload: Payload, scratch: Scratch | null): string {
+  const paths = readOnlyPaths(payload);
+  const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
+  return scratch === null || scratch.mounted.length === 0
+    ? insideScript(paths, uid, gid)
+    : scratchScript(scratch.mounted, readOnlyLines(paths), uid, gid);
 }
 
 function generatorOrderOf({ wanted }: AttemptSpec, { home }: RunnerPlan, source: string): GeneratorOrder {

@@ -19,6 +19,7 @@ import { writeMergedLog } from "./merge-logs.ts";
 import { type PrepareOptions, prepareRunner } from "./prepare.ts";
 import { attemptFiles } from "./runner-script.ts";
 import { endContainer } from "./container-end.ts";
+import { removeScratch, sweepScratch } from "./scratch.ts";
 import { type StopOrder, stopProcesses } from "./stop.ts";
 import { warnProcesses } from "./warn.ts";
 
@@ -67,6 +68,7 @@ export class Attempts {
   async recover(): Promise<void> {
     const names = readdirSync(this.#options.dir).filter((name) => attemptIdSchema.safeParse(name).success);
     await Promise.all(names.map((name) => this.#adopt(name)));
+    sweepScratch(this.#options.dir, (name) => this.#attempts.has(name));
   }
 
   async #adopt(name: string): Promise<void> {
@@ -286,6 +288,7 @@ export class Attempts {
     }
     this.#endWarning(id);
     this.#attempts.delete(id);
+    await removeScratch(this.#folder(id));
     try {
       rmSync(this.#folder(id), { recursive: true, force: true });
     } catch {

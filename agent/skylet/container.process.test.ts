@@ -141,7 +141,16 @@ test("the words for devices, users and places", () => {
     { kind: "upload" as const, destination: "/data", manifest: "0".repeat(64) },
   ];
   const payload = { setup: null, run: null, envs: {}, files, image: { name: "x", options: [] } };
-  const plan: ContainerPlan = { engine: "docker", folder: "/run/f", home: "/home/a", uid: 7, gid: 8, wanted, payload };
+  const plan: ContainerPlan = {
+    engine: "docker",
+    folder: "/run/f",
+    home: "/home/a",
+    uid: 7,
+    gid: 8,
+    wanted,
+    payload,
+    scratch: null,
+  };
   const docker = containerRunWords(plan).join(" ");
   expect(docker).toContain("--user 7:8");
   expect(docker).toContain("--volume /srv/v:/srv/v:ro --volume /data:/data");

@@ -9,6 +9,7 @@ import { vendorOf } from "../../shared/accelerators.ts";
 import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
+import type { Scratch } from "./scratch.ts";
 import { attemptVariable, folderVariable, shellQuoted } from "./environment.ts";
 
 export type ContainerEngine = "podman" | "docker";
@@ -22,6 +23,8 @@ export interface ContainerPlan {
   gid: number;
   wanted: WantedAttempt;
   payload: Payload;
+  /** The job's own folders; null: none. */
+  scratch: Scratch | null;
 }
 
 /** Names of the files in the attempt's folder that only containers have. */
@@ -108,9 +111,60 @@ function deviceOptions({ engine, wanted }: ContainerPlan): string[] {
     : ["--gpus", `"device=${names.join(",")}"`];
 }
 
+/** Without a word of the job's policies the machine's own. */
+function networkOf({ engine, payload }: ContainerPlan): string {
+  const isOwn = payload.launchSpec?.container?.hostNetwork === false;
+  return isOwn ? (engine === "podman" ? "private" : "bridge") : "host";
+}
+
+/** What the job's policies say of its container. */
+function boundOptions(plan: ContainerPlan): string[] {
+  const { container = {}, noNewPrivileges } = plan.payload.launchSpec ?? {};
+  const { pull, readOnlyRoot, capabilities, seccomp, hostIpc, shmBytes } = container;
+  const option = (isSet: boolean, ...words: string[]): string[] => (isSet ? words : []);
+  return [
+    ...option(pull !== undefined, `--pull=${pull}`),
+    ...option(readOnlyRoot === true, "--read-only"),
+    ...option(capabilities !== undefined, "--cap-drop=ALL", ...(capabilities ?? []).map((one) => `--cap-add=${one}`)),
+    ...option(seccomp === "unconfined", "--security-opt=seccomp=unconfined"),
+    ...option(hostIpc !== undefined, `--ipc=${hostIpc === true ? "host" : "private"}`),
+    ...option(shmBytes !== undefined && hostIpc !== true, `--shm-size=${shmBytes}`),
+    ...option(noNewPrivileges === true, "--security-opt=no-new-privileges"),
+    ...limitOptions(plan),
+    ...scratchOptions(plan),
+  ];
+}
+
+/** podman's containers stay in the attempt's cgroup, which has the limits; docker's are its daemon's. */
+function limitOptions({ engine, wanted }: ContainerPlan): string[] {
+  const { cpuCores, memoryBytes } = wanted.limits ?? {};
+  if (engine === "podman") {
+    return wanted.limits === undefined ? [] : ["--cgroups=disabled"];
+  }
+  return [
+    ...(cpuCores === undefined ? [] : [`--cpus=${cpuCores}`]),
+    ...(memoryBytes === undefined ? [] : [`--memory=${memoryBytes}`, `--memory-swap=${memoryBytes}`]),
+  ];
+}
+
+function scratchOptions({ scratch }: ContainerPlan): string[] {
+  const bad = scratch?.mounted.find(({ path }) => /[:,]/u.test(path));
+  if (bad !== undefined) {
+    const text = `the scratch folder '${bad.path}' cannot be mounted into a container: its name holds a colon or a comma.`;
+    throw new SkyError("InvalidTaskError", text);
+  }
+  const home = scratch?.home ?? null;
+  const mounted = (scratch?.mounted ?? []).map(({ path, source, sizeBytes }) =>
+    source === null
+      ? `--tmpfs=${path}:rw,exec,mode=1777${sizeBytes === null ? "" : `,size=${sizeBytes}`}`
+      : `--volume=${source}:${path}`,
+  );
+  return [...(home === null ? [] : [`--volume=${home}:${home}`]), ...mounted];
+}
+
 /** Words of the engine's `run`, without the engine. Throws a SkyError for a path that no engine can mount. */
 export function containerRunWords(plan: ContainerPlan): string[] {
-  const { engine, folder, home, uid, gid, payload } = plan;
+  const { engine, folder, home, uid, gid, payload, scratch } = plan;
   const mounts = places(plan).flatMap(([path, readOnly]) => {
     if (path.includes(":")) {
       throw new SkyError("InvalidTaskError", `'${path}' cannot be mounted into a container: its name holds a colon.`);
@@ -124,15 +178,17 @@ export function containerRunWords(plan: ContainerPlan): string[] {
   return [
     "run",
     ...login,
-    ...["--detach", "--name", containerName(plan), "--network", "host"],
+    ...["--detach", "--name", containerName(plan), "--network", networkOf(plan)],
     // A machine that was restarted has nobody who ends it; docker would be late with an end that was asked for as well.
     ...(engine === "podman" ? ["--rm", "--userns=keep-id"] : ["--user", `${uid}:${gid}`]),
     // The home keeps its label where SELinux rules.
     ...["--security-opt", "label=disable"],
-    ...["--env", `HOME=${home}`, "--env", `${folderVariable}=${folder}`, "--workdir", home],
+    ...["--env", `HOME=${scratch?.home ?? home}`, "--env", `${folderVariable}=${folder}`, "--workdir", home],
     ...mounts,
     ...deviceOptions(plan),
     ...(payload.image?.options ?? []),
+    // Last: where two say different things, these count.
+    ...boundOptions(plan),
     ...["--entrypoint", "/bin/bash", imageName(plan)],
     ...["--noprofile", "--norc", `${folder}/${containerFiles.main}`],
   ];
@@ -143,8 +199,12 @@ function quoted(words: readonly string[]): string {
 }
 
 /** docker takes the place of its logins before the command; podman with each. */
-function engineWords({ engine, folder, payload }: ContainerPlan): string[] {
+function engineWords({ engine, folder, wanted, payload }: ContainerPlan): string[] {
   const isOwn = engine === "docker" && registryOf(payload) !== null;
+  if (engine === "podman" && wanted.limits !== undefined) {
+    // systemd would put the container elsewhere than the job that has the limits.
+    return ["podman", "--cgroup-manager=cgroupfs"];
+  }
   return isOwn ? ["docker", "--config", `${folder}/${containerFiles.registryLogin}`] : [engine];
 }
 
@@ -184,6 +244,23 @@ done
 `;
 }
 
+/** Nothing of the job begins in a container that is outside of the limits. */
+function limitLines(plan: ContainerPlan): string {
+  if (plan.engine === "docker" || plan.wanted.limits === undefined) {
+    return "";
+  }
+  const engine = quoted(engineWords(plan));
+  const name = containerName(plan);
+  return `  groupOf() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
+  main=$(${engine} container inspect --format '{{.State.Pid}}' ${name} 2>/dev/null)
+  if [ "$(groupOf "\${main:-0}" 2>/dev/null)" != "$(groupOf self)" ]; then
+    echo "The container is outside of the job's control group, where its limits do not hold: nothing was begun."
+    ${engine} rm --force --time 0 ${name} >/dev/null 2>&1
+    exit 125
+  fi
+`;
+}
+
 /**
  * A program for the runner (bash): starts the attempt's container when there is none yet, and has the script, its second
  * argument, run there with its output in the log, its first. Its exit code is the script's; 125: there is no container, 137:
@@ -205,7 +282,7 @@ ${loginLines(plan)}  mkfifo -m 600 ${containerFiles.orders} ${containerFiles.ans
   until read -r -t 5 _ <&9; do
     isThere || { echo "The container has ended before its first script."; exit 125; }
   done
-fi
+${limitLines(plan)}fi
 # Read-only, so that the container's end is the end of the answers; the opening must not wait for a writer.
 exec 9<>${containerFiles.answers} 7<>${containerFiles.orders}
 exec 8<${containerFiles.answers} 9>&-

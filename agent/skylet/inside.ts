@@ -8,16 +8,21 @@ import { shellQuoted } from "./environment.ts";
 
 const checkLimitMs = 10_000;
 
+/** Of a namespace's making: these paths can only be read in it. */
+export function readOnlyLines(paths: readonly string[]): string {
+  const mounts = paths.map((path) => {
+    const quoted = shellQuoted(path, "The volume's path");
+    return `mount --rbind ${quoted} ${quoted} && mount -o remount,bind,ro ${quoted} || exit 126`;
+  });
+  return mounts.join("\n");
+}
+
 /**
  * Two namespaces: in the outer one the user counts as root, so that mounts may be made; in the inner one the user is what
  * it was, so that the script sees its own name. The words after it are the command that runs inside.
  */
 function readOnlyScript(paths: readonly string[], uid: number, gid: number): string {
-  const mounts = paths.map((path) => {
-    const quoted = shellQuoted(path, "The volume's path");
-    return `mount --rbind ${quoted} ${quoted} && mount -o remount,bind,ro ${quoted} || exit 126`;
-  });
-  return `${mounts.join("\n")}\ncd . || exit 126\nexec unshare --user --map-user=${uid} --map-group=${gid} -- "$@"\n`;
+  return `${readOnlyLines(paths)}\ncd . || exit 126\nexec unshare --user --map-user=${uid} --map-group=${gid} -- "$@"\n`;
 }
 
 function outer(script: string): string[] {

@@ -18,6 +18,7 @@ import {
   writeAttemptFolder,
   writeRunner,
 } from "./attempt-folder.ts";
+import { type Bounds, boundsOf } from "./bounds.ts";
 import type { AgentAddress } from "./control.ts";
 import { runnerEnvironment } from "./environment.ts";
 import type { FilesOrder } from "./files/order.ts";
@@ -26,6 +27,7 @@ import { containerEngine, readyEngine } from "./container-engine.ts";
 import { claimLogFolder, rankFileOf, releaseLogFolder, writeRankFile } from "./log-folder.ts";
 import { livingProcess } from "./processes.ts";
 import { attemptFiles, type RunnerPlan } from "./runner-script.ts";
+import { removeScratch, type Scratch } from "./scratch.ts";
 
 export interface PrepareOptions {
   home: string;
@@ -83,6 +85,7 @@ export async function prepareRunner(
     if (logDir !== null) {
       await releaseLogFolder(join(home, logDir), wanted.rank, rankFileOf(wanted, 1));
     }
+    await removeScratch(folder);
     await rm(folder, { recursive: true, force: true }).catch(() => undefined);
     throw new SkyError("InternalError", startFailure(error, doing));
   }
@@ -97,8 +100,10 @@ async function writeFiles(
 ): Promise<AttemptSpec> {
   const { home, nofile, bootId } = options;
   const order = filesOrderOf(options, wanted, payload);
-  const container = containerOf(options, folder, wanted, payload);
-  const isInside = container !== null || readOnlyPaths(payload).length > 0;
+  const bounds = boundsOf(payload, wanted, folder);
+  const { scratch } = bounds;
+  const container = containerOf(options, folder, wanted, payload, scratch);
+  const isInside = container !== null || readOnlyPaths(payload).length > 0 || (scratch?.mounted.length ?? 0) > 0;
   const spec: AttemptSpec = { format: 1, bootId, wanted, logDir };
   // The pid is in the prefixes only, which the runner does not need.
   const logs = rankFileOf(wanted, 1);
@@ -121,12 +126,25 @@ async function writeFiles(
     ...(payload.eventCallback === undefined || wanted.rank > 0
       ? {}
       : { eventLog: join(home, logDir, "event_callback.log") }),
+    ...boundParts(bounds, payload),
   };
-  await writeAttemptFolder(spec, payload, plan, order, container);
+  await writeAttemptFolder(spec, payload, plan, order, container, scratch);
   if (container !== null) {
     await readyEngine(container.engine);
   }
   return spec;
+}
+
+/** What the runner does for the launch spec. What is mounted for files is mounted by programs with privileges. */
+function boundParts({ setpriv, workingDir, scratch }: Bounds, { files }: Payload): Partial<RunnerPlan> {
+  const isMounted = files?.some((plan) => plan.kind === "uri" && plan.mode !== "COPY") === true;
+  return {
+    ...(setpriv === null ? {} : { guard: { setpriv, files: !isMounted } }),
+    ...(workingDir === null ? {} : { workingDir }),
+    ...(scratch === null ? {} : { scratchRoot: scratch.root }),
+    ...(scratch === null || scratch.home === null ? {} : { scratchHome: scratch.home }),
+    ...(workingDir === null && (scratch?.mounted.length ?? 0) === 0 ? {} : { check: true }),
+  };
 }
 
 /** Null: the job runs on the machine itself. */
@@ -135,13 +153,14 @@ function containerOf(
   folder: string,
   wanted: WantedAttempt,
   payload: Payload,
+  scratch: Scratch | null,
 ): ContainerPlan | null {
   if (payload.image === undefined) {
     return null;
   }
   const engine = containerEngine(payload.image.name);
   const [uid, gid] = [process.getuid?.() ?? 0, process.getgid?.() ?? 0];
-  return { engine, folder, home: options.home, uid, gid, wanted, payload };
+  return { engine, folder, home: options.home, uid, gid, wanted, payload, scratch };
 }
 
 /** Variables by which git and the tools of buckets prove who asks. */

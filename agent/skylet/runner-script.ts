@@ -49,6 +49,8 @@ export const attemptFiles = {
   /** Ends the attempt's container; only of attempts that have one. */
   containerEnd: "container-end.sh",
   /** The task's `event_callback`, with the status as its argument, and its variables. */
+  /** Fails where the scripts could not begin as they are to. */
+  checkScript: "check.sh",
   eventScript: "event.sh",
   eventEnvironment: "event.env",
 } as const;
@@ -70,6 +72,16 @@ export interface RunnerPlan {
   inside?: true;
   /** `inside.sh` has them run in a container, which ends with the attempt. */
   container?: true;
+  /** Nothing of the user's gains privileges: the program that sees to it; `files`: also where files are brought. */
+  guard?: { setpriv: string; files: boolean };
+  /** Where the scripts begin; absent: `~/sky_workdir`. */
+  workingDir?: string;
+  /** Removed at the end. */
+  scratchRoot?: string;
+  /** In place of the user's home, for the scripts. */
+  scratchHome?: string;
+  /** `check.sh` is run before setup, as the scripts are. */
+  check?: true;
   /** Where the output of `event.sh` goes; absent: there is none on this rank. */
   eventLog?: string;
   /** Ends the attempt when its lease has run out; null: it has none. */
@@ -97,7 +109,32 @@ function bash(plan: RunnerPlan): string {
   if (plan.container === true) {
     return `/bin/bash --noprofile --norc -p "$folder/${attemptFiles.insideScript}" "$log"`;
   }
-  return `${plan.inside === true ? `/bin/sh "$folder/${attemptFiles.insideScript}" ` : ""}/bin/bash -i`;
+  return `${around(plan)}/bin/bash -i`;
+}
+
+/** The words before a program of the user's own on the machine itself. */
+function around({ inside, scratchHome, guard }: RunnerPlan): string {
+  const home = scratchHome === undefined ? "" : `HOME=${shellQuoted(scratchHome, "The scratch home's path")} `;
+  return `${home}${inside === true ? `/bin/sh "$folder/${attemptFiles.insideScript}" ` : ""}${guarded(guard?.setpriv)}`;
+}
+
+/** The last words before a program that is to gain no privileges. */
+function guarded(setpriv: string | undefined): string {
+  return setpriv === undefined ? "" : `${shellQuoted(setpriv, "The program's path")} --no-new-privs -- `;
+}
+
+/** A rank whose scripts cannot begin has failed in its setup, whether it has one or not. */
+function checkPart(plan: RunnerPlan): string {
+  const words = plan.container === true ? bash(plan) : `${around(plan)}/bin/sh`;
+  return `log=${shellQuoted(plan.setupLog, "The log's path")}
+true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
+${words} "$folder/${attemptFiles.checkScript}" >>"$log" 2>/dev/null
+code=$?
+if [ "$code" != 0 ]; then
+  echo "$code" >"$folder/${attemptFiles.setupExit}"
+  ${failedSetup(plan)}
+fi
+${plan.files === undefined || plan.setup ? "" : `echo 0 >"$folder/${attemptFiles.setupExit}"\n`}`;
 }
 
 function programWords({ node, program }: { node: string; program: string }): string {
@@ -110,13 +147,13 @@ function commandPart(plan: RunnerPlan): string {
   const run = `${bash(plan)} ${script} >>"$log" 2>/dev/null`;
   return plan.generator === undefined
     ? run
-    : `${programWords(plan.generator)} command "$folder" >>"$log" 2>&1 && { [ ! -e ${script} ] || ${run}; }`;
+    : `${guarded(plan.guard?.setpriv)}${programWords(plan.generator)} command "$folder" >>"$log" 2>&1 && { [ ! -e ${script} ] || ${run}; }`;
 }
 
 /** Files come before setup and count as part of it. */
 function filesPart(plan: RunnerPlan, files: { node: string; program: string }): string {
   const { setupLog, setup } = plan;
-  const words = programWords(files);
+  const words = `${guarded(plan.guard?.files === true ? plan.guard.setpriv : undefined)}${programWords(files)}`;
   return `log=${shellQuoted(setupLog, "The log's path")}
 true >>"$log" || broken "cannot write $log: is the home full, over quota or not mounted?"
 ${words} files "$folder" >>"$log" 2>&1
@@ -126,7 +163,7 @@ if [ "$code" != 0 ]; then
   ${failedSetup(plan)}
 fi
 ${
-  setup
+  setup || plan.check === true
     ? ""
     : `echo 0 >"$folder/${attemptFiles.setupExit}"
 `
@@ -139,13 +176,13 @@ ${
  */
 const eventLimitSeconds = 60;
 
-function eventFunction({ eventLog }: RunnerPlan): string {
+function eventFunction({ eventLog, guard }: RunnerPlan): string {
   if (eventLog === undefined) {
     return "";
   }
   const log = shellQuoted(eventLog, "The log's path");
   return `event() {
-  (trap '' TERM; timeout -k 5 ${eventLimitSeconds} /bin/bash "$folder/${attemptFiles.eventScript}" "$1" >>${log} 2>&1)
+  (trap '' TERM; timeout -k 5 ${eventLimitSeconds} ${guarded(guard?.setpriv)}/bin/bash "$folder/${attemptFiles.eventScript}" "$1" >>${log} 2>&1)
 }
 ended() {
   if [ -e "$folder/${attemptFiles.stopped}" ]; then event CANCELLED; elif [ "$1" = 0 ]; then event SUCCEEDED; else event FAILED; fi
@@ -176,15 +213,17 @@ function emptyPart({ eventLog }: RunnerPlan): string {
 /** What was mounted or started for the attempt goes with it. A stop signals the programs that do it, too. */
 function finishPart(plan: RunnerPlan): string {
   const end = `finish() { echo "$1" >"$folder/${attemptFiles.exit}"; exit 0; }`;
-  if (plan.files === undefined && plan.container === undefined) {
+  if (plan.files === undefined && plan.container === undefined && plan.scratchRoot === undefined) {
     return end;
   }
+  const scratch =
+    plan.scratchRoot === undefined ? "" : `  rm -rf ${shellQuoted(plan.scratchRoot, "The scratch folder's path")}\n`;
   const leave =
     plan.container === undefined
       ? ""
       : `  (trap '' TERM; /bin/sh "$folder/${attemptFiles.containerEnd}") >>"\${log:-/dev/null}" 2>&1\n`;
   return `clear() {
-${leave}  [ -e "$folder/${attemptFiles.mounts}" ] || return 0
+${leave}${scratch}  [ -e "$folder/${attemptFiles.mounts}" ] || return 0
   while IFS= read -r place; do
     fusermount3 -u -z "$place" || fusermount -u -z "$place"
   done <"$folder/${attemptFiles.mounts}"
@@ -240,7 +279,18 @@ true >"$folder/${attemptFiles.started}" || exit 0
 set +C
 if [ -e "$folder/${attemptFiles.stopped}" ]; then finish -; fi
 ${plan.lease === null ? "" : leasePart()}ulimit -S -n ${/^\d{1,9}$/.test(plan.nofile) ? plan.nofile : "unlimited"}
-${plan.files !== undefined || plan.setup ? eventPart(plan, "SETTING_UP") : ""}${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : emptyPart(plan)}`;
+${plan.files !== undefined || plan.setup ? eventPart(plan, "SETTING_UP") : ""}${plan.files === undefined ? "" : filesPart(plan, plan.files)}${plan.check === true ? checkPart(plan) : ""}${plan.setup ? setupPart(plan) : ""}${plan.run ? runPart(plan) : emptyPart(plan)}`;
+}
+
+/** Fails with a sentence when the working folder cannot be entered. */
+export function checkScript({ workingDir, container }: RunnerPlan): string {
+  if (workingDir === undefined) {
+    return "exit 0\n";
+  }
+  const where = container === true ? "in the job's container" : "on this machine";
+  const path = shellQuoted(workingDir, "The working folder's path");
+  const sentence = `The working folder ${workingDir} is not there ${where}, or this user may not enter it.`;
+  return `cd ${path} 2>/dev/null && exit 0\necho ${shellQuoted(sentence, "The working folder's path")}\nexit 1\n`;
 }
 
 /** The task's event script; its argument is the status. */
@@ -256,7 +306,11 @@ export function eventScript(plan: Pick<RunnerPlan, "folder" | "home">, script: s
  * an interactive bash ignores TERM and would go on with the next line after a cancel; a TERM that came before the trap
  * was set is recognised by the stop's mark; `!` is an ordinary character, as in a script.
  */
-export function userScript(plan: Pick<RunnerPlan, "folder" | "home">, environment: string, script: string): string {
+export function userScript(
+  plan: Pick<RunnerPlan, "folder" | "home" | "workingDir">,
+  environment: string,
+  script: string,
+): string {
   const file = (name: string): string => shellQuoted(`${plan.folder}/${name}`, "The attempt's path");
   const workdir = shellQuoted(`${plan.home}/sky_workdir`, "The home's path");
   const preamble = [
@@ -266,7 +320,9 @@ export function userScript(plan: Pick<RunnerPlan, "folder" | "home">, environmen
     `[ ! -e ${file(attemptFiles.stopped)} ] || builtin exit 143`,
     "builtin set +H",
     // It is there already but for the first time, and each program that is started costs a millisecond.
-    `builtin cd ${workdir} 2>/dev/null || { command mkdir -p ${workdir} && builtin cd ${workdir}; } || builtin exit 1`,
+    plan.workingDir === undefined
+      ? `builtin cd ${workdir} 2>/dev/null || { command mkdir -p ${workdir} && builtin cd ${workdir}; } || builtin exit 1`
+      : `builtin cd ${shellQuoted(plan.workingDir, "The working folder's path")} || builtin exit 1`,
     // Last: a task may set PATH to anything.
     `builtin . ${file(environment)}`,
   ];
