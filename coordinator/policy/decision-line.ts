@@ -5,8 +5,9 @@
  */
 import * as z from "zod";
 import { timeSchema, uidSchema } from "../../shared/ids.ts";
-import { type Decision, decisionSchema, type PolicyViolation } from "../../shared/policy-api.ts";
-import type { Item, PlainValue, Violation, Workload } from "../../shared/policy/words.ts";
+import { type Decision, decisionSchema } from "../../shared/policy-api.ts";
+import { shortened } from "../../shared/policy/check-result.ts";
+import type { Item, PlainValue, Workload } from "../../shared/policy/words.ts";
 
 /** Characters of one line; a longer one loses its workload, then its violations' values. */
 const lineMax = 64 * 1024;
@@ -52,28 +53,6 @@ export function keptWorkload(workload: Workload): Record<string, PlainValue> {
 function nameOnly(item: PlainValue): PlainValue {
   const { name = null, exclude } = (item ?? {}) as Item;
   return { name, ...(exclude === undefined ? {} : { exclude }) };
-}
-
-function shortened(value: PlainValue): PlainValue {
-  if (typeof value === "string") {
-    return value.slice(0, textMax);
-  }
-  if (Array.isArray(value)) {
-    return value.slice(0, textMax).map(shortened);
-  }
-  if (value !== null && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, shortened(one)]));
-  }
-  return value;
-}
-
-/** A violation as the API and the log show it. */
-export function shownViolation(violation: Violation & { exception?: string }): PolicyViolation {
-  const { field, rule, message, source, value, limit, exception } = violation;
-  return {
-    ...{ field, rule, details: message, sourceOfRule: source, value: shortened(value), limit: shortened(limit) },
-    ...(exception === undefined ? {} : { exception }),
-  };
 }
 
 /** The line's text, within the bound. */

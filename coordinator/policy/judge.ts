@@ -4,18 +4,8 @@
  * `check` and by the replay.
  */
 import { SkyError } from "../../shared/errors.ts";
-import { applyExceptions } from "../../shared/policy/exceptions.ts";
-import { evaluate } from "../../shared/policy/evaluate.ts";
-import { kindOf } from "../../shared/policy/kind.ts";
-import { optionViolations, workloadsOf } from "../../shared/policy/task-adapter.ts";
-import type {
-  Evaluation,
-  PlainValue,
-  ValueOrigin,
-  Violation,
-  Workload,
-  WorkloadKind,
-} from "../../shared/policy/words.ts";
+import { type Case, caseFor, judgeBy, type Judgement } from "../../shared/policy/judge.ts";
+import type { PlainValue, Violation } from "../../shared/policy/words.ts";
 import type { Task } from "../../shared/task.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { DecisionLine } from "./decision-line.ts";

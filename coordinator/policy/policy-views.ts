@@ -5,7 +5,7 @@
 import { SkyError } from "../../shared/errors.ts";
 import type { PolicyGetResult, PolicyHistoryResult, PolicyRow } from "../../shared/policy-api.ts";
 import { type ClusterFacts, gradesOf } from "../../shared/policy/grades.ts";
-import { type PlainValue, type ValueOrigin, workloadKinds } from "../../shared/policy/words.ts";
+import { workloadKinds } from "../../shared/policy/words.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import { builtinName, builtinText } from "./builtin.ts";
 import { unknownPolicy } from "./policy-changes.ts";
