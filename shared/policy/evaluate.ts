@@ -40,7 +40,12 @@ function evaluateRole(
   assets: ReadonlyMap<string, Asset>,
   role: Role,
 ): Evaluation {
-  const submission = readSubmission(submitted, policy.kind);
+  const served = combined(policy, "enforce", role).items.get("storage.nfs")?.instances ?? [];
+  const submission = readSubmission(
+    submitted,
+    policy.kind,
+    served.map(({ item }) => item),
+  );
   const passFor = (mode: PolicyMode): Pass => runPass(combined(policy, mode, role), submission, assets);
   const binding = passFor("enforce");
   addProduct(binding, policy);

@@ -43,9 +43,12 @@ interface Reading {
   kind: WorkloadKind;
 }
 
-export function readSubmission(submitted: Workload, kind: WorkloadKind): Submission {
+/** `served`: the policies' own items of NFS, which V1's users name without their server. */
+export function readSubmission(submitted: Workload, kind: WorkloadKind, served: readonly Item[]): Submission {
   const reading: Reading = { fields: new Map(), items: new Map(), problems: [], notices: [], kind };
-  for (const [path, value] of withoutVirtual(submitted)) {
+  const spec = fieldAt("storage.nfs");
+  const isKnown = (item: Item): boolean => spec !== null && served.some((own) => sameItem(spec, own, item));
+  for (const [path, value] of withoutVirtual(submitted, isKnown)) {
     readField(reading, path, value);
   }
   const invalid = reading.problems.map(({ place }) => placeText(place));

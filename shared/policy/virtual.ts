@@ -45,8 +45,11 @@ export function gpuOf(workload: Workload): PlainValue | undefined {
   return compareAmounts(count, one) === 0 ? portion : printAmount(multiplyAmounts(count, part));
 }
 
-/** A submission in later fields. What cannot be said there stays as it is, and fails its own check. */
-export function withoutVirtual(submitted: Workload): Workload {
+/**
+ * A submission in later fields. What cannot be said there stays as it is, and fails its own check. `isKnown`: whether an
+ * item of `volumes` without a server means one of the policies' own that has one.
+ */
+export function withoutVirtual(submitted: Workload, isKnown: (item: Item) => boolean = () => false): Workload {
   const portion = parseDecimal(submitted.get(portionPath));
   const isDevices = portion !== null && isWhole(portion) && compareAmounts(portion, one) > 0;
   if (!submitted.has("gpu") && !submitted.has("volumes") && !isDevices) {
@@ -67,7 +70,7 @@ export function withoutVirtual(submitted: Workload): Workload {
   const volumes = submitted.get("volumes");
   if (Array.isArray(volumes) && volumes.every(isMapping)) {
     workload.delete("volumes");
-    for (const [path, items] of splitVolumes(volumes)) {
+    for (const [path, items] of splitVolumes(volumes, isKnown)) {
       const others = submitted.get(path) ?? [];
       if (items.length > 0 && Array.isArray(others)) {
         workload.set(path, [...others, ...items]);
@@ -77,17 +80,18 @@ export function withoutVirtual(submitted: Workload): Workload {
   return workload;
 }
 
-function splitVolumes(volumes: readonly Item[]): [string, Item[]][] {
+function splitVolumes(volumes: readonly Item[], isKnown: (item: Item) => boolean = () => false): [string, Item[]][] {
+  const isOfServer = (item: Item): boolean => isServed(item) || isKnown(item);
   return [
-    ["storage.hostPath", volumes.filter((item) => !isServed(item))],
-    ["storage.nfs", volumes.filter(isServed).map(servedItem)],
+    ["storage.hostPath", volumes.filter((item) => !isOfServer(item))],
+    ["storage.nfs", volumes.filter(isOfServer).map(servedItem)],
   ];
 }
 
 const isServed = ({ nfsServer }: Item): boolean => nfsServer !== undefined && nfsServer !== null;
 
 function servedItem({ nfsServer, mountPropagation: _, ...item }: Item): Item {
-  return { ...item, server: nfsServer ?? null };
+  return nfsServer === undefined ? item : { ...item, server: nfsServer };
 }
 
 /**
