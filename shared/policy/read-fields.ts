@@ -11,6 +11,10 @@ import { isNullNode, valueFor } from "./read-nodes.ts";
 import { typed } from "./values.ts";
 import type { Item, PlainValue } from "./words.ts";
 
+/** Of distributed workloads. */
+export const workloadRoles = ["master", "worker"] as const;
+export type WorkloadRole = (typeof workloadRoles)[number];
+
 /** A field that a tree names. */
 export interface FoundField {
   spec: FieldSpec;
@@ -117,6 +121,9 @@ export function preemptibilityOf(classNode: YamlNode): string | null {
   return word === "build" ? "non-preemptible" : word === "interactive-preemptible" ? "preemptible" : null;
 }
 
+/** The older word means the same. */
+const leavingWords = ["exclude", "deleted"];
+
 /** What an item's mapping says: its attributes, and `exclude`. */
 export function itemOf(
   map: YamlMapping,
@@ -124,22 +131,39 @@ export function itemOf(
   value: (field: FoundField) => PlainValue | undefined,
 ): Item {
   const item: Item = {};
-  for (const word of ["exclude", "deleted"]) {
-    const entry = map.entries.get(word);
-    const said = entry === undefined ? null : valueFor(entry.node, null);
+  for (const entry of map.entries.values()) {
+    if (!leavingWords.includes(entry.key.toLowerCase())) {
+      continue;
+    }
+    const said = valueFor(entry.node, null);
     if (said === true || said === "true") {
       item["exclude"] = true;
-    } else if (entry !== undefined && said !== null && said !== false && said !== "false") {
-      options.report.wrong(`${options.prefix}.${word}`, "must be true or false", "type", entry.keyLine);
+    } else if (said !== null && said !== false && said !== "false") {
+      const name = `${options.prefix}.${entry.key.toLowerCase()}`;
+      options.report.wrong(name, "must be true or false", "type", entry.keyLine);
     }
   }
-  for (const field of fieldsOf(map, { ...options, skip: ["exclude", "deleted"] })) {
+  for (const field of fieldsOf(map, { ...options, skip: leavingWords })) {
     const one = value(field);
     if (one !== undefined) {
       item[attributeName(field.spec)] = one;
     }
   }
   return item;
+}
+
+/** What stands below `master` and `worker`, whatever their case; one that stands there twice is told. */
+export function rolesIn(map: YamlMapping, report: Reporter): Map<WorkloadRole, YamlEntry> {
+  const found = new Map<WorkloadRole, YamlEntry>();
+  for (const entry of map.entries.values()) {
+    const role = workloadRoles.find((one) => one === entry.key.toLowerCase());
+    if (role !== undefined && found.has(role)) {
+      report.wrong(role, "stands here twice", "schema", entry.keyLine);
+    } else if (role !== undefined && !isNullNode(entry.node)) {
+      found.set(role, entry);
+    }
+  }
+  return found;
 }
 
 /** A key of an item as a lock may write it: paths without what makes no difference. */

@@ -29,7 +29,8 @@ export function formOf(map: YamlMapping): Form {
   if ((kind !== null && firstKinds.includes(kind)) || version?.startsWith("run.ai/") === true) {
     return "v1";
   }
-  return kind === envelopeKind || version === envelopeVersion || map.entries.has("target") ? "envelope" : "bare";
+  const isWrapped = ["kind", "apiVersion", "target"].some((key) => map.entries.has(key));
+  return isWrapped ? "envelope" : "bare";
 }
 
 /** A kind by any of its names; `fallback`: for kinds without a policy. */
@@ -157,7 +158,7 @@ type OwnHead = Partial<Omit<PolicyHead, "dialect">>;
 function envelopeHead(map: YamlMapping, report: DocumentFaults): OwnHead {
   onlyKnown(map, ["apiVersion", "kind", "metadata", "target", "mode", "spec"], "", report);
   checkWord(map, "apiVersion", [envelopeVersion], report);
-  checkWord(map, "kind", [envelopeKind], report);
+  checkWord(map, "kind", [envelopeKind, ...firstKinds], report);
   checkWord(map, "mode", policyModes, report);
   const metadata = mappingAt(map, "metadata", report);
   const own: OwnHead = {};

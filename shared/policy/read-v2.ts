@@ -16,13 +16,21 @@ import {
   newDraft,
 } from "./read-draft.ts";
 import { shortened, suggested } from "./read-faults.ts";
-import { fieldsOf, fieldValue, type FoundField, itemOf, lockKey, preemptibilityOf } from "./read-fields.ts";
-import { entryNamed, isNullNode, textOf } from "./read-nodes.ts";
+import {
+  fieldsOf,
+  fieldValue,
+  type FoundField,
+  itemOf,
+  lockKey,
+  preemptibilityOf,
+  rolesIn,
+  workloadRoles,
+} from "./read-fields.ts";
+import { isNullNode, textOf } from "./read-nodes.ts";
 import { readFlag, readRules } from "./read-rules.ts";
 
 const sections = ["defaults", "rules", "imposedAssets"] as const;
 type Section = (typeof sections)[number];
-const roles = ["master", "worker"] as const;
 /** Fields of the whole job, which Run:ai's API has below `worker:`. */
 const jobWide = new Set([
   "numWorkers",
@@ -96,30 +104,26 @@ function sectionsOf(root: YamlMapping, { report, dialect }: V2Context): Partial<
 }
 
 function isRole(key: string): boolean {
-  return roles.some((role) => role === key.toLowerCase());
+  return workloadRoles.some((role) => role === key.toLowerCase());
 }
 
 function readSection(entry: YamlEntry | undefined, section: "defaults" | "rules", context: V2Context): void {
   if (entry === undefined || isNullNode(entry.node)) {
     return;
   }
-  const { report, kinds, drafts } = context;
+  const { report, kinds } = context;
   if (entry.node.kind !== "map") {
     report.fault(`${section} must hold fields`, entry.keyLine);
     return;
   }
   readTree(entry.node, section, "all", context);
-  for (const role of roles) {
-    const part = entryNamed(entry.node, role);
-    if (part === undefined || isNullNode(part.node)) {
-      continue;
-    }
+  for (const [role, part] of rolesIn(entry.node, report)) {
     if (!kinds.some((kind) => kind === "distributed" || kind === "fallback")) {
       report.fault(`${part.key}: only distributed workloads have roles`, part.keyLine);
-    } else if (part.node.kind !== "map") {
-      report.fault(`${part.key}: must hold fields`, part.keyLine);
+    } else if (part.node.kind === "map") {
+      readTree(part.node, section, role, context);
     } else {
-      readTree(part.node, section, drafts[role].role ?? "all", context);
+      report.fault(`${part.key}: must hold fields`, part.keyLine);
     }
   }
 }
@@ -131,7 +135,7 @@ function readTree(
   context: V2Context,
 ): void {
   const { report, dialect, drafts } = context;
-  const skip = place === "all" ? roles : [];
+  const skip = place === "all" ? workloadRoles : [];
   for (const field of fieldsOf(map, { dialect, prefix: "", report, skip })) {
     const draft = jobWide.has(field.spec.path) ? drafts.all : drafts[place];
     if (!isOurs(field, draft, context) || isNullNode(field.entry.node)) {

@@ -7,7 +7,15 @@
 import type { YamlNode } from "../yaml11.ts";
 import { existsFor, type FieldSpec, type PolicyDialect } from "./fields.ts";
 import { WorkloadFaults } from "./read-faults.ts";
-import { fieldsOf, type FoundField, itemOf, preemptibilityOf } from "./read-fields.ts";
+import {
+  fieldsOf,
+  type FoundField,
+  itemOf,
+  preemptibilityOf,
+  rolesIn,
+  type WorkloadRole,
+  workloadRoles,
+} from "./read-fields.ts";
 import { isNullNode, treeOf, valueFor } from "./read-nodes.ts";
 import { firstValue } from "./read-v1-values.ts";
 import { typed } from "./values.ts";
@@ -17,7 +25,7 @@ export interface ReadWorkloadOptions {
   kind: WorkloadKind;
   dialect: PolicyDialect;
   /** Of a distributed workload with `master:` and `worker:`; absent: the worker's. */
-  role?: "master" | "worker";
+  role?: WorkloadRole;
 }
 
 export interface ReadWorkload {
@@ -26,7 +34,6 @@ export interface ReadWorkload {
   warnings: string[];
 }
 
-const roles = ["master", "worker"] as const;
 /** Items of one field; nobody mounts so many. */
 const itemsMax = 1000;
 
@@ -38,11 +45,11 @@ export function readWorkload(tree: unknown, { kind, dialect, role = "worker" }: 
   const context = { kind, dialect, report, workload };
   if (root.kind === "map") {
     const hasRoles = kind === "distributed" && dialect === "v2";
-    readFields(root, context, hasRoles ? roles : []);
-    const own = hasRoles ? root.entries.get(role)?.node : undefined;
+    readFields(root, context, hasRoles ? workloadRoles : []);
+    const own = hasRoles ? rolesIn(root, report).get(role)?.node : undefined;
     if (own?.kind === "map") {
       readFields(own, context, []);
-    } else if (own !== undefined && !isNullNode(own)) {
+    } else if (own !== undefined) {
       report.wrong(role, "must hold fields", "schema");
     }
   } else if (!isNullNode(root)) {
