@@ -5,6 +5,7 @@
  */
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/near-match.ts";
+import { builtinPolicies } from "../../shared/policy/builtin.ts";
 import { checkTogether, effectiveFor } from "../../shared/policy/combine.ts";
 import type { CompiledPolicy, EffectivePolicy, PolicyDocument, PolicyHead } from "../../shared/policy/compiled.ts";
 import { kindNamed } from "../../shared/policy/fields.ts";
@@ -18,7 +19,6 @@ import {
   workloadKinds,
 } from "../../shared/policy/words.ts";
 import type { CoordinatorConfig } from "../config.ts";
-import { builtinPolicies } from "./builtin.ts";
 import type { GivenHead, LoadedPolicies, PolicyRevision } from "./policy-store.ts";
 import { isKnownScope, scopeFor, scopesOf } from "./projects.ts";
 
@@ -148,7 +148,7 @@ export class PolicySet {
       damaged: this.loaded.damaged.filter((name) => name !== revision.name),
     });
     if (revision.text !== null) {
-      next.#requireTogether();
+      next.#requireTogether(revision.name);
     }
     if (next.fault !== null && this.fault === null) {
       throw new SkyError("InvalidPolicyError", next.fault);
@@ -156,8 +156,12 @@ export class PolicySet {
     return next;
   }
 
-  #requireTogether(): void {
-    checkTogether(this.#compiled, { combine: this.#place.policies.combine, assets: this.assets });
+  /** For each project, and for those who are in none: policies of two departments never meet. */
+  #requireTogether(saving?: string): void {
+    const { combine, projects } = this.#place.policies;
+    const chains = [null, ...projects.map(({ name }) => name)].map((project) => scopesOf(project, this.#place));
+    const named = saving === undefined ? {} : { saving };
+    checkTogether(this.#compiled, { combine, assets: this.assets, chains, ...named });
   }
 
   #faultTogether(): string | null {
