@@ -10,12 +10,19 @@ function shown(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
-function effectiveText({ effective, origins }: PolicyCheckResult, { columns, colors }: Page): string {
-  const rows = Object.entries(effective).map(([path, value]) => [path, shown(value), origins[path] ?? "the task"]);
+function effectiveText({ effective, origins, grades }: PolicyCheckResult, { columns, colors }: Page): string {
+  const held = new Map(grades.map(({ field, grade }) => [field, grade]));
+  const rows = Object.entries(effective).map(([path, value]) => [
+    path,
+    shown(value),
+    origins[path] ?? "the task",
+    held.get(path) ?? "-",
+  ]);
   const titles = [
     { title: "FIELD", min: 20, cutOrder: 1, keepEnd: true },
     { title: "VALUE", min: 12, cutOrder: 0 },
     { title: "FROM", min: 10, cutOrder: 2 },
+    { title: "HELD" },
   ];
   return formatTable(titles, rows, columns, colors);
 }

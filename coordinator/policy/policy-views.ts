@@ -4,14 +4,14 @@
  */
 import { SkyError } from "../../shared/errors.ts";
 import type { PolicyGetResult, PolicyHistoryResult, PolicyRow } from "../../shared/policy-api.ts";
+import { builtinName, builtinScope, builtinText } from "../../shared/policy/builtin.ts";
 import { type ClusterFacts, gradesOf } from "../../shared/policy/grades.ts";
 import { workloadKinds } from "../../shared/policy/words.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import { builtinName, builtinText } from "./builtin.ts";
 import { unknownPolicy } from "./policy-changes.ts";
 import { type ActivePolicy, type PolicyPlace, type PolicySet, readPlaced } from "./policy-set.ts";
 import type { PolicyStore } from "./policy-store.ts";
-import { builtinScope, isSame, scopesOfUser } from "./projects.ts";
+import { isSame, scopesOfUser } from "./projects.ts";
 
 /** Who looks; null: an admin, who sees everything. */
 export type Onlooker = Pick<Account, "groups"> | null;

@@ -5,6 +5,7 @@
  */
 import { SkyError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/near-match.ts";
+import { builtinScope } from "../../shared/policy/builtin.ts";
 import type { PolicyHead } from "../../shared/policy/compiled.ts";
 import type { Scope } from "../../shared/policy/words.ts";
 import type { Account } from "../../shared/users-policy.ts";
@@ -13,9 +14,6 @@ import type { Log } from "../log.ts";
 import { isKnownName } from "../names.ts";
 
 export type Place = Pick<CoordinatorConfig, "cluster" | "policies">;
-
-/** Id of the scope of the rules that the product brings along. */
-export const builtinScope: Scope = { level: "system", id: "builtin" };
 
 const listMax = 20;
 

@@ -6,9 +6,10 @@
 import { resolve } from "node:path";
 import type { PolicyCheckResult } from "../../../shared/policy-api.ts";
 import { checkText } from "../../output/policy-check-text.ts";
-import type { Context } from "../context.ts";
+import { type Context, UsageError } from "../context.ts";
 import { readSmallFile } from "../entrypoint.ts";
 import { type PolicyFlags, show, withPolicyCalls } from "./calls.ts";
+import { checkOffline } from "./offline.ts";
 import { pageOf } from "./saved.ts";
 
 export interface CheckFlags extends PolicyFlags {
@@ -20,8 +21,18 @@ export interface CheckFlags extends PolicyFlags {
 
 /** Resolves with 0 when the task is accepted, else 1. */
 export async function check(context: Context, flags: CheckFlags): Promise<number> {
+  const { file: files = [], user, project } = flags;
+  if (files.length > 0) {
+    if (user !== undefined || flags.cluster !== undefined) {
+      const flag = user === undefined ? "--cluster" : "--user";
+      throw new UsageError(`${flag} cannot be used with -f: files are checked offline.`, "Leave one of them out.");
+    }
+    const result = await checkOffline(context, { files, task: flags.task, project });
+    const note = "Checked offline: whether machines can hold a job to it, `sky policy apply --dry-run` says.";
+    show(context, flags, result, (one) => `${checkText(one, pageOf(context))}\n${note}`);
+    return result.accepted ? 0 : 1;
+  }
   const task = await readSmallFile(resolve(context.cwd, flags.task), "the task file");
-  const { user, project } = flags;
   const body = { task, ...(user === undefined ? {} : { user }), ...(project === undefined ? {} : { project }) };
   const result: PolicyCheckResult = await withPolicyCalls(context, flags, async (calls) => calls.check(body));
   show(context, flags, result, (one) => checkText(one, pageOf(context)));

@@ -4,9 +4,7 @@
  * client/program-policy.ts.
  */
 import { resolve } from "node:path";
-import { SkyError } from "../../../shared/errors.ts";
-import { assetSchema, type exceptionBodySchema } from "../../../shared/policy-api.ts";
-import { plainValue, readYaml } from "../../../shared/yaml11.ts";
+import type { exceptionBodySchema } from "../../../shared/policy-api.ts";
 import type * as z from "zod";
 import { assetsText, decisionsText, exceptionsText, secretsText } from "../../output/policy-text.ts";
 import { plain } from "../../output/table.ts";
@@ -14,6 +12,7 @@ import { momentOf } from "../admin/moments.ts";
 import { type Context, UsageError } from "../context.ts";
 import { readSmallFile } from "../entrypoint.ts";
 import { type PolicyFlags, show, withPolicyCalls } from "./calls.ts";
+import { readAsset } from "./offline.ts";
 import { pageOf, policyFile } from "./saved.ts";
 
 export interface LogFlags extends PolicyFlags {
@@ -82,15 +81,9 @@ export async function listAssets(context: Context, flags: PolicyFlags): Promise<
 
 export async function setAsset(context: Context, flags: PolicyFlags & { file?: string[] }): Promise<number> {
   const [file = "asset"] = flags.file ?? [];
-  const [document, ...others] = readYaml(await policyFile(context, flags.file), file);
-  const asset = assetSchema.safeParse(document === undefined ? null : plainValue(document));
-  if (!asset.success || others.length > 0) {
-    const [issue] = asset.error?.issues ?? [];
-    const why = issue === undefined ? "one document is allowed" : `${issue.path.join(".")}: ${issue.message}`;
-    throw new SkyError("InvalidPolicyError", `${file} is no asset: ${why}`, "It has `id`, `field` and `spec`.");
-  }
-  await withPolicyCalls(context, flags, async (calls) => calls.setAsset(asset.data));
-  context.screen.print(`Asset ${asset.data.id} is saved. Policies name it under imposedAssets.`);
+  const asset = readAsset(await policyFile(context, flags.file), file);
+  await withPolicyCalls(context, flags, async (calls) => calls.setAsset(asset));
+  context.screen.print(`Asset ${asset.id} is saved. Policies name it under imposedAssets.`);
   return 0;
 }
 

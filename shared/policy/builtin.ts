@@ -1,13 +1,16 @@
 /**
  * The rules that the product brings along, as one policy of the widest scope: no job is privileged, and none asks for
- * more time to end than five minutes. A tenant's or the cluster's policy may say otherwise. Pure. Used by policy-set.ts.
+ * more time to end than five minutes. A tenant's or the cluster's policy may say otherwise. Pure. Used by the
+ * coordinator's policy rooms and by `sky policy check -f`.
  */
-import type { CompiledPolicy } from "../../shared/policy/compiled.ts";
-import { workloadKinds } from "../../shared/policy/words.ts";
-import { builtinScope } from "./projects.ts";
+import type { CompiledPolicy } from "./compiled.ts";
+import { type Scope, workloadKinds } from "./words.ts";
 
 /** The longest that a job may ask for between TERM and KILL. Source: design of the policies, A.5. */
 const graceSecondsMax = 300;
+
+/** Id of the scope of these rules. */
+export const builtinScope: Scope = { level: "system", id: "builtin" };
 
 /** No policy of an admin may be called that. */
 export const builtinName = "builtin";
