@@ -85,12 +85,12 @@ it("without any config says so", async () => {
 
 it("sends what the files say, without what only a server may say; a faulty file is found before the first connection", async () => {
   await person.initialize();
-  writeFileSync(join(person.home, ".sky.yaml"), "admin_policy: mine.Policy\ndocker:\n  run_options: [--a]\n");
+  writeFileSync(join(person.home, ".sky.yaml"), "allowed_clouds: [mine]\ndocker:\n  run_options: [--a]\n");
   expect((await person.sky(["exec", "lab", "-d", "--config", "aws.vpc_name=x", "--", "true"])).code).toBe(0);
   expect(sentTo("/exec")).toMatchObject({
     override_skypilot_config: { docker: { run_options: ["--a"] }, aws: { vpc_name: "x" } },
   });
-  expect(JSON.stringify(sentTo("/exec"))).not.toContain("mine.Policy");
+  expect(JSON.stringify(sentTo("/exec"))).not.toContain("mine");
   writeFileSync(join(person.home, ".sky.yaml"), "dockr: {}\n");
   person.head.calls.length = 0;
   const { code, err } = await person.sky(["exec", "lab", "-d", "--", "true"]);

@@ -12,6 +12,7 @@ import type { TestFlags } from "./commands/policy/test.ts";
 import { withCluster } from "./program-admin-nodes.ts";
 import { examples, gather, integer, outputOption, type Register } from "./program-parts.ts";
 import { registerPolicyKept } from "./program-policy-kept.ts";
+import { registerPolicyServe } from "./program-policy-serve.ts";
 
 /** Where a document stands that has no envelope to say so. */
 function withPlace(command: Command): Command {
@@ -178,4 +179,5 @@ export const registerPolicy: Register = (program, context, outcome) => {
   registerChanges(group, context, outcome);
   registerAsked(group, context, outcome);
   registerPolicyKept(group, context, outcome);
+  registerPolicyServe(group, context, outcome);
 };

@@ -87,6 +87,8 @@ export const submitResultSchema = z.object({
   handle: z.object({ cluster_name: z.string() }).loose(),
   /** Ours, of a dry run: whether it would start now and where, or why not and when. */
   explain: explainResultSchema.optional(),
+  /** Ours: lines for the person: which policies were applied, what they have set, what of a config was left out. */
+  notices: z.array(z.string()).optional(),
 });
 export type SubmitResult = z.infer<typeof submitResultSchema>;
 

@@ -160,5 +160,8 @@ test("a server takes nothing from a client that only it may say, and warns where
 test("every section says whether it does anything here", () => {
   expect(idleReason("docker.run_options")).toBeNull();
   expect(idleReason("aws.vpc_name")).toMatch(/cloud/);
-  expect([...configSections].filter(([, { idle }]) => idle === undefined).map(([name]) => name)).toEqual(["docker"]);
+  expect([...configSections].filter(([, { idle }]) => idle === undefined).map(([name]) => name)).toEqual([
+    "admin_policy",
+    "docker",
+  ]);
 });

@@ -18,7 +18,7 @@ const own: Section = { idle: "the coordinator's own config says this here (docs/
 /** By name, as SkyPilot's config schema has them. */
 export const configSections: ReadonlyMap<string, Section> = new Map<string, Section>([
   ["active_workspace", { idle: "there is one workspace here: the cluster" }],
-  ["admin_policy", { idle: "admin policies are not served yet" }],
+  ["admin_policy", {}],
   ["allowed_clouds", cloud],
   [
     "api_server",

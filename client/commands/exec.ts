@@ -5,7 +5,7 @@ import { callsTo, checkCloud, requireInitialized } from "./clusters.ts";
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
 import { sendExec } from "./sending.ts";
-import { afterSubmit, showPorts, showDryrun } from "./submit.ts";
+import { afterSubmit, showDryrun, showNotices, showPorts } from "./submit.ts";
 
 export interface ExecFlags extends TaskFlags {
   cluster?: string;
@@ -33,6 +33,7 @@ export async function exec(context: Context, args: string[], flags: ExecFlags): 
       dryrun: flags.dryrun === true,
       config: flags.config ?? [],
     });
+    showNotices(context, result);
     if (flags.dryrun === true) {
       showDryrun(context, cluster.name, result);
       return 0;

@@ -9,7 +9,7 @@ import { checkCloud, callsTo, findLocal, type LocalCluster } from "./clusters.ts
 import { type Context, UsageError } from "./context.ts";
 import { type TaskFlags, taskOf } from "./entrypoint.ts";
 import { sendLaunch } from "./sending.ts";
-import { afterSubmit, interruptedCode, showDryrun, showPorts } from "./submit.ts";
+import { afterSubmit, interruptedCode, showDryrun, showNotices, showPorts } from "./submit.ts";
 import { untilUp } from "./until-up.ts";
 
 export interface LaunchFlags extends TaskFlags {
@@ -55,6 +55,7 @@ async function send(
     fast: flags.fast === true,
     config: flags.config ?? [],
   });
+  showNotices(context, result);
   if (flags.dryrun === true || isFast) {
     return result;
   }

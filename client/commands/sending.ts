@@ -1,7 +1,7 @@
 /**
  * What launch and exec do with a task besides talking to the person: look whether the cluster takes this user, bring
  * what the task needs, send it, and remember on this machine what `sky status` shows. Of an upload it shows how far it
- * is; otherwise it must never print. Used by commands/launch.ts, commands/exec.ts and, with a terminal that shows
+ * is, and which policies are applied; otherwise it must never print. Used by commands/launch.ts, commands/exec.ts and, with a terminal that shows
  * nothing, by the SDK.
  */
 import { type ConfigTree, runOptionsOf, withoutServerKeys } from "../../shared/config-layers.ts";
@@ -13,6 +13,7 @@ import { writeTask } from "../../shared/task-file.ts";
 import { localSourcesOf } from "../../shared/task-files.ts";
 import { requireSource } from "../files/upload.ts";
 import { clientConfig, lineConfig } from "../local/config-files.ts";
+import type { ClientRequest, ClientResult } from "../policy/apply.ts";
 import type { Calls } from "../sdk/calls.ts";
 import { type Accepted, RequestTaken } from "../sdk/requests.ts";
 import { type LocalCluster, remember } from "./clusters.ts";
@@ -45,22 +46,43 @@ async function initialize(calls: Calls, cluster: LocalCluster): Promise<NodesRes
   return calls.nodes();
 }
 
-/** What this machine's config files and `--config` say, and the task with what the command line says over its own `config`. */
-function configured(
+/** What is sent, as the user's own admin policy has made it. */
+interface Told {
+  task: Task;
+  text: string;
+  override_skypilot_config: ConfigTree;
+}
+
+/**
+ * What this machine's config files and `--config` say, and the task with what the command line says over its own `config`;
+ * both as the policy of that config makes them.
+ */
+async function configured(
   context: Context,
   cluster: LocalCluster,
   { clusterName, ...task }: Task,
-  options: readonly string[] = [],
-): { text: string; override_skypilot_config: ConfigTree } {
+  name: "launch" | "exec",
+  { config: options = [], dryrun }: SendOptions,
+): Promise<Told> {
   const places = { home: context.home, cwd: context.cwd, env: context.env, options };
   const runOptions = runOptionsOf(lineConfig(places));
-  const told: Task = {
+  const config = clientConfig(places);
+  const own: Task = {
     ...task,
     ...(task.image === undefined || runOptions.length === 0 ? {} : { imageOptions: runOptions }),
     // The name that it has on this machine is the caller's own; any other is for the coordinator to know.
     ...(clusterName === undefined || clusterName === cluster.name ? {} : { clusterName }),
   };
-  return { text: writeTask(told), override_skypilot_config: withoutServerKeys(clientConfig(places)) };
+  const hasPolicy = (config["admin_policy"] ?? null) !== null;
+  const wire = { cluster_name: cluster.name, idle_minutes_to_autostop: null, down: false, dryrun };
+  const told = hasPolicy ? await policed(context, { name, task: own, config, options: wire }) : { task: own, config };
+  return { task: told.task, text: writeTask(told.task), override_skypilot_config: withoutServerKeys(told.config) };
+}
+
+/** Loaded only where there is a policy: few have one. */
+async function policed(context: Context, request: ClientRequest): Promise<ClientResult> {
+  const { applyClientPolicy } = await import("../policy/apply.ts");
+  return applyClientPolicy(context, request);
 }
 
 /** Uploads what the task brings along; a dry run only looks whether it is there. */
@@ -107,10 +129,10 @@ export async function sendLaunch(
   context: Context,
   calls: Calls,
   cluster: LocalCluster,
-  task: Task,
+  asked: Task,
   options: LaunchOptions,
 ): Promise<SubmitResult> {
-  const { text, override_skypilot_config } = configured(context, cluster, task, options.config);
+  const { task, text, override_skypilot_config } = await configured(context, cluster, asked, "launch", options);
   // A launch without a task is also how what `sky status` shows is renewed.
   const isEmpty = task.setup === null && task.run === null && task.runGenerator === undefined;
   const nodes = cluster.initialized === null || isEmpty ? await initialize(calls, cluster) : null;
@@ -127,10 +149,10 @@ export async function sendExec(
   context: Context,
   calls: Calls,
   cluster: LocalCluster,
-  task: Task,
+  asked: Task,
   options: SendOptions,
 ): Promise<SubmitResult> {
-  const { text, override_skypilot_config } = configured(context, cluster, task, options.config);
+  const { task, text, override_skypilot_config } = await configured(context, cluster, asked, "exec", options);
   // Mounts came with the launch; the folder that one works in comes with every job.
   const brought = task.workdir === undefined ? {} : { workdir: task.workdir };
   const { uploads } = await uploaded(context, calls, cluster, brought, options.dryrun);

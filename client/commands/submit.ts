@@ -4,6 +4,7 @@
  * alone also by commands/logs.ts.
  */
 import type { SubmitResult } from "../../shared/api.ts";
+import { printable } from "../../shared/printable.ts";
 import type { Task } from "../../shared/task.ts";
 import { explainText } from "../output/explain-text.ts";
 import { leftRunning, portsText, usefulCommands } from "../output/launch-text.ts";
@@ -35,6 +36,13 @@ export async function followJob(
     return result.exitCode;
   } finally {
     done();
+  }
+}
+
+/** What the cluster has to say about a task that it took: its policies, what it left out of a config. */
+export function showNotices({ screen }: Context, { notices = [] }: SubmitResult): void {
+  for (const line of notices) {
+    screen.print(printable(line));
   }
 }
 

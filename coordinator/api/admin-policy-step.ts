@@ -34,7 +34,7 @@ export interface Passed {
   taskText: string;
   config: ConfigTree;
   /** Does what may find fault with the task; for what the policy has brought into it the message says so. */
-  blaming<T>(work: () => Promise<T>): Promise<T>;
+  blaming: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /** Faults of a task, not of the moment. */

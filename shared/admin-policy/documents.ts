@@ -97,7 +97,8 @@ export function firstTree(text: string, what: string): Tree {
 /** SkyPilot's client repeats the user's file in it, secrets and all. */
 const userFile = "_user_specified_yaml";
 
-function hidden({ [userFile]: _, ...tree }: Tree): Tree {
+function hidden(whole: Tree): Tree {
+  const tree = Object.fromEntries(Object.entries(whole).filter(([key]) => key !== userFile));
   const { secrets } = tree;
   if (!isTree(secrets)) {
     return tree;

@@ -27,6 +27,17 @@ export function rejectedByUrl(url: string, responseText: string): SkyError {
   return rejected(`User request is rejected by admin policy ${url}: ${responseText}`);
 }
 
+/** What a policy itself said, for those who hand its words on in another form. */
+export class RaisedByPolicy extends SkyError {
+  readonly words: string;
+
+  constructor(policy: string, type: string, words: string) {
+    const { message } = rejectedByPolicy(policy, type, words);
+    super("UserRequestRejectedByPolicy", message);
+    this.words = words;
+  }
+}
+
 /** A policy threw, or what happened in its place: `[TYPE] TEXT`. */
 export function rejectedByPolicy(policy: string, type: string, text: string): SkyError {
   return rejected(`User request rejected by policy ${policy}: [${type}] ${text}`);

@@ -86,6 +86,16 @@ export function bodyOf(innerText: string): string {
   return JSON.stringify(innerText);
 }
 
+/** The body of a reply, in the form in which the request came: once or twice encoded, documents as YAML or as objects. */
+export function answerBody(answer: PolicyAnswer, askedBody: string): string {
+  const asked: unknown = JSON.parse(askedBody);
+  const isNested = isTree(asked) && isTree(asked["task"]);
+  if (isNested) {
+    return JSON.stringify({ task: answer.task, skypilot_config: answer.config });
+  }
+  return typeof asked === "string" ? bodyOf(answerText(answer)) : answerText(answer);
+}
+
 /** Once or twice encoded. */
 function decoded(body: string): unknown {
   let value: unknown;

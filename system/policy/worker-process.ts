@@ -9,7 +9,7 @@ import { readFileSync } from "node:fs";
 import type { Duplex } from "node:stream";
 import { SkyError } from "../../shared/errors.ts";
 import type { PolicyPlace } from "../../shared/admin-policy/names.ts";
-import { moduleFaults, policyUnusable, rejectedByPolicy } from "../../shared/admin-policy/outcomes.ts";
+import { moduleFaults, policyUnusable, RaisedByPolicy, rejectedByPolicy } from "../../shared/admin-policy/outcomes.ts";
 import {
   type PolicyAnswer,
   type PolicyQuestion,
@@ -196,7 +196,7 @@ class Life {
       this.#settle = null;
       this.end({ type: "ProcessEnded", text: "it could not be loaded" });
     } else if ("raised" in line) {
-      pending?.reject(rejectedByPolicy(this.#options.place.shown, line.raised.type, line.raised.text));
+      pending?.reject(new RaisedByPolicy(this.#options.place.shown, line.raised.type, line.raised.text));
     } else {
       pending?.resolve(line.answer);
     }
