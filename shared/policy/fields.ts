@@ -189,13 +189,46 @@ export function knownName(path: string, dialect: PolicyDialect): KnownName | nul
   return knownNames[dialect].get(path.toLowerCase()) ?? null;
 }
 
+const keptBelow = new Map<string, readonly string[]>();
+
 /** The names below a group ("" for the top, `storage.git[]` for attributes), one step each; for suggestions. */
-export function namesBelow(group: string, dialect: PolicyDialect): string[] {
+export function namesBelow(group: string, dialect: PolicyDialect): readonly string[] {
+  const key = `${dialect} ${group}`;
+  const kept = keptBelow.get(key);
+  if (kept !== undefined) {
+    return kept;
+  }
   const prefix = group === "" ? "" : `${group}.`.toLowerCase();
-  const names = [...knownNames[dialect].values()].filter(({ name }) => name.toLowerCase().startsWith(prefix));
-  return [...new Set(names.map(({ name }) => name.slice(prefix.length).replace(/[.[].*$/, "")))].filter(
-    (name) => name !== "",
-  );
+  const below = [...knownNames[dialect].values()]
+    .filter(({ name }) => name.toLowerCase().startsWith(prefix))
+    .map(({ name }) => name.slice(prefix.length).replace(/[.[].*$/, ""));
+  const names = [...new Set(below)].filter((name) => name !== "");
+  // Groups that are none are anybody's words, and would fill the memory.
+  if (group === "" || knownNames[dialect].has(group.toLowerCase())) {
+    keptBelow.set(key, names);
+  }
+  return names;
+}
+
+/** Where a word stands that is right in another place (`runAsUid`) or in V1 (`memory`), as each dialect calls it. */
+const places: Readonly<Record<PolicyDialect, ReadonlyMap<string, string>>> = {
+  v1: new Map(wordsOf((spec) => spec.v1?.[0])),
+  v2: new Map(wordsOf((spec) => (spec.dialect === "v1" ? undefined : spec.path))),
+};
+
+/** A field's own words come after those of V1, so that they count. */
+function wordsOf(called: (spec: FieldSpec) => string | undefined): [string, string][] {
+  const words = (pick: (spec: FieldSpec) => readonly string[]): [string, string][] =>
+    policyFields.flatMap((spec) => {
+      const name = called(spec);
+      return name === undefined ? [] : pick(spec).map((word): [string, string] => [word.toLowerCase(), name]);
+    });
+  return [...words(({ v1 }) => v1 ?? []), ...words(({ path }) => [path.slice(path.lastIndexOf(".") + 1)])];
+}
+
+/** The field that a word is the last step of, or V1's name of, as the dialect calls it; for suggestions. */
+export function placeOfWord(word: string, dialect: PolicyDialect): string | null {
+  return places[dialect].get(word.toLowerCase()) ?? null;
 }
 
 /** Run:ai's and everyday names of kinds, in lower case. */

@@ -4,7 +4,7 @@
  * documents and of workloads; it must never know what a section such as `rules` holds.
  */
 import type { YamlEntry, YamlMapping, YamlNode } from "../yaml11.ts";
-import { attributeName, type FieldSpec, knownName, namesBelow, type PolicyDialect, policyFields } from "./fields.ts";
+import { attributeName, type FieldSpec, knownName, namesBelow, placeOfWord, type PolicyDialect } from "./fields.ts";
 import { plainPath } from "./items.ts";
 import { type Reporter, shortened, suggested } from "./read-faults.ts";
 import { isNullNode, valueFor } from "./read-nodes.ts";
@@ -59,7 +59,7 @@ function walk(map: YamlMapping, options: WalkOptions, prefix: string, found: (fi
     const path = prefix === "" ? entry.key : `${prefix}.${entry.key}`;
     const known = knownName(path, dialect);
     if (known === null) {
-      report.unknown(path, suggestionFor(entry.key, prefix, dialect), entry.keyLine);
+      report.unknown(path === "" ? '""' : path, suggestionFor(entry.key, prefix, dialect), entry.keyLine);
     } else if (known.spec !== null) {
       const name = dialect === "v1" ? known.name : known.spec.path;
       if (path !== name) {
@@ -80,14 +80,9 @@ function walk(map: YamlMapping, options: WalkOptions, prefix: string, found: (fi
 
 /** A word that is near among the names of the same place, or the whole path of a field that is called so elsewhere. */
 function suggestionFor(key: string, prefix: string, dialect: PolicyDialect): string | null {
-  const lower = key.toLowerCase();
-  const elsewhere = policyFields.find(
-    (spec) =>
-      (spec.dialect ?? dialect) === dialect &&
-      (spec.path.toLowerCase().endsWith(`.${lower}`) || spec.v1?.some((name) => name.toLowerCase() === lower) === true),
-  );
-  if (elsewhere !== undefined && !prefix.endsWith("[]")) {
-    return dialect === "v1" ? (elsewhere.v1?.[0] ?? null) : elsewhere.path;
+  const elsewhere = prefix.endsWith("[]") ? null : placeOfWord(key, dialect);
+  if (elsewhere !== null) {
+    return elsewhere;
   }
   const near = suggested(key, namesBelow(prefix, dialect));
   return near === null ? null : prefix === "" ? near : `${prefix}.${near}`;

@@ -200,7 +200,7 @@ function readListRules(
 function readItems(field: FoundField, map: YamlMapping, draft: Draft, context: DraftContext): void {
   for (const entry of map.entries.values()) {
     const name = `${field.name}[${shortened(entry.key)}]`;
-    if (isNullNode(entry.node)) {
+    if (isNullNode(entry.node) || context.report.isFull()) {
       continue;
     }
     if (entry.node.kind !== "map") {

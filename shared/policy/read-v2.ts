@@ -260,6 +260,9 @@ function readInstances(found: FoundField, entry: YamlEntry, draft: Draft, contex
     return;
   }
   for (const node of entry.node.items) {
+    if (report.isFull()) {
+      return;
+    }
     if (node.kind !== "map") {
       report.wrong(name, "each of instances must be a mapping of attributes", "schema", node.line);
       continue;
