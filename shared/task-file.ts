@@ -5,6 +5,7 @@
  */
 import type { ConfigTree } from "./config-layers.ts";
 import { SkyError } from "./errors.ts";
+import { workloadValue } from "./policy/workload-block.ts";
 import type { Task } from "./task.ts";
 import { TaskFields } from "./task-fields.ts";
 import { filesValue } from "./task-files.ts";
@@ -119,6 +120,9 @@ export function writeTask(task: Task): string {
   }
   if (Object.keys(secrets).length > 0) {
     lines.push(`secrets: ${JSON.stringify(secrets)}`);
+  }
+  if (task.workload !== undefined) {
+    lines.push(`workload: ${JSON.stringify(workloadValue(task.workload))}`);
   }
   const { setup, run, runGenerator = null, eventCallback = null } = task;
   for (const [field, script] of Object.entries({

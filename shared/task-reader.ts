@@ -5,6 +5,7 @@
  */
 import { SkyError } from "./errors.ts";
 import { jobNameSchema } from "./ids.ts";
+import { readWorkloadBlock } from "./policy/workload-block.ts";
 import type { Task } from "./task.ts";
 import { type FieldNames, isNull, shownText, TaskFields } from "./task-fields.ts";
 import { readVolumes, readWorkdir } from "./task-files.ts";
@@ -37,7 +38,7 @@ const fieldNames: FieldNames = {
   path: "",
   supported: [
     ..."name workdir num_nodes resources envs secrets file_mounts volumes setup run config event_callback".split(" "),
-    ..."run_generator file_mounts_mapping".split(" "),
+    ..."run_generator file_mounts_mapping workload".split(" "),
   ],
   refused: taskRefusals,
 };
@@ -74,7 +75,7 @@ export class TaskReader {
     if (registry !== null) {
       this.fields.faultAt(node.line, registry);
     }
-    return {
+    const task: Task = {
       name: this.name(entries.get("name")),
       numNodes: this.numNodes(entries.get("num_nodes")),
       resources,
@@ -90,6 +91,8 @@ export class TaskReader {
       setup: this.script(entries.get("setup")),
       run: this.script(entries.get("run")),
     };
+    const workload = readWorkloadBlock(this.fields, entries.get("workload"), task);
+    return workload === null ? task : { ...task, workload };
   }
 
   private withVariables(

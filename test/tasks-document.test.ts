@@ -6,6 +6,8 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { checkout } from "../scripts/cluster/layout.ts";
+import { fieldAt } from "../shared/policy/fields.ts";
+import { onPremGrade } from "../shared/policy/grades-table.ts";
 import { readPipeline, readTask } from "../shared/task-file.ts";
 import {
   configRefusals,
@@ -104,6 +106,19 @@ test("the header of several tasks", () => {
   expect(fields.sort()).toEqual(["execution", "name", "primary_tasks", "termination_delay"]);
   const header = "name: g\nexecution: parallel\nprimary_tasks: [a]\ntermination_delay: 30s\n";
   expect(messageOf(`${header}---\nname: a\nrun: b\n`)).toBe("");
+});
+
+test("workload: every row is a field that something here honours", () => {
+  for (const field of rowsOf("field of workload").keys()) {
+    const isOwn = ["project", "kind", "interactive"].includes(field);
+    expect(isOwn || (fieldAt(field) !== null && onPremGrade(field).grade !== "no effect"), field).toBe(true);
+  }
+  const example = /```yaml\n(workload:\n.*?)```/s.exec(page)?.[1] ?? "";
+  expect(readTask(`${example}run: a\n`, { file: "example" }).workload?.fields).toEqual({
+    "compute.cpuCoreLimit": 8,
+    "compute.cpuMemoryLimit": "32Gi",
+    "storage.emptyDirVolume": [{ path: "/scratch", medium: "Memory", sizeLimit: "4Gi" }],
+  });
 });
 
 test("every note of SkyPilot's client is named", () => {

@@ -17,7 +17,7 @@ import type { Item, PlainValue } from "./words.ts";
 export const hiddenSecret = "(secret)";
 
 /** Each is an item that policies look at; a policy on ports refuses more (task-adapter.ts). */
-export const portsMax = 1000;
+export const portsMax = 200;
 
 /** The lowest priority of each class, from the highest class; a job without a priority has no class either. */
 export const priorityClasses: readonly (readonly [name: string, priority: number])[] = [
@@ -82,11 +82,19 @@ export function sameField(path: string, one: PlainValue, other: PlainValue): boo
     return sameValue(one, other, spec);
   }
   const [left, right] = [itemsOf(one), itemsOf(other)];
-  return left.length === right.length && left.every((item) => right.some((there) => sameItemAs(spec, item, there)));
+  return left.length === right.length && itemsBeside(spec, left, right).length === 0;
+}
+
+/** The items that the others do not have as they are. Most are there letter by letter: that is looked up, not compared. */
+export function itemsBeside(spec: FieldSpec, items: readonly Item[], others: readonly Item[]): Item[] {
+  const texts = new Set(others.map((item) => JSON.stringify(item)));
+  return items.filter(
+    (item) => !texts.has(JSON.stringify(item)) && !others.some((other) => sameItemAs(spec, item, other)),
+  );
 }
 
 /** Whether two items are one and say the same. */
-export function sameItemAs(spec: FieldSpec, one: Item, other: Item): boolean {
+function sameItemAs(spec: FieldSpec, one: Item, other: Item): boolean {
   return sameItem(spec, one, other) && setsNothingNew(spec, one, other) && setsNothingNew(spec, other, one);
 }
 

@@ -9,7 +9,7 @@ import type { Account } from "../users-policy.ts";
 import { fieldAt } from "./fields.ts";
 import { onPremGrade } from "./grades-table.ts";
 import { optionFieldsOf } from "./run-options.ts";
-import { hiddenSecret, itemsOf, priorityClasses, sameItemAs } from "./task-adapter-fields.ts";
+import { hiddenSecret, itemsBeside, itemsOf, priorityClasses } from "./task-adapter-fields.ts";
 import { cannotCarry, withBucket, withGit, withHostPath, withVolume } from "./task-adapter-storage.ts";
 import { amountIn } from "./task-adapter-ways.ts";
 import type { Item, PlainValue } from "./words.ts";
@@ -162,10 +162,7 @@ function nodesOf(count: number): number {
 /** Items that the task's own fields do not have as they are. */
 function addedItems(path: string, values: Values, own: Values): Item[] {
   const spec = fieldAt(path);
-  const there = itemsOf(own.get(path));
-  return spec === null
-    ? []
-    : itemsOf(values.get(path)).filter((item) => !there.some((one) => sameItemAs(spec, item, one)));
+  return spec === null ? [] : itemsBeside(spec, itemsOf(values.get(path)), itemsOf(own.get(path)));
 }
 
 function withPriority(task: Task, name: PlainValue | undefined, preemptibility: PlainValue | undefined): Task {
