@@ -4,6 +4,7 @@
  */
 import fc from "fast-check";
 import type { Task, TaskResources, TaskWay, TaskWorkload } from "../../shared/task.ts";
+import type { PlainValue } from "../../shared/policy/words.ts";
 import { noResources, withWays } from "../../shared/task-resources.ts";
 
 const hostileText = fc
@@ -208,8 +209,8 @@ const workload: fc.Arbitrary<TaskWorkload> = fc
           "compute.cpuCoreLimit": fc.constantFrom(0.5, 4),
           "compute.cpuMemoryLimit": fc.constantFrom("1.5Gi", "500M"),
           "security.allowPrivilegeEscalation": fc.boolean(),
-          "storage.emptyDirVolume": fc.constant([{ path: "/scratch", medium: "Memory", sizeLimit: "1Gi" }]),
-          annotations: fc.constant([{ name: "paper", value: "a: b" }]),
+          "storage.emptyDirVolume": fc.constant<PlainValue>([{ path: "/scratch", medium: "Memory", sizeLimit: "1Gi" }]),
+          annotations: fc.constant<PlainValue>([{ name: "paper", value: "a: b" }]),
         },
         { requiredKeys: [] },
       ),
