@@ -30,8 +30,9 @@ export interface DiffFlags extends PolicyFlags, PlaceFlags {
   jobs: number;
 }
 
-export function pageOf({ screen, now }: Context): Page {
-  return { now: now(), columns: screen.columns, colors: screen.colors };
+export function pageOf(context: Context): Page {
+  const { screen } = context;
+  return { now: context.now(), columns: screen.columns, colors: screen.colors };
 }
 
 /** The one file of `-f`, whose text goes to the coordinator. Throws UsageError for none or several. */
