@@ -1,63 +1,63 @@
 /**
- * The fields of policies as tables: path, type, kinds (W workspace, T training, D distributed, I inference), grade, field of
- * a task file, what it is, what it means on machines of one's own. Indented lines are the attributes of an item: name, type,
- * what it is. Read by fields.ts alone; the sources are sections A.5 to A.8 and D.2 of the design of the policies.
+ * The fields of policies as tables: path, type, kinds (W workspace, T training, D distributed, I inference), field of a task
+ * file, what it is. Indented lines are the attributes of an item: name, type, what it is. Read by fields.ts alone; the
+ * sources are sections A.5 to A.8 of the design of the policies. How well each is held stands in grades-table.ts.
  */
 
 export const generalTable = `
-args | string | WTDI | C | \`run\` | Arguments after the command. | The script's text is compared; what it does is not held to it.
-command | string | WTDI | C | \`run\` | What runs in place of the image's entry point. | The script's text is compared; what it does is not held to it.
-createHomeDir | boolean | WTDI | E | \`workload:\` | Whether HOME is a temporary folder of the job. | HOME is an empty folder that is removed at the job's end.
-image | string | WTDI | E | \`resources.image_id\` | The container image that the job runs in. | Without an image the job runs on the node itself; \`required\` keeps jobs in containers.
-imagePullPolicy | string | WTDI | E | \`workload:\` | When the image is fetched again. | The container program's \`--pull\`.
-workingDir | string | WTDI | E | \`workload:\` | The folder in which the program starts. | Where setup and run begin; it is not the task's \`workdir\`, which is a folder to copy.
-nodeType | string | WTDI | S | \`resources.labels\` | Label of the group of nodes to run on. | A label that the node must have.
-nodePools | array | WTDI | S | \`resources.labels\` | Pools of nodes, the preferred first. | Pools are labels of nodes, tried in order.
-nodeAffinityRequired | object | WTDI | S | \`workload:\` | Conditions on labels that a node must meet. | Labels that the node must have when the job is placed.
-terminateAfterPreemption | boolean | WTD | S | \`workload:\` | Whether a preempted job ends in place of waiting again. | A preempted job ends; without it, it goes back to its queue.
-autoDeletionTimeAfterCompletionSeconds | integer | WTD | S | \`workload:\` | Seconds after its end until a job is deleted. | The job's record and logs are deleted then, never the user's files; unset: they are kept.
-terminationGracePeriodSeconds | integer | WTD | E | \`workload:\` | Seconds from the request to end until the kill. | From TERM to KILL on the node.
-backoffLimit | integer | WTD | S | \`resources.job_recovery\` | How often a failed job is started again. | \`max_restarts_on_errors\`: failures of the program count, those of nodes do not.
-restartPolicy | string | WTD | S | \`resources.job_recovery\` | Whether a program that ended is started again. | Failed jobs are started again, or not.
-cleanPodPolicy | string | D | T | none | What becomes of the other workers when a job ends. | Nodes are freed in any case: remaining ranks are ended.
-completions | integer | WT | S | \`workload:\` | How many runs must succeed. | Runs of one job, as an array.
-parallelism | integer | WT | S | \`workload:\` | How many runs go on at one time. | Runs of one job at one time.
-podAffinity.type | string | WTDI | T | none | Whether places near each other are required or preferred. | Nodes with one topology label, not pods.
-podAffinity.key | string | WTDI | T | none | The label that says what is near. | A label of nodes such as rack or switch.
-probes.readiness.initialDelaySeconds | integer | WTDI | E | \`service.readiness_probe\` | Seconds until the first probe. | Services are probed; for other jobs it has no effect.
-probes.readiness.periodSeconds | integer | WTDI | E | \`service.readiness_probe\` | Seconds between probes. | Services are probed; for other jobs it has no effect.
-probes.readiness.timeoutSeconds | integer | WTDI | E | \`service.readiness_probe\` | Seconds that a probe may take. | Services are probed; for other jobs it has no effect.
-probes.readiness.successThreshold | integer | WTDI | E | \`service.readiness_probe\` | Probes in a row that must succeed. | Services are probed; for other jobs it has no effect.
-probes.readiness.failureThreshold | integer | WTDI | E | \`service.readiness_probe\` | Probes in a row that may fail. | Services are probed; for other jobs it has no effect.
-probes.readiness.handler.httpGet.path | string | WTDI | E | \`service.readiness_probe\` | Path that is asked. | Services are probed; for other jobs it has no effect.
-probes.readiness.handler.httpGet.port | integer | WTDI | E | \`service.readiness_probe\` | Port that is asked. | Services are probed; for other jobs it has no effect.
-probes.readiness.handler.httpGet.host | string | WTDI | E | \`service.readiness_probe\` | Host that is asked. | Services are probed; for other jobs it has no effect.
-probes.readiness.handler.httpGet.scheme | string | WTDI | E | \`service.readiness_probe\` | HTTP or HTTPS. | Services are probed; for other jobs it has no effect.
-priorityClass | string | WTDI | S | \`resources.priority_class\` | Priority class of the job. | The order of the queue; Run:ai's older three names are read as the newer ones.
-preemptibility | string | WTDI | S | \`workload:\` | Whether the job may be preempted. | Whether others' jobs may take its place.
-category | string | WTDI | C | \`workload:\` | The kind of work, for reports. | Kept with the job.
-stdin | boolean | WTD | E | \`workload:\` | Whether standard input stays open. | The program's standard input stays open.
-tty | boolean | WTD | E | \`workload:\` | Whether the program gets a terminal. | A terminal for the program; needs \`stdin\`.
-privileged | boolean | WTDI | E | \`config.docker.run_options\` | Whether the container has all rights of the node's root. | \`--privileged\`, which is refused unless an admin's policy allows it.
-numWorkers | integer | D | S | \`num_nodes\` | Number of workers. | All nodes of the job start at one time; with a master, workers are one less.
-minReplicas | integer | D | N | none | The fewest workers of an elastic job. | Jobs are not elastic.
-maxReplicas | integer | D | N | none | The most workers of an elastic job. | Jobs are not elastic.
-slotsPerWorker | integer | D | T | \`envs\` | Processes on each worker. | For the launcher in the job's script.
-distributedFramework | string | D | T | \`envs\` | The framework that joins the workers. | For the launcher in the job's script.
-sshAuthMountPath | string | D | T | \`envs\` | Where keys for MPI are put. | For the launcher in the job's script.
-mpiLauncherCreationPolicy | string | D | T | \`envs\` | When the launcher of MPI starts. | All nodes of a job start at one time.
-environmentVariables | itemized | WTDI | C | \`envs\`, \`secrets\` | Environment variables. | Set when the job starts; its own script can change them.
+args | string | WTDI | \`run\` | Arguments after the command.
+command | string | WTDI | \`run\` | What runs in place of the image's entry point.
+createHomeDir | boolean | WTDI | \`workload:\` | Whether HOME is a temporary folder of the job.
+image | string | WTDI | \`resources.image_id\` | The container image that the job runs in.
+imagePullPolicy | string | WTDI | \`workload:\` | When the image is fetched again.
+workingDir | string | WTDI | \`workload:\` | The folder in which the program starts.
+nodeType | string | WTDI | \`workload:\` | Label of the group of nodes to run on.
+nodePools | array | WTDI | \`workload:\` | Pools of nodes, the preferred first.
+nodeAffinityRequired | object | WTDI | \`workload:\` | Conditions on labels that a node must meet.
+terminateAfterPreemption | boolean | WTD | \`workload:\` | Whether a preempted job ends in place of waiting again.
+autoDeletionTimeAfterCompletionSeconds | integer | WTD | \`workload:\` | Seconds after its end until a job is deleted.
+terminationGracePeriodSeconds | integer | WTD | \`workload:\` | Seconds from the request to end until the kill.
+backoffLimit | integer | WTD | none | How often a failed job is started again.
+restartPolicy | string | WTD | none | Whether a program that ended is started again.
+cleanPodPolicy | string | D | none | What becomes of the other workers when a job ends.
+completions | integer | WT | \`workload:\` | How many runs must succeed.
+parallelism | integer | WT | \`workload:\` | How many runs go on at one time.
+podAffinity.type | string | WTDI | none | Whether places near each other are required or preferred.
+podAffinity.key | string | WTDI | none | The label that says what is near.
+probes.readiness.initialDelaySeconds | integer | WTDI | \`service.readiness_probe\` | Seconds until the first probe.
+probes.readiness.periodSeconds | integer | WTDI | \`service.readiness_probe\` | Seconds between probes.
+probes.readiness.timeoutSeconds | integer | WTDI | \`service.readiness_probe\` | Seconds that a probe may take.
+probes.readiness.successThreshold | integer | WTDI | \`service.readiness_probe\` | Probes in a row that must succeed.
+probes.readiness.failureThreshold | integer | WTDI | \`service.readiness_probe\` | Probes in a row that may fail.
+probes.readiness.handler.httpGet.path | string | WTDI | \`service.readiness_probe\` | Path that is asked.
+probes.readiness.handler.httpGet.port | integer | WTDI | \`service.readiness_probe\` | Port that is asked.
+probes.readiness.handler.httpGet.host | string | WTDI | \`service.readiness_probe\` | Host that is asked.
+probes.readiness.handler.httpGet.scheme | string | WTDI | \`service.readiness_probe\` | HTTP or HTTPS.
+priorityClass | string | WTDI | \`resources.priority\` | Priority class of the job.
+preemptibility | string | WTDI | \`resources.preemptible\` | Whether the job may be preempted.
+category | string | WTDI | \`workload:\` | The kind of work, for reports.
+stdin | boolean | WTD | \`workload:\` | Whether standard input stays open.
+tty | boolean | WTD | \`workload:\` | Whether the program gets a terminal.
+privileged | boolean | WTDI | \`config.docker.run_options\` | Whether the container has all rights of the node's root.
+numWorkers | integer | D | \`num_nodes\` | Number of workers.
+minReplicas | integer | D | none | The fewest workers of an elastic job.
+maxReplicas | integer | D | none | The most workers of an elastic job.
+slotsPerWorker | integer | D | \`envs\` | Processes on each worker.
+distributedFramework | string | D | \`envs\` | The framework that joins the workers.
+sshAuthMountPath | string | D | \`envs\` | Where keys for MPI are put.
+mpiLauncherCreationPolicy | string | D | \`envs\` | When the launcher of MPI starts.
+environmentVariables | itemized | WTDI | \`envs\`, \`secrets\` | Environment variables.
   name | string | Name of the variable.
   value | string | Value of the variable.
-imagePullSecrets | itemized | WTDI | E | \`secrets\` | Secrets for the registry of the image. | \`SKYPILOT_DOCKER_…\`: the login of the image's registry.
+imagePullSecrets | itemized | WTDI | \`secrets\` | Secrets for the registry of the image.
   name | string | Name of the secret.
-annotations | itemized | WTDI | T | \`workload:\` | Notes for other programs. | Kept with the job; there is no pod that carries them.
+annotations | itemized | WTDI | \`workload:\` | Notes for other programs.
   name | string | Name of the note.
   value | string | Value of the note.
-labels | itemized | WTDI | S | \`workload:\` | Labels of the workload. | Kept with the job.
+labels | itemized | WTDI | \`resources.labels\` | Labels of the workload.
   name | string | Name of the label.
   value | string | Value of the label.
-exposedUrls | itemized | WTDI | T | none | Addresses at which the workload is reached. | No proxy publishes them.
+exposedUrls | itemized | WTDI | none | Addresses at which the workload is reached.
   name | string | Name of the item, by which policies lock it.
   container | integer | Port inside.
   url | string | Address that it is reached at.
@@ -65,18 +65,18 @@ exposedUrls | itemized | WTDI | T | none | Addresses at which the workload is re
   authorizedGroups | array | Groups that may open it.
   toolType | string | Kind of tool behind it.
   toolName | string | Name of the tool behind it.
-relatedUrls | itemized | WTDI | T | none | Addresses shown beside the workload. | Kept with the job.
+relatedUrls | itemized | WTDI | none | Addresses shown beside the workload.
   name | string | Name of the item, by which policies lock it.
   url | string | The address.
   type | string | What is behind it.
-ports | itemized | WTDI | E | \`resources.ports\` | Ports that the workload listens on. | Compared with the task's \`ports\`; users reach them by a tunnel.
+ports | itemized | WTDI | \`resources.ports\` | Ports that the workload listens on.
   name | string | Name of the item, by which policies lock it.
   container | integer | Port inside.
   serviceType | string | How the port is published.
   external | integer | Port outside; unset: the system chooses.
   toolType | string | Kind of tool that listens.
   toolName | string | Name of the tool that listens.
-tolerations | itemized | WTDI | N | none | Marks of nodes that the workload puts up with. | Nodes have no taints.
+tolerations | itemized | WTDI | none | Marks of nodes that the workload puts up with.
   name | string | Name of the item, by which policies lock it.
   operator | string | How the mark is compared.
   key | string | The mark.
@@ -86,40 +86,40 @@ tolerations | itemized | WTDI | N | none | Marks of nodes that the workload puts
 `;
 
 export const placeTable = `
-security.uidGidSource | string | WTDI | E | \`workload:\` | Where user and group ids come from. | Jobs run as the Unix user who sent them, which is \`fromIdpToken\`.
-security.capabilities | array | WTDI | E | \`config.docker.run_options\` | Linux capabilities of the container. | \`--cap-drop=all\` and \`--cap-add\` of the container; jobs without one have none.
-security.seccompProfileType | string | WTDI | E | \`config.docker.run_options\` | Which system calls are filtered. | \`--security-opt seccomp=…\` of the container.
-security.runAsNonRoot | boolean | WTDI | E | \`workload:\` | Whether the user must be another than root. | Jobs run as the Unix user who sent them, never as the node's root.
-security.readOnlyRootFilesystem | boolean | WTDI | E | \`workload:\` | Whether the image's files cannot be written. | \`--read-only\` of the container.
-security.runAsUid | integer | WTDI | E | none | User id of the workload. | The id of the Unix user who sent the job; another one is refused.
-security.runAsGid | integer | WTDI | E | none | Group id of the workload. | The group of the Unix user who sent the job; another one is refused.
-security.supplementalGroups | string | WTDI | E | none | Further group ids, with commas between. | The groups that the user really has.
-security.allowPrivilegeEscalation | boolean | WTD | E | \`workload:\` | Whether programs can gain rights, as by sudo. | \`no_new_privs\` on the node, \`--security-opt no-new-privileges\` of the container.
-security.hostIpc | boolean | WTD | E | \`config.docker.run_options\` | Whether the container shares the node's IPC. | \`--ipc\` of the container.
-security.hostNetwork | boolean | WTD | E | \`config.docker.run_options\` | Whether the container shares the node's network. | \`--network\` of the container.
-compute.cpuCoreRequest | number | WTDI | S | \`resources.cpus\` | CPU cores that are kept for each worker. | The scheduler counts them, for each node.
-compute.cpuCoreLimit | number | WTDI | E | \`workload:\` | CPU cores that a worker can use. | cgroup \`cpu.max\` on the node.
-compute.cpuMemoryRequest | quantity | WTDI | S | \`resources.memory\` | Memory that is kept for each worker. | The scheduler counts it, for each node. \`memory: 2\` of a task is 2Gi.
-compute.cpuMemoryLimit | quantity | WTDI | E | \`workload:\` | Memory that a worker can use. | cgroup \`memory.max\` on the node.
-compute.largeShmRequest | boolean | WTDI | E | \`workload:\` | Whether /dev/shm is large. | \`--shm-size\` of the container; without one /dev/shm is the node's.
-compute.gpuDevicesRequest | integer | WTDI | E | \`resources.accelerators\` | GPUs of each worker. | Devices for each node; the job is given these and no others.
-compute.gpuRequestType | string | WTDI | S | \`workload:\` | What a part of one GPU is measured in. | Which way of sharing is looked for.
-compute.gpuPortionRequest | number | WTDI | T | \`resources.accelerators\` | Part of one GPU, up to 1. | \`H100:0.5\`: counted by the scheduler, not kept apart on the device.
-compute.gpuPortionLimit | number | WTDI | T | \`workload:\` | Part of one GPU that can be used. | Counted by the scheduler, not kept apart on the device.
-compute.gpuMemoryRequest | quantity | WTDI | T | \`workload:\` | Memory of each GPU. | A device, or slice of one, with at least as much.
-compute.gpuMemoryLimit | quantity | WTDI | T | \`workload:\` | Memory of each GPU that can be used. | Only a MIG slice keeps a job to it.
-compute.migProfile | string | WTDI | E | \`resources.accelerators\` | Slice of a GPU, such as 1g.5gb. | That MIG device, on nodes that an admin has divided.
-compute.extendedResources | itemized | WTDI | S | \`workload:\` | Other devices that are counted. | Countable devices of nodes.
+security.uidGidSource | string | WTDI | \`workload:\` | Where user and group ids come from.
+security.capabilities | array | WTDI | \`config.docker.run_options\` | Linux capabilities of the container.
+security.seccompProfileType | string | WTDI | \`config.docker.run_options\` | Which system calls are filtered.
+security.runAsNonRoot | boolean | WTDI | \`workload:\` | Whether the user must be another than root.
+security.readOnlyRootFilesystem | boolean | WTDI | \`config.docker.run_options\` | Whether the image's files cannot be written.
+security.runAsUid | integer | WTDI | none | User id of the workload.
+security.runAsGid | integer | WTDI | none | Group id of the workload.
+security.supplementalGroups | string | WTDI | none | Further group ids, with commas between.
+security.allowPrivilegeEscalation | boolean | WTD | \`config.docker.run_options\` | Whether programs can gain rights, as by sudo.
+security.hostIpc | boolean | WTD | \`config.docker.run_options\` | Whether the container shares the node's IPC.
+security.hostNetwork | boolean | WTD | \`config.docker.run_options\` | Whether the container shares the node's network.
+compute.cpuCoreRequest | number | WTDI | \`resources.cpus\` | CPU cores that are kept for each worker.
+compute.cpuCoreLimit | number | WTDI | \`workload:\` | CPU cores that a worker can use.
+compute.cpuMemoryRequest | quantity | WTDI | \`resources.memory\` | Memory that is kept for each worker.
+compute.cpuMemoryLimit | quantity | WTDI | \`workload:\` | Memory that a worker can use.
+compute.largeShmRequest | boolean | WTDI | \`config.docker.run_options\` | Whether /dev/shm is large.
+compute.gpuDevicesRequest | integer | WTDI | \`resources.accelerators\` | GPUs of each worker.
+compute.gpuRequestType | string | WTDI | \`workload:\` | What a part of one GPU is measured in.
+compute.gpuPortionRequest | number | WTDI | \`resources.accelerators\` | Part of one GPU, up to 1.
+compute.gpuPortionLimit | number | WTDI | \`workload:\` | Part of one GPU that can be used.
+compute.gpuMemoryRequest | quantity | WTDI | \`workload:\` | Memory of each GPU.
+compute.gpuMemoryLimit | quantity | WTDI | \`workload:\` | Memory of each GPU that can be used.
+compute.migProfile | string | WTDI | \`resources.accelerators\` | Slice of a GPU, such as 1g.5gb.
+compute.extendedResources | itemized | WTDI | \`workload:\` | Other devices that are counted.
   name | string | Name of the item, by which policies lock it.
   resource | string | Which device.
   quantity | quantity | How many, or how much.
-storage.hostPath | itemized | WTDI | E | \`workload:\` | Folders of the node. | Folders of the node, as the user may read and write them.
+storage.hostPath | itemized | WTDI | \`config.docker.run_options\` | Folders of the node.
   name | string | Name of the item, by which policies lock it.
   path | string | Folder on the node.
   mountPath | string | Where the job sees it.
   readOnly | boolean | Whether it cannot be written.
   mountPropagation | string | Whether later mounts are seen.
-storage.git | itemized | WTDI | E | \`workdir\` | Git repositories that are fetched. | The task's \`workdir\` from a repository.
+storage.git | itemized | WTDI | \`workdir\` | Git repositories that are fetched.
   name | string | Name of the item, by which policies lock it.
   repository | string | Address of the repository.
   branch | string | Branch.
@@ -128,7 +128,7 @@ storage.git | itemized | WTDI | E | \`workdir\` | Git repositories that are fetc
   secretName | string | Secret with user name and password.
   username | string | User name, or its key in the secret.
   passwordSecret | string | Secret with the password.
-storage.pvc | itemized | WTDI | T | \`volumes\` | Volumes by claim. | Volumes that an admin publishes under a name.
+storage.pvc | itemized | WTDI | \`volumes\` | Volumes by claim.
   name | string | Name of the item, by which policies lock it.
   claimName | string | Name of the volume.
   existingPvc | boolean | Whether the volume is there already.
@@ -140,13 +140,13 @@ storage.pvc | itemized | WTDI | T | \`volumes\` | Volumes by claim. | Volumes th
   claimInfo.accessModes.readWriteOnce | boolean | One node can write it.
   claimInfo.accessModes.readOnlyMany | boolean | Many nodes can read it.
   claimInfo.accessModes.readWriteMany | boolean | Many nodes can write it.
-storage.nfs | itemized | WTDI | E | \`volumes\` | Folders of an NFS server. | Volumes that an admin publishes under a name; users never mount.
+storage.nfs | itemized | WTDI | \`volumes\` | Folders of an NFS server.
   name | string | Name of the item, by which policies lock it.
   server | string | The server.
   path | string | Folder on the server.
   mountPath | string | Where the job sees it.
   readOnly | boolean | Whether it cannot be written.
-storage.s3 | itemized | WTD | E | \`file_mounts\` | Buckets of an S3 server. | Copied or mounted on the node; \`url\` is the server's address.
+storage.s3 | itemized | WTD | \`file_mounts\` | Buckets of an S3 server.
   name | string | Name of the item, by which policies lock it.
   bucket | string | Name of the bucket.
   path | string | Where the job sees it.
@@ -154,22 +154,22 @@ storage.s3 | itemized | WTD | E | \`file_mounts\` | Buckets of an S3 server. | C
   accessKeySecret | string | Secret with the keys.
   secretKeyOfAccessKeyId | string | Which key of the secret is the access key's id.
   secretKeyOfSecretKey | string | Which key of the secret is the secret key.
-storage.dataVolume | itemized | WTDI | T | \`volumes\` | Volumes with shared data. | Volumes that an admin publishes under a name.
+storage.dataVolume | itemized | WTDI | \`volumes\` | Volumes with shared data.
   name | string | Name of the item, by which policies lock it.
   id | string | Id of the volume.
   mountPath | string | Where the job sees it.
-storage.configMapVolume | itemized | WTDI | T | \`file_mounts\` | Small files from a config map. | Small files of the task.
+storage.configMapVolume | itemized | WTDI | \`file_mounts\` | Small files from a config map.
   name | string | Name of the item, by which policies lock it.
   configMap | string | Name of the config map.
   mountPath | string | Where the job sees it.
   subPath | string | One file of it.
   defaultMode | string | Mode of the files.
-storage.secretVolume | itemized | WTDI | E | \`secrets\` | Files from a secret. | Secrets reach the job as variables or files of its own.
+storage.secretVolume | itemized | WTDI | \`secrets\` | Files from a secret.
   name | string | Name of the item, by which policies lock it.
   secret | string | Name of the secret.
   mountPath | string | Where the job sees it.
   defaultMode | string | Mode of the files.
-storage.emptyDirVolume | itemized | WTDI | E | \`workload:\` | Empty folders that end with the job. | A folder of the job, on disk or in memory, removed at its end.
+storage.emptyDirVolume | itemized | WTDI | \`workload:\` | Empty folders that end with the job.
   name | string | Name of the item, by which policies lock it.
   path | string | Where the job sees it.
   medium | string | Memory, or nothing for the disk.
@@ -177,50 +177,50 @@ storage.emptyDirVolume | itemized | WTDI | E | \`workload:\` | Empty folders tha
 `;
 
 export const serverTable = `
-autoscaling.minReplicas | integer | I | S | \`service.replica_policy\` | The fewest replicas. | \`min_replicas\`.
-autoscaling.maxReplicas | integer | I | S | \`service.replica_policy\` | The most replicas. | \`max_replicas\`.
-autoscaling.initialReplicas | integer | I | S | \`service.replica_policy\` | Replicas at the start. | Only by services.
-autoscaling.activationReplicas | integer | I | S | \`service.replica_policy\` | Replicas after zero. | Only by services.
-autoscaling.metric | string | I | S | \`service.replica_policy\` | What is measured: throughput, concurrency, latency or another. | Queries a second is all that is measured.
-autoscaling.metricThreshold | integer | I | S | \`service.replica_policy\` | The measure at which a replica is added. | \`target_qps_per_replica\`.
-autoscaling.metricThresholdPercentage | number | I | S | \`service.replica_policy\` | Part of the threshold that is aimed at. | Only by services.
-autoscaling.concurrencyHardLimit | integer | I | S | \`service.replica_policy\` | The most requests that a replica has at one time. | Only by services.
-autoscaling.scaleToZeroRetentionSeconds | integer | I | S | \`service.replica_policy\` | Seconds that the last replica is kept. | Only by services.
-autoscaling.scaleDownDelaySeconds | integer | I | S | \`service.replica_policy\` | Seconds until a replica is taken away. | \`downscale_delay_seconds\`.
-servingPort.container | integer | I | S | \`resources.ports\` | Port that the service listens on. | The service's port.
-servingPort.protocol | string | I | S | \`service\` | Protocol of the service. | Only by services.
-servingPort.authorizationType | string | I | S | \`service\` | Who may reach the service. | Only by the services' proxy.
-servingPort.authorizedUsers | array | I | S | \`service\` | Users that may reach the service. | Only by the services' proxy.
-servingPort.authorizedGroups | array | I | S | \`service\` | Groups that may reach the service. | Only by the services' proxy.
-servingPort.clusterLocalAccessOnly | boolean | I | S | \`service\` | Whether only the cluster reaches the service. | Only by the services' proxy.
-servingConfiguration.initializationTimeoutSeconds | integer | I | S | \`service\` | Seconds until a replica must be ready. | \`readiness_probe.initial_delay_seconds\`.
-servingConfiguration.requestTimeoutSeconds | integer | I | S | \`service\` | Seconds that a request may take. | Only by the services' proxy.
+autoscaling.minReplicas | integer | I | \`service.replica_policy\` | The fewest replicas.
+autoscaling.maxReplicas | integer | I | \`service.replica_policy\` | The most replicas.
+autoscaling.initialReplicas | integer | I | \`service.replica_policy\` | Replicas at the start.
+autoscaling.activationReplicas | integer | I | \`service.replica_policy\` | Replicas after zero.
+autoscaling.metric | string | I | \`service.replica_policy\` | What is measured: throughput, concurrency, latency or another.
+autoscaling.metricThreshold | integer | I | \`service.replica_policy\` | The measure at which a replica is added.
+autoscaling.metricThresholdPercentage | number | I | \`service.replica_policy\` | Part of the threshold that is aimed at.
+autoscaling.concurrencyHardLimit | integer | I | \`service.replica_policy\` | The most requests that a replica has at one time.
+autoscaling.scaleToZeroRetentionSeconds | integer | I | \`service.replica_policy\` | Seconds that the last replica is kept.
+autoscaling.scaleDownDelaySeconds | integer | I | \`service.replica_policy\` | Seconds until a replica is taken away.
+servingPort.container | integer | I | \`resources.ports\` | Port that the service listens on.
+servingPort.protocol | string | I | \`service\` | Protocol of the service.
+servingPort.authorizationType | string | I | \`service\` | Who may reach the service.
+servingPort.authorizedUsers | array | I | \`service\` | Users that may reach the service.
+servingPort.authorizedGroups | array | I | \`service\` | Groups that may reach the service.
+servingPort.clusterLocalAccessOnly | boolean | I | \`service\` | Whether only the cluster reaches the service.
+servingConfiguration.initializationTimeoutSeconds | integer | I | \`service\` | Seconds until a replica must be ready.
+servingConfiguration.requestTimeoutSeconds | integer | I | \`service\` | Seconds that a request may take.
 `;
 
 /** V1's own fields, under their own names: what later Run:ai has no field for, or has split into several. */
 export const firstTable = `
-gpu | number | WTDI | E | \`resources.accelerators\` | GPUs: a number of devices, or a part of one. | Devices times the part of each: \`gpuDevicesRequest\` and \`gpuPortionRequest\`.
-runAsUser | boolean | WTDI | E | none | Whether the workload runs as the user who sent it. | Always true: jobs run as their user.
-podAffinity | boolean | WTDI | T | none | Whether places near each other are asked for. | Nodes with one topology label.
-jupyter | boolean | W | T | \`workload:\` | Whether a notebook server is started. | The task's own script starts it.
-notebookToken | string | W | T | \`workload:\` | Token of the notebook server. | The task's own script starts it.
-tensorboard | boolean | W | T | \`workload:\` | Whether TensorBoard is started. | The task's own script starts it.
-tensorboardLogdir | string | W | T | \`workload:\` | Folder that TensorBoard shows. | The task's own script starts it.
-name | string | WTDI | C | \`name\` | Name of the workload. | The task's name is compared.
-namePrefix | string | WTDI | C | \`name\` | Beginning of a name that the system makes. | The beginning of the task's name is compared.
-username | string | WTDI | N | none | Whom the workload belongs to, for show. | Jobs belong to the Unix user who sent them.
-userId | string | WTDI | N | none | Whom the workload belongs to, for show. | Jobs belong to the Unix user who sent them.
-usage | string | WTDI | N | none | Whether it is submitted or only a template. | There are no templates.
-baseWorkload | string | WTDI | N | none | Template that values are taken from. | There are no templates.
-ingressUrl | string | WTDI | N | none | For Run:ai's own use. | There is no ingress.
-mpi | boolean | TD | T | \`envs\` | Whether an MPI job is made. | For the launcher in the job's script.
-mpiJob | object | D | T | \`envs\` | The MPI job's own settings. | For the launcher in the job's script.
-pyTorchJob | object | D | T | \`envs\` | The PyTorch job's own settings. | For the launcher in the job's script.
-jobType | string | D | T | \`envs\` | The kind of distributed job. | For the launcher in the job's script.
-runPolicy | object | D | N | none | How the operator of the job cleans up. | There is no operator.
-metricName | string | I | S | \`service.replica_policy\` | Name of another measure. | Queries a second is all that is measured.
-class | string | I | N | none | Which scaler is used. | There is one scaler.
-volumes | itemized | WTDI | E | \`volumes\` | Folders of a server or of the node. | \`storage.nfs\` with an \`nfsServer\`, else \`storage.hostPath\`.
+gpu | number | WTDI | \`resources.accelerators\` | GPUs: a number of devices, or a part of one.
+runAsUser | boolean | WTDI | none | Whether the workload runs as the user who sent it.
+podAffinity | boolean | WTDI | none | Whether places near each other are asked for.
+jupyter | boolean | W | \`workload:\` | Whether a notebook server is started.
+notebookToken | string | W | \`workload:\` | Token of the notebook server.
+tensorboard | boolean | W | \`workload:\` | Whether TensorBoard is started.
+tensorboardLogdir | string | W | \`workload:\` | Folder that TensorBoard shows.
+name | string | WTDI | \`name\` | Name of the workload.
+namePrefix | string | WTDI | \`name\` | Beginning of a name that the system makes.
+username | string | WTDI | none | Whom the workload belongs to, for show.
+userId | string | WTDI | none | Whom the workload belongs to, for show.
+usage | string | WTDI | none | Whether it is submitted or only a template.
+baseWorkload | string | WTDI | none | Template that values are taken from.
+ingressUrl | string | WTDI | none | For Run:ai's own use.
+mpi | boolean | TD | \`envs\` | Whether an MPI job is made.
+mpiJob | object | D | \`envs\` | The MPI job's own settings.
+pyTorchJob | object | D | \`envs\` | The PyTorch job's own settings.
+jobType | string | D | \`envs\` | The kind of distributed job.
+runPolicy | object | D | none | How the operator of the job cleans up.
+metricName | string | I | \`service.replica_policy\` | Name of another measure.
+class | string | I | none | Which scaler is used.
+volumes | itemized | WTDI | \`volumes\` | Folders of a server or of the node.
   name | string | Name of the item, by which policies lock it.
   path | string | Folder on the server or node.
   mountPath | string | Where the job sees it.

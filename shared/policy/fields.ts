@@ -1,5 +1,5 @@
 /**
- * Every field that a policy or a workload may name: type, kinds of workloads, spellings, keys of items, grade. Made from
+ * Every field that a policy or a workload may name: type, kinds of workloads, spellings, keys of items. Made from
  * the tables of fields-table.ts and fields-more.ts; a lookup here is the only way to a field, whatever dialect or spelling
  * it was written in. Pure data. Used by everything in this folder and by the reference of docs/policies.md.
  */
@@ -34,10 +34,6 @@ export interface FieldSpec {
   /** It is V1's alone, under its own name. */
   dialect?: "v1";
   description: string;
-  /** What it means on machines without Kubernetes; empty for attributes. */
-  meaning: string;
-  /** How far it can be held: E on the node, S by the scheduler, C checked only, T translated, N without a meaning. */
-  grade: "E" | "S" | "C" | "T" | "N";
   /** The field of a task file that carries it, as Markdown. */
   taskField: string;
 }
@@ -59,14 +55,7 @@ function typeOf(word: string): ValueType {
   return type;
 }
 
-function gradeOf(word: string): FieldSpec["grade"] {
-  if (word === "E" || word === "S" || word === "C" || word === "T" || word === "N") {
-    return word;
-  }
-  throw new Error(`no grade of fields: ${word}`);
-}
-
-/** A line that is indented is an attribute of the field above, and shares kinds, grade and task field with it. */
+/** A line that is indented is an attribute of the field above, and shares kinds and task field with it. */
 function readTable(table: string, dialect: PolicyDialect): FieldSpec[] {
   const specs: (Omit<FieldSpec, "attributes"> & { attributes?: readonly FieldSpec[] })[] = [];
   for (const line of table.split("\n").filter((one) => one !== "")) {
@@ -74,26 +63,17 @@ function readTable(table: string, dialect: PolicyDialect): FieldSpec[] {
     const last = specs.at(-1);
     if (line.startsWith(" ") && last !== undefined) {
       const [name = "", type = "", description = ""] = cells;
-      const { kinds, grade, taskField } = last;
+      const { kinds, taskField } = last;
       const path = `${last.path}[].${name}`;
       const more = fieldsMore[path] ?? {};
-      const base = { path, type: typeOf(type), kinds, aliases: [], grade, taskField, description, meaning: "" };
+      const base = { path, type: typeOf(type), kinds, aliases: [], taskField, description };
       const own = dialect === "v1" ? { dialect } : {};
       last.attributes = [...(last.attributes ?? []), { ...base, ...own, ...more }];
       continue;
     }
-    const [path = "", type = "", letters = "", grade = "", taskField = "", description = "", meaning = ""] = cells;
+    const [path = "", type = "", letters = "", taskField = "", description = ""] = cells;
     const kinds = letters.split("").flatMap((letter) => kindLetters[letter] ?? []);
-    const base = {
-      path,
-      type: typeOf(type),
-      kinds,
-      aliases: [],
-      grade: gradeOf(grade),
-      taskField,
-      description,
-      meaning,
-    };
+    const base = { path, type: typeOf(type), kinds, aliases: [], taskField, description };
     const own = dialect === "v1" ? { dialect: "v1" as const, v1: [path] } : {};
     specs.push({ ...base, ...own, ...fieldsMore[path] });
   }
@@ -115,12 +95,6 @@ const byPath = new Map(
 /** The field or attribute of a canonical path: `image`, `storage.git`, `storage.git[].branch`. Null: there is none. */
 export function fieldAt(path: string): FieldSpec | null {
   return byPath.get(path) ?? null;
-}
-
-/** The itemized field that an attribute belongs to; null for a field of its own. */
-export function fieldOfAttribute(spec: FieldSpec): FieldSpec | null {
-  const at = spec.path.indexOf("[].");
-  return at < 0 ? null : fieldAt(spec.path.slice(0, at));
 }
 
 /** `branch` of `storage.git[].branch`; the whole path of a field of its own. */
