@@ -30,11 +30,14 @@ function count(number: number, one: string, several = `${one}s`): string {
   return `${number} ${number === 1 ? one : several}`;
 }
 
+/** `first, project nlp, rev 2`; of what is not saved, the name alone. */
+function sourceText({ policy, scope, revision }: NonNullable<PolicyViolation["sourceOfRule"]>): string {
+  return revision === 0 ? policy : `${policy}, ${scope.level} ${scope.id}, rev ${revision}`;
+}
+
 /** `compute.gpuDevicesRequest: must be no greater than 4` and where the rule stands. */
 export function violationLine({ field, details, sourceOfRule: source }: PolicyViolation): string {
-  const by =
-    source === null ? "" : ` [${source.policy}, ${source.scope.level} ${source.scope.id}, rev ${source.revision}]`;
-  return plain(`${field}: ${details}${by}`);
+  return plain(`${field}: ${details}${source === null ? "" : ` [${sourceText(source)}]`}`);
 }
 
 export function policiesText({ policies }: PoliciesResult, { now, columns, colors }: Page): string {

@@ -74,8 +74,11 @@ class Faults {
   }
 }
 
+/** The text of a file that a case names, in place of a policy; null: it cannot be read. */
+export type OpenPolicy = (name: string) => string | null;
+
 /** Throws SkyError("InvalidPolicyError") with `file:line: …` for every fault. */
-export function readCases(text: string, file: string): PolicyCase[] {
+export function readCases(text: string, file: string, open: OpenPolicy): PolicyCase[] {
   let documents: YamlNode[];
   try {
     documents = readYaml(text, file);
@@ -94,12 +97,12 @@ export function readCases(text: string, file: string): PolicyCase[] {
     faults.refuse();
   }
   const ids = new Map<string, number>();
-  const cases = items.flatMap((node) => readCase(node, ids, faults) ?? []);
+  const cases = items.flatMap((node) => readCase(node, ids, faults, open) ?? []);
   faults.refuse();
   return cases;
 }
 
-function readCase(node: YamlNode, ids: Map<string, number>, faults: Faults): PolicyCase | null {
+function readCase(node: YamlNode, ids: Map<string, number>, faults: Faults, open: OpenPolicy): PolicyCase | null {
   if (node.kind !== "map") {
     faults.add(node.line, "a case is a mapping with an id");
     return null;
@@ -119,7 +122,7 @@ function readCase(node: YamlNode, ids: Map<string, number>, faults: Faults): Pol
     faults.add(node.line, `the id "${id}" is that of the case in line ${earlier}`);
   }
   ids.set(id, node.line);
-  const read = new CaseReader(node, id, faults);
+  const read = new CaseReader(node, id, faults, open);
   return read.read();
 }
 
@@ -132,11 +135,13 @@ class CaseReader {
   readonly #map: YamlMapping;
   readonly #id: string;
   readonly #faults: Faults;
+  readonly #open: OpenPolicy;
 
-  constructor(map: YamlMapping, id: string, faults: Faults) {
+  constructor(map: YamlMapping, id: string, faults: Faults, open: OpenPolicy) {
     this.#map = map;
     this.#id = id;
     this.#faults = faults;
+    this.#open = open;
   }
 
   read(): PolicyCase {
@@ -188,7 +193,7 @@ class CaseReader {
 
   #first(): CasePolicy[] {
     const first = (entry: YamlEntry, level: ScopeLevel, id: string): CasePolicy => {
-      return { dialect: "v1", level, id, mode: "enforce", tree: plainOf(entry.node) };
+      return { dialect: "v1", level, id, mode: "enforce", tree: this.#policy(entry.node) };
     };
     const own = this.#map.entries.get("v1");
     const found = own === undefined ? [] : [first(own, "project", "p")];
@@ -202,11 +207,30 @@ class CaseReader {
     return found;
   }
 
+  /** The policy itself, or that of the file which is named in its place. */
+  #policy(node: YamlNode | undefined): PlainValue {
+    const name = node?.kind === "scalar" ? scalarText(node) : null;
+    if (name === null || node === undefined) {
+      return plainOf(node);
+    }
+    const text = this.#open(name);
+    if (text === null) {
+      this.#fault(node.line, `the policy's file "${name}" cannot be read`);
+      return null;
+    }
+    try {
+      return plainOf(readYaml(text, name)[0]);
+    } catch (thrown) {
+      this.#fault(node.line, messageOf(thrown));
+      return null;
+    }
+  }
+
   #later(): CasePolicy[] {
     const own = this.#map.entries.get("policy");
     const found: CasePolicy[] = [];
     if (own !== undefined) {
-      found.push({ dialect: "v2", level: "project", id: "p", mode: "enforce", tree: plainOf(own.node) });
+      found.push({ dialect: "v2", level: "project", id: "p", mode: "enforce", tree: this.#policy(own.node) });
     }
     for (const node of this.#list("scopes")) {
       const level = node.kind === "map" ? this.#word("scope", scopeLevels, node) : null;
@@ -222,7 +246,13 @@ class CaseReader {
       ] as const) {
         const entry = node.entries.get(key);
         if (entry !== undefined) {
-          found.push({ dialect, level, id: textOf(node.entries.get("id")) ?? level, mode, tree: plainOf(entry.node) });
+          found.push({
+            dialect,
+            level,
+            id: textOf(node.entries.get("id")) ?? level,
+            mode,
+            tree: this.#policy(entry.node),
+          });
         }
       }
     }

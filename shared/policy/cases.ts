@@ -5,7 +5,7 @@
 import { messageOf, SkyError } from "../errors.ts";
 import { readTask } from "../task-file.ts";
 import { compare, type CaseOutcome } from "./cases-compare.ts";
-import { type CasePolicy, type PolicyCase, readCases } from "./cases-read.ts";
+import { type CasePolicy, type OpenPolicy, type PolicyCase, readCases } from "./cases-read.ts";
 import { checkTogether, effectiveFor } from "./combine.ts";
 import type { CompiledPolicy, EffectivePolicy, PolicyHead } from "./compiled.ts";
 import { evaluate } from "./evaluate.ts";
@@ -30,9 +30,12 @@ export interface CaseResult {
 /** Who submits the tasks of cases. */
 const submitter = { uid: 1000, gid: 1000, groups: [] };
 
-/** Throws SkyError("InvalidPolicyError") with file and line for a file that is no list of cases. */
-export function runCases(text: string, file: string): CaseResult[] {
-  return readCases(text, file).map((one) => {
+/**
+ * `open`: files that cases name in place of a policy. Throws SkyError("InvalidPolicyError") with file and line for a file
+ * that is no list of cases.
+ */
+export function runCases(text: string, file: string, open: OpenPolicy = () => null): CaseResult[] {
+  return readCases(text, file, open).map((one) => {
     const faults = runCase(one, file);
     return { id: one.id, passed: faults.length === 0, text: faults.join("\n") };
   });

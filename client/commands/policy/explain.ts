@@ -32,7 +32,7 @@ export async function explain(context: Context, words: string, flags: ExplainFla
     if (flags.output === "json") {
       throw new UsageError("Name a cluster with -c: JSON is about what binds there.");
     }
-    screen.print(description);
+    screen.print(description.trimEnd());
     return 0;
   }
   const question = { kind, project: flags.project, user: flags.user };

@@ -3,10 +3,13 @@
  * case and a sum at the end, for the CI of whoever writes policies. It needs no cluster. It must never count a file that
  * holds no case as passed. Called by client/program-policy.ts.
  */
+import { readFileSync, statSync } from "node:fs";
 import { readdir, stat } from "node:fs/promises";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { SkyError } from "../../../shared/errors.ts";
 import { type CaseResult, runCases } from "../../../shared/policy/cases.ts";
+import { policyBytesMax } from "../../../shared/policy-api.ts";
+import { readYaml } from "../../../shared/yaml11.ts";
 import { plain } from "../../output/table.ts";
 import { type Context, UsageError } from "../context.ts";
 import { readSmallFile } from "../entrypoint.ts";
@@ -31,7 +34,30 @@ async function filesIn(folder: string, depth = 0): Promise<string[]> {
   return found;
 }
 
-/** What was named, folders replaced by the files in them; as they are called in messages. */
+/** Policies lie beside their cases in a folder: those are mappings, and cases are lists. */
+async function holdsCases(path: string): Promise<boolean> {
+  const text = await readSmallFile(path, "the file of cases");
+  try {
+    return readYaml(text, path)[0]?.kind !== "map";
+  } catch {
+    return true;
+  }
+}
+
+/** A policy's text by its name in a file of cases; null: it cannot be read. */
+function openBeside(path: string): (name: string) => string | null {
+  return (name) => {
+    const full = resolve(dirname(path), name);
+    try {
+      const { size } = statSync(full);
+      return size > policyBytesMax ? null : readFileSync(full, "utf8");
+    } catch {
+      return null;
+    }
+  };
+}
+
+/** What was named, folders replaced by the files of cases in them; as they are called in messages. */
 async function filesOf(context: Context, names: readonly string[]): Promise<string[]> {
   const files: string[] = [];
   for (const name of names) {
@@ -40,7 +66,11 @@ async function filesOf(context: Context, names: readonly string[]): Promise<stri
       files.push(name);
       continue;
     }
-    const inside = await filesIn(resolve(context.cwd, name));
+    const all = await filesIn(resolve(context.cwd, name));
+    const inside: string[] = [];
+    for (const file of all) {
+      inside.push(...((await holdsCases(file)) ? [file] : []));
+    }
     if (inside.length === 0) {
       throw new SkyError("ValueError", `No file of cases (.yaml) is in ${plain(name)}.`);
     }
@@ -60,7 +90,7 @@ export async function test(context: Context, names: readonly string[], flags: Te
   const all: (CaseResult & { file: string })[] = [];
   for (const file of await filesOf(context, names)) {
     const text = await readSmallFile(resolve(context.cwd, file), "the file of cases");
-    const results = runCases(text, file).map((result) => ({ file, ...result }));
+    const results = runCases(text, file, openBeside(resolve(context.cwd, file))).map((result) => ({ file, ...result }));
     all.push(...results);
     for (const { id, passed, text: why } of flags.output === "json" ? [] : results) {
       screen.print(`${passed ? green("ok    ") : red("FAILED")} ${plain(id)}`);
