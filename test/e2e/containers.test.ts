@@ -18,7 +18,8 @@ let user: TestUser;
 const waitMs = 120_000;
 
 beforeAll(async () => {
-  site = await startSite({ accelerators: "-" });
+  // Time for last words on a busy machine.
+  site = await startSite({ accelerators: "-,-", coordinatorConfig: { grace_seconds: 6 } });
   user = site.users[0] as TestUser;
   await giveImage(user);
 });
@@ -166,6 +167,26 @@ test("a later exec: the image's setup is run in each new container of it, and ne
   const outside = await skyOk(user, ["exec", clusterName, "--", "ls /tmp/of-setup 2>&1 || grep ^ID= /etc/os-release"]);
   expect(jobLines(outside)).toEqual([expect.stringContaining("No such file"), expect.stringMatching(/^ID=(?!sky)/)]);
   expect(setups()).toBe(2);
+});
+
+test("ranks on two nodes have a container each; the failure of one ends the other", async () => {
+  const both = taskFile(
+    "both.yaml",
+    inImage("num_nodes: 2\nrun: |\n  cat /etc/os-release\n  touch ~/rank.$SKYPILOT_NODE_RANK\n"),
+  );
+  expect(ownLines((await launch(both)).stdout)).toEqual([testImageMark, testImageMark]);
+  const script = `num_nodes: 2
+run: |
+  if [ "$SKYPILOT_NODE_RANK" = 0 ]; then sleep 86003; fi
+  while [ ! -e ~/fail-now ]; do sleep 0.2; done
+  exit 4
+`;
+  const id = await submit(user, [taskFile("one.yaml", inImage(script))]);
+  await until(() => carrying("86003").length > 0, "rank 0", waitMs);
+  writeFileSync(join(user.home, "fail-now"), "");
+  await untilStatus(user, id, "FAILED", waitMs);
+  await until(() => carrying("86003").length === 0, "the end of rank 0", waitMs);
+  await until(async () => (await containers()) === "", "the containers' removal", waitMs);
 });
 
 test("the command of a function runs in the container", async () => {

@@ -3,7 +3,17 @@
  * machine whose control groups are as they happen to be. Used by the end-to-end tests of tasks with an image.
  */
 import { execFileSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { runAs } from "./sky.ts";
@@ -34,8 +44,22 @@ function addProgram(root: string, name: string): void {
   }
 }
 
+/** Ids that the user may hand out in containers; `useradd` gives some where the system's files of them exist. */
+function giveIds({ name }: TestUser): void {
+  for (const [file, option] of [
+    ["/etc/subuid", "--add-subuids"],
+    ["/etc/subgid", "--add-subgids"],
+  ] as const) {
+    const lines = existsSync(file) ? readFileSync(file, "utf8").split("\n") : [];
+    if (!lines.some((line) => line.startsWith(`${name}:`))) {
+      run("usermod", option, "10000000-10065535", name);
+    }
+  }
+}
+
 /** Gives the user the image; their podman needs nothing else. */
 export async function giveImage(user: TestUser): Promise<void> {
+  giveIds(user);
   const folder = mkdtempSync(join(tmpdir(), "sky-image-"));
   try {
     const root = join(folder, "root");
