@@ -106,6 +106,25 @@ describe("an attempt's group", () => {
     expect(await Cgroups.none().place(attempt, 4711)).toBeNull();
   });
 
+  it("leaves no controllers behind in its unit, where systemd could start nothing otherwise, and those of the system alone", async () => {
+    put(`cgroup2 ${root} cgroup2 rw 0 0\n`, "mounts");
+    put("cpu memory", "cgroup.subtree_control");
+    const unit = "system.slice/sky-jobs.service";
+    makeGroup(unit, "");
+    makeGroup(`${unit}/sky-onprem-n1/${attempt}`);
+    put("", `${unit}/sky-onprem-n1`, "cgroup.procs");
+    put("", `${unit}/sky-onprem-n1`, "cgroup.subtree_control");
+    const groups = await Cgroups.open("n1", `/${unit}`, join(root, "mounts"));
+    await groups.place(attempt, 4711, { cpuCores: 1 });
+    expect(read(unit, "cgroup.subtree_control")).toBe("+cpu");
+    // The kernel takes a group's files with it.
+    rmSync(join(root, unit, "sky-onprem-n1"), { recursive: true });
+    mkdirSync(join(root, unit, "sky-onprem-n1"));
+    await groups.sweep(() => true);
+    expect(read(unit, "cgroup.subtree_control")).toMatch(/^-memory/);
+    expect(read("cgroup.subtree_control")).toBe("cpu memory");
+  });
+
   it("on a machine without controllers is reported as one that nothing can be limited in", async () => {
     const groups = await openGroups();
     expect(await groups.mechanisms()).toEqual([]);

@@ -5,6 +5,7 @@
  */
 import { mkdir, open, readFile, rmdir } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Limits, Mechanism } from "../shared/launch-spec.ts";
 
 /** Microseconds in which the CPU time counts; the long one for limits of which the kernel would refuse the share of the short one. */
@@ -12,6 +13,9 @@ const periods = { usual: 100_000, long: 1_000_000 } as const;
 /** Cores below which the long period is taken, and the shortest time that the kernel takes, in microseconds. */
 const smallCores = 0.01;
 const quotaMin = 1_000;
+
+const busyTries = 20;
+const busyPauseMs = 100;
 
 type Controller = "cpu" | "memory";
 
@@ -39,9 +43,30 @@ export async function enableFor(folders: readonly string[], limits: Limits): Pro
     for (const controller of neededFor(limits)) {
       const enabled = (await readFile(path, "utf8")).trim().split(/\s+/u);
       if (!enabled.includes(controller)) {
-        await writeExisting(path, `+${controller}`);
+        await enable(path, controller);
       }
     }
+  }
+}
+
+/** A unit that was started just now may not have moved its own process out of the way yet. */
+async function enable(path: string, controller: Controller): Promise<void> {
+  for (let left = busyTries; ; left -= 1) {
+    try {
+      return await writeExisting(path, `+${controller}`);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EBUSY" || left <= 1) {
+        throw error;
+      }
+      await delay(busyPauseMs);
+    }
+  }
+}
+
+/** Groups in this folder have no limits any more; there are none that need any. */
+export async function disableAll(folder: string): Promise<void> {
+  for (const controller of ["cpu", "memory"] satisfies Controller[]) {
+    await writeExisting(join(folder, "cgroup.subtree_control"), `-${controller}`).catch(() => undefined);
   }
 }
 

@@ -5,11 +5,11 @@
  * there is none beside the units of the system. Without such a hierarchy all of this does nothing. Called by agent/skylets.ts.
  */
 import { mkdir, readdir, readFile, rmdir, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { type AttemptId, attemptIdSchema, type NodeName } from "../shared/ids.ts";
 import type { Limits, Mechanism } from "../shared/launch-spec.ts";
-import { enableFor, setLimits, tryLimits } from "./cgroup-limits.ts";
+import { disableAll, enableFor, setLimits, tryLimits } from "./cgroup-limits.ts";
 
 const killLimitMs = 10_000;
 const pollMs = 20;
@@ -66,7 +66,7 @@ export class Cgroups {
       return [];
     }
     const found = await tryLimits([dirname(this.folder), this.folder]);
-    await rmdir(this.folder).catch(() => undefined);
+    await leave(this.folder);
     return found;
   }
 
@@ -132,7 +132,7 @@ export class Cgroups {
           await rmdir(join(folder, name.name)).catch(() => undefined);
         }
       }
-      await rmdir(folder).catch(() => undefined);
+      await leave(folder);
     }
   }
 
@@ -165,12 +165,26 @@ async function isUsable(folder: string): Promise<boolean> {
   }
 }
 
+/**
+ * Removes the folder of the groups when it is empty. Its unit must be free of controllers then: systemd could start no
+ * process in it otherwise. At the top of the hierarchy they are the system's, and stay.
+ */
+async function leave(folder: string): Promise<void> {
+  const isGone = await rmdir(folder).then(
+    () => true,
+    () => false,
+  );
+  if (isGone && basename(dirname(folder)).endsWith(".service")) {
+    await disableAll(dirname(folder));
+  }
+}
+
 async function cleared(folder: string, attempt: AttemptId, end: number): Promise<boolean> {
   const group = join(folder, attempt);
   for (;;) {
     const pids = await readPids(group);
     if (pids.length === 0 && (await removed(group))) {
-      await rmdir(folder).catch(() => undefined);
+      await leave(folder);
       return true;
     }
     if (performance.now() > end) {
