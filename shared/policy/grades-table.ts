@@ -160,7 +160,7 @@ const table: Readonly<Record<string, OnPremGrade>> = {
   servingConfiguration: nothing(services),
   gpu: scheduled("devices for each node, or the part of one, which is accounted but not isolated"),
   runAsUser: enforced("always true: a job runs as the user who sends it"),
-  volumes: nothing("jobs mount no servers", "Publish the folder under a name (`volumes`), and use storage.pvc."),
+  volumes: translated("folders of the node are mounts of the job's container; folders of a server are not mounted"),
   jupyter: nothing("no tools are started; the job's script starts its own"),
   notebookToken: nothing("no tools are started; the job's script starts its own"),
   tensorboard: nothing("no tools are started; the job's script starts its own"),

@@ -19,11 +19,11 @@ export type Submitter = Pick<Account, "uid" | "gid" | "groups"> & { groupIds?: r
 
 type Values = ReadonlyMap<string, PlainValue>;
 
-/** What goes into the task's own fields, and so not into `workload:`. */
+/** What goes into the task's own fields or asks nothing more when it is granted, and so not into `workload:`. */
 const movedPaths = new Set(
   (
-    "command environmentVariables image name numWorkers priorityClass storage.dataVolume storage.git storage.hostPath " +
-    "storage.pvc storage.s3"
+    "cleanPodPolicy command environmentVariables image name numWorkers priorityClass privileged runAsUser " +
+    "storage.dataVolume storage.git storage.hostPath storage.pvc storage.s3"
   ).split(" "),
 );
 
