@@ -25,6 +25,8 @@ const acting = new Set([
   ...["launch", "exec", "logs", "cancel", "down", "start", "stop", "autostop", "cp", "tunnel"],
   ...["completion", "names", "gate", "api logs", "api cancel"],
   ...["deploy", "backup", "restore", "drain", "resume", "remove", "rotate-key", "logs"].map((verb) => `admin ${verb}`),
+  ...["delete", "exception add", "exception remove", "asset set", "asset delete"].map((verb) => `policy ${verb}`),
+  ...["secret set", "secret delete", "serve"].map((verb) => `policy ${verb}`),
   ...["maintenance", "reserve", "quota set", "quota unset", "windows remove"].map((verb) => `admin ${verb}`),
 ]);
 
