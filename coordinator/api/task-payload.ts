@@ -15,6 +15,7 @@ import { workdirDestination } from "../../shared/task-paths.ts";
 import type { Account } from "../../shared/users-policy.ts";
 import type { CoordinatorConfig } from "../config.ts";
 import type { FileStore } from "../parts.ts";
+import { hasReferences } from "../policy/secret-values.ts";
 
 /** Of what a user wrote, in messages. */
 const shownMax = 200;
@@ -167,7 +168,8 @@ function volumeOf({ destination, name, subPath }: VolumeMount, account: Account,
 export function withNeeds(shape: Shape, payload: Payload, setup: Payload | null = null): Shape {
   const { files, secrets, runGenerator, image, eventCallback, launchSpec } = payload;
   const parts = [files, setup?.files, secrets, runGenerator, image, eventCallback, launchSpec];
-  const brings = parts.some((part) => part !== undefined);
+  // What takes a project's secret goes to the node as a secret.
+  const brings = hasReferences(payload) || parts.some((part) => part !== undefined);
   return {
     ...shape,
     ...(brings ? { brings: true } : {}),

@@ -5,9 +5,9 @@
  */
 import * as z from "zod";
 import { timeSchema, uidSchema } from "../../shared/ids.ts";
-import { type Decision, decisionSchema } from "../../shared/policy-api.ts";
-import { shortened } from "../../shared/policy/check-result.ts";
-import type { Item, PlainValue, Workload } from "../../shared/policy/words.ts";
+import { type Decision, decisionSchema, type PolicyViolation } from "../../shared/policy-api.ts";
+import { shortened, shownViolation } from "../../shared/policy/check-result.ts";
+import type { Item, PlainValue, Violation, Workload } from "../../shared/policy/words.ts";
 
 /** Characters of one line; a longer one loses its workload, then its violations' values. */
 const lineMax = 64 * 1024;
@@ -48,6 +48,17 @@ export function keptWorkload(workload: Workload): Record<string, PlainValue> {
     }
   }
   return kept;
+}
+
+/** Whether a violation of this field, as any dialect spells it, speaks of variables or of a script. */
+export function isOfUsersText(field: string): boolean {
+  return /^(\S+\[\d+\] )?(environment|command\b|arg)/i.test(field);
+}
+
+/** What is kept of a violation. */
+export function keptViolation(violation: Violation & { exception?: string }): PolicyViolation {
+  const shown = shownViolation(violation);
+  return isOfUsersText(shown.field) ? { ...shown, value: null } : shown;
 }
 
 function nameOnly(item: PlainValue): PlainValue {

@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { type DecisionLine, decisionOf, keptWorkload, leftOut, textOf } from "./decision-line.ts";
+import { type DecisionLine, decisionOf, keptViolation, keptWorkload, leftOut, textOf } from "./decision-line.ts";
 import { DecisionLog } from "./decision-log.ts";
 import { readDecisions } from "./decision-reader.ts";
 
@@ -88,6 +88,23 @@ test("months that are over for long enough go, and days before the limit are not
   expect(readdirSync(join(folder, "decisions"))).toEqual(["2026-04.jsonl", "2026-05.jsonl"]);
 });
 
+test("refusals of one user are counted from some on, and leave room for everybody else's", async () => {
+  let time = now;
+  const decisions = new DecisionLog(folder, 90, log, () => time);
+  for (let number = 1; number <= 500; number += 1) {
+    decisions.add(lineOf(number, { job_id: null, outcome: "rejected" }));
+  }
+  decisions.add(lineOf(1, { job_id: null, uid: 1002, outcome: "rejected" }));
+  decisions.add(lineOf(7));
+  expect(await readDecisions(decisions, { uid: 1001, outcome: "rejected", limit: 1_000 })).toHaveLength(120);
+  expect(await readDecisions(decisions, { uid: 1002, outcome: "rejected", limit: 1_000 })).toHaveLength(1);
+  expect(await ids(decisions, { limit: 1 })).toEqual([7]);
+  expect(logged.join("")).toContain('"lost":380');
+  time += 60_000;
+  decisions.add(lineOf(1, { job_id: null, outcome: "rejected" }));
+  expect(await readDecisions(decisions, { uid: 1001, outcome: "rejected", limit: 1_000 })).toHaveLength(121);
+});
+
 test("a disk that cannot be written is a line in the coordinator's log, and nothing else", async () => {
   const decisions = new DecisionLog(join(folder, "gone", "deeper"), 90, log, () => now);
   mkdirSync(join(folder, "gone"));
@@ -118,6 +135,16 @@ test("values of variables and scripts are not kept, long texts are cut, and a li
     image: "i".repeat(1_000),
     "compute.gpuDevicesRequest": 2,
   });
+  const spoken = { rule: "options", message: "must be one of: a", source: null, value: "s3cr3t", limit: null } as const;
+  for (const field of [
+    "environmentVariables[A].value",
+    "environment[A]",
+    "any_of[1] environmentVariables[A].value",
+    "args",
+  ]) {
+    expect(keptViolation({ ...spoken, field }).value).toBeNull();
+  }
+  expect(keptViolation({ ...spoken, field: "image" }).value).toBe("s3cr3t");
   const violation = {
     ...{ field: "f".repeat(900), rule: "max" as const, details: "d".repeat(900), sourceOfRule: null },
     ...{ value: "v".repeat(900), limit: 1 },

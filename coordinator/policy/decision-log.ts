@@ -7,6 +7,7 @@
 import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { messageOf } from "../../shared/errors.ts";
+import type { Uid } from "../../shared/ids.ts";
 import type { Log } from "../log.ts";
 import { appendLines, monthFile, usageFiles } from "../usage-files.ts";
 import { type DecisionLine, textOf } from "./decision-line.ts";
@@ -15,6 +16,9 @@ const decisionsFolder = "decisions";
 /** Lines that wait for the disk; further ones are counted and dropped. */
 const waitingMax = 10_000;
 const dayMs = 86_400_000;
+/** Lines without a job that one user may cause in each period: nobody fills the disk with refusals. */
+const refusalsMax = 120;
+const refusalPeriodMs = 60_000;
 
 export class DecisionLog {
   readonly folder: string;
@@ -25,6 +29,8 @@ export class DecisionLog {
   #dropped = 0;
   #writing: Promise<void> | null = null;
   #sweptAt = Number.NEGATIVE_INFINITY;
+  readonly #refusals = new Map<Uid, number>();
+  #refusalsSince = 0;
 
   /** `days`: how long lines are kept. `now` in ms since 1970. */
   constructor(stateDir: string, days: number, log: Log, now: () => number = Date.now) {
@@ -40,12 +46,23 @@ export class DecisionLog {
   }
 
   add(line: DecisionLine): void {
-    if (this.#waiting.length >= waitingMax) {
+    if (this.#waiting.length >= waitingMax || (line.job_id === null && this.#isFlood(line.uid))) {
       this.#dropped += 1;
       return;
     }
     this.#waiting.push({ time: line.time, text: textOf(line) });
     this.#writing ??= this.#write();
+  }
+
+  #isFlood(uid: Uid): boolean {
+    const now = this.#now();
+    if (Math.abs(now - this.#refusalsSince) >= refusalPeriodMs) {
+      this.#refusals.clear();
+      this.#refusalsSince = now;
+    }
+    const count = (this.#refusals.get(uid) ?? 0) + 1;
+    this.#refusals.set(uid, count);
+    return count > refusalsMax;
   }
 
   /** Resolves when what was added before is on disk, or could not be written. */
@@ -70,7 +87,7 @@ export class DecisionLog {
         this.#log.error({ lost: lines.length, cause: messageOf(error) }, "decisions of policies were not written");
       }
       if (this.#dropped > 0) {
-        this.#log.error({ lost: this.#dropped }, "decisions of policies came faster than they could be written");
+        this.#log.error({ lost: this.#dropped }, "decisions of policies came faster than they are written");
         this.#dropped = 0;
       }
     }

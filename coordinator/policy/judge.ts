@@ -8,7 +8,7 @@ import { type Case, caseFor, judgeBy, type Judgement } from "../../shared/policy
 import type { PlainValue, Violation } from "../../shared/policy/words.ts";
 import type { Task } from "../../shared/task.ts";
 import type { Account } from "../../shared/users-policy.ts";
-import type { DecisionLine } from "./decision-line.ts";
+import { type DecisionLine, isOfUsersText } from "./decision-line.ts";
 import type { PolicySet } from "./policy-set.ts";
 import { type Place, projectFor } from "./projects.ts";
 
@@ -48,7 +48,7 @@ export function rejection({ violations, case: { kind, project } }: Judgement): S
 
 /** `compute.gpuDevicesRequest: must be no greater than 4 (asked: 5)` */
 function violationText({ field, message, value }: Violation): string {
-  const asked = value === null || /^environment/i.test(field.replace(/^\S+\[\d+\] /, "")) ? null : valueText(value);
+  const asked = value === null || isOfUsersText(field) ? null : valueText(value);
   return `${field}: ${message}${asked === null ? "" : ` (asked: ${asked})`}`;
 }
 

@@ -5,13 +5,14 @@
  */
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { RequestId, Uid } from "../../shared/ids.ts";
-import { shownViolation } from "../../shared/policy/check-result.ts";
 import type { Judgement } from "../../shared/policy/judge.ts";
+import { kindOf } from "../../shared/policy/kind.ts";
 import { taskWith } from "../../shared/policy/task-adapter.ts";
+import type { Task } from "../../shared/task.ts";
 import { liveParts } from "../api/job-watch.ts";
 import type { Log } from "../log.ts";
 import type { ApiParts, Store } from "../parts.ts";
-import { type DecisionLine, keptWorkload } from "./decision-line.ts";
+import { type DecisionLine, keptViolation, keptWorkload } from "./decision-line.ts";
 import type { DecisionLog } from "./decision-log.ts";
 import { caseOf, judge, linesOf, outcomeOf, rejection } from "./judge.ts";
 import type { WorkloadDecision, WorkloadGate, WorkloadRequest } from "./parts.ts";
@@ -19,6 +20,12 @@ import { type PolicyPlace, PolicySet } from "./policy-set.ts";
 
 /** Does work of a user when it is that user's turn (api/turns.ts). */
 export type Turn = <T>(uid: Uid, work: () => T) => Promise<T>;
+
+/** Whether anything would be queued for it. */
+function hasWork({ setup, run, runGenerator, workdir, fileMounts = [], volumes = [] }: Task): boolean {
+  const scripts = [setup, run, runGenerator ?? null, workdir ?? null];
+  return scripts.some((part) => part !== null) || fileMounts.length > 0 || volumes.length > 0;
+}
 
 export class WorkloadPolicies implements WorkloadGate {
   readonly place: PolicyPlace;
@@ -73,6 +80,10 @@ export class WorkloadPolicies implements WorkloadGate {
 
   async decide(request: WorkloadRequest): Promise<WorkloadDecision> {
     const { task, account } = request;
+    if (!hasWork(task)) {
+      // SkyPilot's `sky launch -c NAME ''`: nothing is queued, so nothing is there to be bound.
+      return { task, project: null, kind: kindOf(task), lines: [], warned: [], queued: () => undefined };
+    }
     const set = await this.soundSet();
     const { judgement, made } = await this.#turn(account.uid, () => {
       const found = judge(set, caseOf(set, task, account, this.place), Date.now());
@@ -118,7 +129,7 @@ export class WorkloadPolicies implements WorkloadGate {
       ...{ request_id: id, request: name, job_id: jobId, job_name: jobName, outcome },
       by: outcome === "rejected" ? "workload policy" : null,
       policies: judgement.policies,
-      violations: [...violations, ...excepted, ...warned, ...audited].map(shownViolation),
+      violations: [...violations, ...excepted, ...warned, ...audited].map(keptViolation),
       changed: judgement.changed,
       text: null,
       ways: ways.map(({ label, workload }) => ({ label, workload: keptWorkload(workload) })),
