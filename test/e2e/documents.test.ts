@@ -53,6 +53,7 @@ const packaging = "test/e2e/package.test.ts";
 const doctoring = "test/hosts/doctor.test.ts";
 const filing = "test/e2e/files.test.ts";
 const limiting = "test/e2e/admin-scheduling.test.ts";
+const ruling = "test/e2e/policy-commands.test.ts";
 
 /** Commands that other tests and scripts type: the file, and the words by which it does. Without blanks before a comment. */
 const elsewhere: Record<string, [file: string, words: string]> = {
@@ -89,6 +90,39 @@ const elsewhere: Record<string, [file: string, words: string]> = {
   "sky admin reserve n1 --group course --from +2h --to 2026-12-01T18:00": [limiting, '"reserve", "n1", "--group"'],
   "sky admin windows": [limiting, '["admin", "windows", "-o", "json"]'],
   "sky admin windows remove w1": [limiting, '["admin", "windows", "remove", "w1"]'],
+  // docs/admin/admin-policies.md
+  "sky policy serve our-policies.EightAtMost --packages /etc/sky-onprem/policies --port 8080": [
+    "test/e2e/admin-policies.test.ts",
+    '["policy", "serve", "example_policy.RejectAllPolicy", "--packages"',
+  ],
+  // docs/policies.md
+  "sky policy apply -f first.yaml --dry-run": [ruling, '"apply", "-f", "first.yaml", "--dry-run"'],
+  "sky policy apply -f first.yaml": [ruling, '["policy", "apply", "-f", "first.yaml"]'],
+  "sky policy list": [ruling, '["list"]'],
+  "sky policy get first --grades": [ruling, '"get", "first", "--grades"'],
+  "sky policy diff -f first.yaml": [ruling, '["diff", "-f", "first.yaml"]'],
+  "sky policy log --outcome 'would have been rejected'": [ruling, '["policy", "log", "--outcome"'],
+  "sky policy log": [ruling, '["log"]'],
+  "sky policy check -f first.yaml --task train.yaml": [ruling, '"check", "-f", "first.yaml", "--task", "train.yaml"'],
+  "sky policy test examples/policies-declared": [ruling, '"test", "examples/policies-declared"'],
+  "sky policy history first": [ruling, '["history", "first"]'],
+  "sky policy rollback first 1": [ruling, '"rollback", "first", "1"'],
+  "sky policy delete first -y": [ruling, '"delete", "first", "-y"'],
+  "sky policy exception add first --for user:alice --until +14d -r 'paper deadline'": [
+    ruling,
+    '"+14d", "-r", "paper deadline"',
+  ],
+  "sky policy exception remove e1": [ruling, '"exception", "remove", "e1"'],
+  "sky policy asset set -f datasets.yaml": [ruling, '"asset", "set", "-f", "datasets.yaml"'],
+  "sky policy secret set my-secret password --file ./password --project nlp": [
+    ruling,
+    '"my-secret", "password", "--file", "./password", "--project", "nlp"',
+  ],
+  "sky policy explain training.compute.gpuDevicesRequest": [ruling, '"explain", "training.compute.gpuDevicesRequest"'],
+  "sky policy explain trainingpolicy.spec.ports.rules": [
+    "client/program-policy-offline.test.ts",
+    '"trainingpolicy.spec.ports.rules"',
+  ],
   // docs/files.md
   "sky launch -c lab --workdir proj -- ./run.sh": [filing, '"--workdir", folder, "--", command'],
   "sky logs lab 3 4 --sync-down": [filing, '"first", "sec*", "--sync-down"'],

@@ -109,6 +109,7 @@ test("a policy from its file to its end: dry run, apply, list, get, refusal, che
     "Policy first is saved (rev 1).",
   );
   expect(await skyOk(alice, ["policy", "get", "first"])).toBe(first);
+  expect(plain(await skyOk(alice, ["policy", "get", "first", "--grades"]))).toMatch(/gpuDevicesRequest +scheduled/);
   expect(plain(await skyOk(alice, ["policy"]))).toMatch(/first +training +project nlp +enforce +1 +ops/);
   const notBobs = await shown<PoliciesResult>(bob, ["list"]);
   expect(notBobs.policies.map(({ name }) => name)).not.toContain("first");
