@@ -12,6 +12,19 @@ import { explainResultSchema } from "../shared/explain-api.ts";
 import { filesUsageSchema } from "../shared/files.ts";
 import { heldResultSchema } from "../shared/held-api.ts";
 import { doctorResultSchema } from "../shared/inspect-api.ts";
+import {
+  assetsResultSchema,
+  decisionsResultSchema,
+  exceptionsResultSchema,
+  policiesResultSchema,
+  policyApplyResultSchema,
+  policyCheckResultSchema,
+  policyDiffResultSchema,
+  policyEffectiveResultSchema,
+  policyGetResultSchema,
+  policyHistoryResultSchema,
+  policySecretsResultSchema,
+} from "../shared/policy-api.ts";
 import { ownQuotaResultSchema, quotasResultSchema, windowsResultSchema } from "../shared/scheduling-api.ts";
 import { usageResultSchema } from "../shared/usage-api.ts";
 
@@ -50,6 +63,17 @@ const listings: [heading: string, schema: z.ZodType][] = [
   ["sky quota", z.record(z.string(), ownQuotaResultSchema)],
   ["sky files", z.record(z.string(), filesUsageSchema)],
   ["sky usage", z.record(z.string(), usageResultSchema)],
+  ["sky policy list", policiesResultSchema],
+  ["sky policy get", policyGetResultSchema],
+  ["sky policy apply", z.array(policyApplyResultSchema)],
+  ["sky policy history", policyHistoryResultSchema],
+  ["sky policy diff", policyDiffResultSchema],
+  ["sky policy check", policyCheckResultSchema],
+  ["sky policy explain", policyEffectiveResultSchema],
+  ["sky policy log", decisionsResultSchema],
+  ["sky policy exception list", exceptionsResultSchema],
+  ["sky policy asset list", assetsResultSchema],
+  ["sky policy secret list", policySecretsResultSchema],
   ["sky admin nodes", adminNodesResultSchema],
   ["sky admin unknown", unknownResultSchema],
   ["sky admin doctor", doctorResultSchema],
@@ -72,6 +96,7 @@ describe("docs/json.md", () => {
     ["sky check", ["enabled", "user", "reason", "hint", "nodes", "nodes[].name", "nodes[].state"]],
     ["sky api status", ["request_id", "name", "status", "user", "cluster", "created_at", "finished_at"]],
     ["sky api info", ["cluster", "status", "message", "version", "commit", "api_version", "user"]],
+    ["sky policy test", ["passed", "failed", "cases", "cases[].file", "cases[].id", "cases[].passed", "cases[].text"]],
     ["sky config show", ["key", "value", "origin", "no_effect"]],
   ])("names the keys of %s", (heading, keys) => {
     const shown = new Set([...section(heading).matchAll(/`([^`]+)`/g)].map(([, key]) => key));
