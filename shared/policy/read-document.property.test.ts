@@ -6,16 +6,27 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { SkyError } from "../errors.ts";
 import type { PolicyDocument, PolicyHead } from "./compiled.ts";
-import { fieldAt, policyFields } from "./fields.ts";
-import { readPolicy, readPolicyTree } from "./read-document.ts";
+import { fieldAt, type PolicyDialect, policyFields } from "./fields.ts";
+import { compilePolicy, readPolicy } from "./read-document.ts";
 import { readWorkload } from "./read-workload.ts";
 import { sameValue, typed } from "./values.ts";
 import { type PlainValue, workloadKinds } from "./words.ts";
 
-const head: Partial<PolicyHead> = {
+const head: PolicyHead = {
   name: "p",
+  owner: null,
+  description: null,
   target: { level: "cluster", id: null, kinds: ["training", "distributed", "fallback"] },
+  mode: "enforce",
+  dialect: "v2",
 };
+
+/** A document that was parsed already, in either dialect. */
+function compiled(tree: unknown, kinds = head.target.kinds, dialect: PolicyDialect = "v2"): PolicyDocument {
+  const source = { policy: "p", scope: { level: "cluster", id: "c" }, revision: 0, mode: "enforce", dialect } as const;
+  const own = { ...head, dialect, target: { ...head.target, kinds } };
+  return { head: own, ...compilePolicy(tree, own, source) };
+}
 
 /** The document, or null for one that was refused with a message for people. */
 function readOrRefuse(read: () => PolicyDocument): PolicyDocument | null {
@@ -161,8 +172,8 @@ describe("any document", () => {
   test("of random trees, parsed already or as text", () => {
     fc.assert(
       fc.property(sections, (tree) => {
-        const parsed = readOrRefuse(() => readPolicyTree(tree, head));
-        expectFitting(parsed);
+        expectFitting(readOrRefuse(() => compiled(tree)));
+        expectFitting(readOrRefuse(() => compiled(tree, ["training"], "v1")));
         const read = readOrRefuse(() => readPolicy(JSON.stringify(tree), { file: "f", head }));
         expectFitting(read);
       }),
@@ -186,7 +197,7 @@ describe("any document", () => {
           defaults: spec.path.split(".").reduceRight<unknown>((inner, step) => ({ [step]: inner }), value),
         };
         const given = { ...head, target: { level: "cluster", id: null, kinds: ["fallback"] } } as const;
-        const parsed = readOrRefuse(() => readPolicyTree(tree, given))?.compiled[0]?.defaults.get(spec.path);
+        const parsed = readOrRefuse(() => compiled(tree, ["fallback"]))?.compiled[0]?.defaults.get(spec.path);
         const read = readOrRefuse(() =>
           readPolicy(JSON.stringify(tree), { file: "f", head: given }),
         )?.compiled[0]?.defaults.get(spec.path);

@@ -4,9 +4,18 @@
 import { describe, expect, test } from "vitest";
 import { faultsOf, first, headFor, nothing, read } from "../../test/help/policy-documents.ts";
 import type { PolicyHead } from "./compiled.ts";
-import { compilePolicy, readPolicyTree } from "./read-document.ts";
+import { compilePolicy } from "./read-document.ts";
 
 describe("the later form", () => {
+  test("locks hold a path however it is written", () => {
+    const text =
+      "rules: {storage: {hostPath: {instances: {locked: [/data//x/, home]}}}, labels: {instances: {locked: [a//b]}}}";
+    expect(first(read(text)).itemRules).toEqual({
+      "storage.hostPath": { locked: ["/data//x/", "/data/x", "home"] },
+      labels: { locked: ["a//b"] },
+    });
+  });
+
   test("our envelope", () => {
     const document = read(
       `apiVersion: policy/v1
@@ -48,7 +57,7 @@ spec:
   test("a bare document, whose place stands beside it", () => {
     const { head } = read("defaults: null\nrules:\nimposedAssets: []\n");
     expect(head).toMatchObject({ name: "p", mode: "enforce", target: { level: "cluster", kinds: ["training"] } });
-    expect(faultsOf("rules: {}", {})).toEqual([
+    expect(faultsOf("rules: {image: {required: true}}", {})).toEqual([
       "p.yaml:1: the policy has no name: give one beside it",
       'p.yaml:1: the policy does not say what it binds: give a scope and workloads beside it, or "target" in it',
     ]);
@@ -139,6 +148,11 @@ rules: {worker: {numWorkers: {max: 4}, compute: {gpuDevicesRequest: {max: 8}}}}
       [null, ["distributed"], { image: "both", numWorkers: 3 }, ["numWorkers"]],
       ["master", ["distributed"], { command: "m" }, []],
       ["worker", ["distributed"], { command: "w" }, ["compute.gpuDevicesRequest"]],
+    ]);
+    const roles = read("rules: {worker: {image: {required: true}}}", headFor("fallback")).compiled;
+    expect(roles.map(({ role, kinds }) => [role, kinds])).toEqual([
+      [null, ["fallback"]],
+      ["worker", ["fallback"]],
     ]);
     expect(faultsOf(text)).toContain("p.yaml:3: worker: only distributed workloads have roles");
   });
@@ -447,6 +461,5 @@ describe("documents that were parsed already", () => {
       spec: { defaults: { image: "a" } },
     };
     expect(compilePolicy(wrapped, head, source).compiled[0]?.defaults.get("image")).toBe("a");
-    expect(readPolicyTree(wrapped, { name: "p" }).head.target.kinds).toEqual(["training"]);
   });
 });

@@ -20,20 +20,13 @@ import type { PolicySource } from "./words.ts";
  * `head`: what was said beside the document, for what it does not say itself. Throws SkyError("InvalidPolicyError") with
  * `file:line: …` for every fault.
  */
-export function readPolicy(text: string, { file, head }: { file: string; head?: Partial<PolicyHead> }): PolicyDocument {
-  const root = parse(text, file);
-  return readRoot(root, new DocumentFaults(file), head ?? {});
-}
-
-/** The same for a document that was parsed already; faults have no lines. */
-export function readPolicyTree(tree: unknown, head: Partial<PolicyHead> = {}): PolicyDocument {
-  const root = treeOf(tree, "InvalidPolicyError");
-  return readRoot(root, new DocumentFaults(null), head);
-}
-
-function readRoot(root: YamlNode, report: DocumentFaults, given: Partial<PolicyHead>): PolicyDocument {
-  const map = mappingOf(root, report);
-  const { head, body } = readHead(map, given, report);
+export function readPolicy(
+  text: string,
+  { file, head: given }: { file: string; head?: Partial<PolicyHead> },
+): PolicyDocument {
+  const report = new DocumentFaults(file);
+  const map = mappingOf(parse(text, file), report);
+  const { head, body } = readHead(map, given ?? {}, report);
   const source: PolicySource = {
     policy: head.name,
     scope: { level: head.target.level, id: head.target.id ?? "" },

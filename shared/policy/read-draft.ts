@@ -59,7 +59,8 @@ export function isOurs(
   draft: Draft,
   { kinds, dialect, report }: DraftContext,
 ): boolean {
-  if (!kinds.some((kind) => kind === "fallback" || existsFor(spec, kind, dialect))) {
+  // No kinds at all is a fault of the head, told there.
+  if (kinds.length > 0 && !kinds.some((kind) => kind === "fallback" || existsFor(spec, kind, dialect))) {
     report.wrong(name, `does not exist for ${listed(kinds)} workloads`, "schema", entry.keyLine);
     return false;
   }
@@ -124,7 +125,8 @@ export function compiledOf(
   { kinds, dialect, report }: DraftContext,
 ): CompiledPolicy[] {
   const paths = [...draft.defaults, ...draft.rules, ...draft.items, ...draft.itemRules].map(([path]) => path);
-  const own = draft.role === null ? kinds : kinds.filter((kind) => kind === "distributed");
+  const hasRoles = (kind: PolicyKind): boolean => kind === "distributed" || kind === "fallback";
+  const own = draft.role === null ? kinds : kinds.filter(hasRoles);
   const groups = new Map<string, { kinds: PolicyKind[]; lacking: Set<string> }>();
   for (const kind of own) {
     const lacking = paths.filter((path) => {

@@ -17,12 +17,13 @@ export interface Reporter {
 }
 
 const faultsMax = 100;
-/** Of each of them; keys are anybody's text. */
-const shownMax = 120;
+/** Characters of a word that is anybody's text, and of a whole sentence. */
+const wordMax = 120;
+const sentenceMax = 600;
 
-export function shortened(text: string): string {
+export function shortened(text: string, most = wordMax): string {
   const plain = text.replace(/[\p{Cc}\u2028\u2029]/gu, "?");
-  return plain.length > shownMax ? `${plain.slice(0, shownMax)}…` : plain;
+  return plain.length > most ? `${plain.slice(0, most)}…` : plain;
 }
 
 function hint(suggestion: string | null): string {
@@ -34,7 +35,7 @@ class Warnings {
 
   warn(text: string): void {
     if (this.texts.size < faultsMax) {
-      this.texts.add(shortened(text));
+      this.texts.add(shortened(text, sentenceMax));
     }
   }
 }
@@ -65,7 +66,7 @@ export class DocumentFaults implements Reporter {
   /** A fault that names its field itself. */
   fault(text: string, line: number): void {
     if (!this.isFull()) {
-      this.found.push({ line, text: text.length > 600 ? `${text.slice(0, 600)}…` : text });
+      this.found.push({ line, text: shortened(text, sentenceMax) });
     }
   }
 

@@ -161,7 +161,8 @@ export function rolesIn(map: YamlMapping, report: Reporter): Map<WorkloadRole, Y
   return found;
 }
 
-/** A key of an item as a lock may write it: paths without what makes no difference. */
-export function lockKey(text: string): string {
-  return text.startsWith("/") ? plainPath(text) : text;
+/** The keys that a lock's text may be: paths also without what makes no difference. */
+export function lockKeys(spec: FieldSpec, text: string): string[] {
+  const isPath = spec.key?.some(([name]) => name === "mountPath" || name === "path") === true;
+  return isPath ? [...new Set([text, plainPath(text)])] : [text];
 }

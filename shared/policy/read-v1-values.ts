@@ -13,7 +13,7 @@ export type FirstValue = { ok: true; value: PlainValue } | { ok: false; message:
 const seconds: Readonly<Record<string, string>> = { ms: "0.001", s: "1", m: "60", h: "3600", d: "86400" };
 
 /** Whole seconds of `1h30m`, `72h`, `90s` or a number of seconds; null: it is none. */
-export function durationSeconds(value: PlainValue): number | null {
+function durationSeconds(value: PlainValue): number | null {
   const text = typeof value === "number" || typeof value === "string" ? String(value).trim() : "";
   const plain = parseDecimal(text);
   if (plain !== null) {

@@ -16,7 +16,7 @@ import {
   newDraft,
 } from "./read-draft.ts";
 import { shortened, suggested } from "./read-faults.ts";
-import { fieldsOf, fieldValue, type FoundField, itemOf, lockKey } from "./read-fields.ts";
+import { fieldsOf, fieldValue, type FoundField, itemOf } from "./read-fields.ts";
 import { entryNamed, isNullNode } from "./read-nodes.ts";
 import { readFlag, readRules } from "./read-rules.ts";
 import { firstValue } from "./read-v1-values.ts";
@@ -244,7 +244,7 @@ function readLocks(
     return;
   }
   const rules: ItemRules = draft.itemRules.get(spec.path) ?? {};
-  rules[list] = [...(rules[list] ?? []), lockKey(label)];
+  rules[list] = [...(rules[list] ?? []), label];
   draft.itemRules.set(spec.path, rules);
 }
 

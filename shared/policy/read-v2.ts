@@ -21,7 +21,7 @@ import {
   fieldValue,
   type FoundField,
   itemOf,
-  lockKey,
+  lockKeys,
   preemptibilityOf,
   rolesIn,
   workloadRoles,
@@ -305,7 +305,7 @@ function readListRules({ spec, name }: FoundField, entry: YamlEntry, draft: Draf
       if (keys === null) {
         report.wrong(name, "locked must be a list of items' keys", "schema", keyLine);
       } else {
-        rules.locked = keys.map(lockKey);
+        rules.locked = keys.flatMap((one) => lockKeys(spec, one));
       }
     }
     draft.itemRules.set(spec.path, rules);
