@@ -19,7 +19,12 @@ const chapters: [title: string, files: string[], said: string][] = [
   ["Clusters", ["clusters.ts"], "Functions that return a request id: `get` waits for what it comes to."],
   ["Jobs on a cluster", ["jobs.ts"], "Job ids count for each user and cluster: 1, 2, 3 …"],
   ["Requests", ["api.ts"], "Every call that a cluster takes is a request with an id."],
-  ["Tasks", ["task.ts", "resources.ts", "storage.ts"], "What is to be run, and what it needs."],
+  ["Tasks", ["task.ts", "dag.ts", "resources.ts", "storage.ts"], "What is to be run, and what it needs."],
+  [
+    "Admin policies",
+    ["policy.ts", "policy-config.ts"],
+    "For those who write them: see [admin policies](admin/admin-policies.md).",
+  ],
   ["Statuses", ["statuses.ts"], "Words that can also be written as plain strings."],
   ["What functions give", ["types.ts"], "Plain objects. Times are seconds since 1970."],
   ["Errors", ["exceptions.ts"], "Each is a class; all of them are also in `sky.exceptions`."],

@@ -25,17 +25,20 @@ function told(status: number, text: string): Reply {
   return { status, body: JSON.stringify(text) };
 }
 
+/** Null: it is too long; so much of it is read that the caller can hear of that. */
 async function bodyText(incoming: IncomingMessage): Promise<string | null> {
   const chunks: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of incoming as AsyncIterable<Buffer>) {
     bytes += chunk.length;
-    if (bytes > policyBytesMax) {
+    if (bytes > policyBytesMax * 4) {
       return null;
     }
-    chunks.push(chunk);
+    if (bytes <= policyBytesMax) {
+      chunks.push(chunk);
+    }
   }
-  return Buffer.concat(chunks).toString("utf8");
+  return bytes > policyBytesMax ? null : Buffer.concat(chunks).toString("utf8");
 }
 
 async function replyTo(worker: PolicyProcess, incoming: IncomingMessage, signal: AbortSignal): Promise<Reply> {
@@ -65,9 +68,7 @@ async function answer(worker: PolicyProcess, incoming: IncomingMessage, outgoing
   outgoing.on("close", () => gone.abort(new Error("the caller has left")));
   const { status, body } = await replyTo(worker, incoming, gone.signal);
   if (!outgoing.destroyed) {
-    // The rest of a body that is too long is not waited for.
-    const close = incoming.complete ? {} : { Connection: "close" };
-    outgoing.writeHead(status, { "Content-Type": "application/json", ...close }).end(body);
+    outgoing.writeHead(status, { "Content-Type": "application/json" }).end(body);
   }
 }
 

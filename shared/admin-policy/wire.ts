@@ -40,7 +40,7 @@ export interface PolicyAnswer {
 
 const documentSchema = z.union([z.string(), z.record(z.string(), z.unknown()), z.null()]);
 const questionSchema = z.object({
-  task: documentSchema,
+  task: z.union([z.string(), z.record(z.string(), z.unknown())]),
   skypilot_config: documentSchema,
   // Servers of before did not have it.
   request_name: z.string().max(100).default("launch"),

@@ -91,8 +91,8 @@ export class UserRequest {
   readonly clientApiVersion: number | null;
   readonly clientVersion: string | null;
   /**
-   * What everybody has on the cluster at this moment, exactly: until this request is queued or refused, no other request
-   * of the same user is looked at. Null at the client's side, and for a policy that is asked by URL.
+   * What everybody has on the cluster at this moment, exactly: until this request is queued or refused, no other
+   * launch or exec of the same user is looked at. Null at the client's side, and for a policy that is asked by URL.
    */
   readonly holdings: Holdings[] | null;
 

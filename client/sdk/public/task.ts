@@ -240,8 +240,8 @@ export class Task {
   /**
    * What the task needs on each node, in place of what was said before.
    *
-   * @param resources one, an array in order of preference, a Set of which any is as good, or what a task file says under
-   * `resources` (as `getResourceConfig` gives it)
+   * @param resources one, an array in order of preference, a Set of which any is as good, or what a task file says
+   * under `resources` (as `getResourceConfig` gives it)
    * @throws ValueError when it is none of these; InvalidTaskError when the values are wrong
    */
   setResources(resources: Resources | Several | ResourceConfig): this {
