@@ -206,6 +206,39 @@ describe.runIf(canSwitchUser)("as root, with real users", { timeout: 60_000 }, (
     expect((await new Ledger(join(dir, "state")).read()).entries).toEqual([]);
   });
 
+  it("begins nothing without its limits, nor what a payload says that no order or schema knows", async () => {
+    await start();
+    const mark = join(alice.home, "began");
+    const memoryBytes = 64 * 2 ** 20;
+    const ordered: WantedAttempt = { ...wantedFor(alice, `touch ${mark}`), limits: { memoryBytes } };
+    const silent = wantedFor(alice, `touch ${mark}`);
+    const hostile = wantedFor(alice, `touch ${mark}`);
+    const payload = payloads.get(silent.attempt) as Payload;
+    payloads.set(ordered.attempt, { ...payload, launchSpec: { memoryLimitBytes: memoryBytes } });
+    payloads.set(silent.attempt, { ...payload, launchSpec: { memoryLimitBytes: memoryBytes } });
+    payloads.set(hostile.attempt, { ...payload, launchSpec: { user: 0 } as never });
+    want([silent, hostile]);
+    for (const { attempt } of [silent, hostile]) {
+      await until(() => reported(attempt)?.state === "exited", "the refusal");
+    }
+    expect(reported(silent.attempt)?.fault).toContain("limits are not those that the agent was told of");
+    expect(reported(hostile.attempt)?.fault).not.toBeNull();
+    expect(existsSync(mark)).toBe(false);
+    want([silent, hostile, ordered]);
+    const end = await until(
+      () => (reported(ordered.attempt)?.state === "exited" ? reported(ordered.attempt) : null),
+      "the end",
+    );
+    if (lastReport()?.inventory.mechanisms?.includes("cgroup-memory") === true) {
+      expect(end).toMatchObject({ runExit: 0, limits: { memoryBytes } });
+    } else {
+      expect(end.fault).toMatch(
+        /^The job was not started: its process could not be put into its cgroup with its limits/,
+      );
+      expect([existsSync(mark), end.limits]).toEqual([false, undefined]);
+    }
+  });
+
   it("keeps jobs running over a restart of the agent and takes them over again, whole and stoppable", async () => {
     await start();
     const one = wantedFor(alice, "sleep 1000 & setsid sleep 1000 & sleep 1000");
