@@ -12,7 +12,7 @@ import { onPremGrade, type OnPremGrade } from "./grades-table.ts";
 import { itemKeys } from "./items.ts";
 import { itemsOf } from "./task-adapter-fields.ts";
 import { refusedValues } from "./task-adapter-values.ts";
-import { nodePoolLabel, nodeTypeLabel } from "./task-adapter-ways.ts";
+import { nodePoolLabel, nodeTypeLabel, textOf } from "./task-adapter-ways.ts";
 import type { Asset, FieldRules, PlainValue } from "./words.ts";
 
 export { onPremGrade } from "./grades-table.ts";
@@ -193,11 +193,11 @@ function placesOn(path: string, defaults: readonly PlainValue[], facts: ClusterF
   if (label !== undefined) {
     return values.map(
       (value) =>
-        `${label}=${String(value)} on ${facts.labels[`${label}=${String(value)}`] ?? 0} of ${facts.nodes} nodes`,
+        `${label}=${textOf(value)} on ${facts.labels[`${label}=${textOf(value)}`] ?? 0} of ${facts.nodes} nodes`,
     );
   }
   if (path === "compute.migProfile") {
-    return values.map((value) => `${String(value)} on ${migNodes(String(value), facts)} of ${facts.nodes} nodes`);
+    return values.map((value) => `${textOf(value)} on ${migNodes(textOf(value), facts)} of ${facts.nodes} nodes`);
   }
   return [];
 }

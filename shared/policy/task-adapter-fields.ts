@@ -36,7 +36,7 @@ export function ownFields(task: Task, way: TaskWay): Map<string, PlainValue> {
 }
 
 /** What holds for the whole job. */
-export function jobFields(task: Task): Map<string, PlainValue> {
+function jobFields(task: Task): Map<string, PlainValue> {
   const { name, run, runGenerator, resources } = task;
   const options = optionFieldsOf(task.imageOptions ?? []).fields;
   const lists: readonly (readonly [string, readonly Item[]])[] = [
@@ -110,7 +110,7 @@ function imageOf({ image, envs, secrets = {} }: Task): string | null {
   return `${registry}/${image}`;
 }
 
-export function classOf(priority: number): string {
+function classOf(priority: number): string {
   return priorityClasses.find(([, least]) => priority >= least)?.[0] ?? "very-low";
 }
 

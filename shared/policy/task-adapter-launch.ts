@@ -8,7 +8,7 @@ import type { Task } from "../task.ts";
 import { optionFieldsOf } from "./run-options.ts";
 import { itemsOf } from "./task-adapter-fields.ts";
 import { cannotCarry, scratchOf } from "./task-adapter-storage.ts";
-import { amountIn, bytesIn } from "./task-adapter-ways.ts";
+import { amountIn, bytesIn, textOf } from "./task-adapter-ways.ts";
 import type { PlainValue, Workload } from "./words.ts";
 
 type ContainerSpec = NonNullable<LaunchSpec["container"]>;
@@ -34,7 +34,7 @@ export function launchSpecOf(task: Task, effective: Workload, given: Given): Lau
     ...(memory === undefined ? {} : { memoryLimitBytes: Math.floor(bytesIn("compute.cpuMemoryLimit", memory)) }),
     ...(isUnprivileged(task, given) ? { noNewPrivileges: true as const } : {}),
     ...(grace === undefined ? {} : { graceSeconds: amountIn("terminationGracePeriodSeconds", grace) }),
-    ...(folder === undefined ? {} : { workingDir: String(folder) }),
+    ...(folder === undefined ? {} : { workingDir: textOf(folder) }),
     ...(given("createHomeDir") === true ? { scratchHome: true as const } : {}),
     ...(scratch.length === 0 ? {} : { scratch }),
     ...(Object.keys(container).length === 0 ? {} : { container }),
@@ -84,7 +84,7 @@ function containerOf(task: Task, effective: Workload, given: Given): ContainerSp
     }
   };
   const spec: ContainerSpec = {};
-  const pull = pulls[String(given("imagePullPolicy") ?? "")];
+  const pull = pulls[textOf(given("imagePullPolicy"))];
   if (pull !== undefined && inContainer) {
     spec.pull = pull;
   }
@@ -95,7 +95,7 @@ function containerOf(task: Task, effective: Workload, given: Given): ContainerSp
   const capabilities = given("security.capabilities");
   if (Array.isArray(capabilities) && (inContainer || capabilities.length > 0)) {
     need("security.capabilities");
-    spec.capabilities = capabilities.map(String);
+    spec.capabilities = capabilities.map(textOf);
   }
   const seccomp = given("security.seccompProfileType");
   if (seccomp === "Localhost") {

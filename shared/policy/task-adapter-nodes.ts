@@ -8,7 +8,7 @@ import { labelsSchema } from "../job.ts";
 import { withWays } from "../task-resources.ts";
 import { itemsOf } from "./task-adapter-fields.ts";
 import { cannotCarry } from "./task-adapter-storage.ts";
-import { nodePoolLabel, nodeTypeLabel, type WayChange } from "./task-adapter-ways.ts";
+import { nodePoolLabel, nodeTypeLabel, textOf, type WayChange } from "./task-adapter-ways.ts";
 import { isMapping } from "./values.ts";
 import type { PlainValue } from "./words.ts";
 
@@ -58,14 +58,14 @@ function choicesOf(way: TaskWay, change: WayChange | undefined): Choice[] {
   const fixed: Labels = {
     ...Object.fromEntries(
       (changed("labels") ? itemsOf(effective.get("labels")) : []).map(({ name, value }) => [
-        String(name ?? ""),
-        String(value ?? ""),
+        textOf(name),
+        textOf(value),
       ]),
     ),
-    ...(type === null ? {} : { [nodeTypeLabel]: String(type) }),
+    ...(type === null ? {} : { [nodeTypeLabel]: textOf(type) }),
   };
   const { [nodePoolLabel]: _, ...others } = way.labels ?? {};
-  const names = Array.isArray(pools) && pools.length > 0 ? pools.map(String) : null;
+  const names = Array.isArray(pools) && pools.length > 0 ? pools.map(textOf) : null;
   const alternatives = affinity === null ? [{}] : termsOf(affinity);
   return (names ?? [null]).flatMap((name, pool) =>
     alternatives.flatMap((term): Choice[] => {
@@ -76,13 +76,13 @@ function choicesOf(way: TaskWay, change: WayChange | undefined): Choice[] {
   );
 }
 
-function labelled({ labels: _, ...way }: TaskWay, labels: Labels): TaskWay {
+function labelled({ accelerators, cpus, memoryGb }: TaskWay, labels: Labels): TaskWay {
   const checked = labelsSchema.safeParse(labels);
   if (!checked.success) {
     const text = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
     throw cannotCarry("labels", `'${text.join(", ").slice(0, 200)}' holds what is no label of a node.`);
   }
-  return Object.keys(labels).length === 0 ? way : { ...way, labels: checked.data };
+  return { accelerators, cpus, memoryGb, ...(Object.keys(labels).length === 0 ? {} : { labels: checked.data }) };
 }
 
 /** Null: one label with two values. */

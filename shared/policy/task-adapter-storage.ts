@@ -53,7 +53,7 @@ export function cannotCarry(path: string, why: string, hint: string | null = nul
 /** Null for what is not set: an empty text sets nothing either. */
 function textIn(item: Item, name: string): string | null {
   const value = item[name];
-  return value === undefined || value === null || value === "" ? null : String(value);
+  return value === undefined || value === null || value === "" || typeof value === "object" ? null : String(value);
 }
 
 /** As `FileMount.destination`. */

@@ -11,7 +11,7 @@ import { onPremGrade } from "./grades-table.ts";
 import { optionFieldsOf } from "./run-options.ts";
 import { hiddenSecret, itemsBeside, itemsOf, priorityClasses } from "./task-adapter-fields.ts";
 import { cannotCarry, withBucket, withGit, withHostPath, withVolume } from "./task-adapter-storage.ts";
-import { amountIn } from "./task-adapter-ways.ts";
+import { amountIn, textOf } from "./task-adapter-ways.ts";
 import type { Item, PlainValue } from "./words.ts";
 
 /** Whose task it is. `groupIds`: the numbers of all of the account's groups, where they are known. */
@@ -80,7 +80,7 @@ function requireOwnIds(values: Values, { uid, gid, groupIds = [] }: Submitter): 
     if (value !== undefined && amountIn(path, value) !== own) {
       throw new SkyError(
         "PermissionDeniedError",
-        `${path}: ${String(value)} is not you (${what} ${own}). A job runs as the user who sends it; as anybody else ` +
+        `${path}: ${textOf(value)} is not you (${what} ${own}). A job runs as the user who sends it; as anybody else ` +
           "it could read and write that user's files.",
       );
     }
@@ -172,7 +172,7 @@ function withPriority(task: Task, name: PlainValue | undefined, preemptibility: 
     if (priority === undefined) {
       throw cannotCarry(
         "priorityClass",
-        `'${String(name)}' is none of ${priorityClasses.map(([one]) => one).join(", ")}.`,
+        `'${textOf(name)}' is none of ${priorityClasses.map(([one]) => one).join(", ")}.`,
       );
     }
     resources.priority = priority;
@@ -191,14 +191,14 @@ function withVariables(task: Task, items: readonly Item[]): Task {
   const envs = { ...task.envs };
   const secrets = { ...task.secrets };
   for (const item of items) {
-    const name = String(item["name"] ?? "");
+    const name = textOf(item["name"]);
     const value = item["value"] ?? "";
-    if (!/^[a-zA-Z_][a-zA-Z0-9_]{0,254}$/.test(name) || typeof value === "object" || String(value).includes("\0")) {
+    if (!/^[a-zA-Z_][a-zA-Z0-9_]{0,254}$/.test(name) || typeof value === "object" || textOf(value).includes("\0")) {
       throw cannotCarry("environmentVariables", `'${name.slice(0, 80)}' is no variable that a program can be given.`);
     }
     const group = Object.hasOwn(secrets, name) ? secrets : envs;
     if (value !== hiddenSecret || group === envs) {
-      group[name] = String(value);
+      group[name] = textOf(value);
     }
   }
   return items.length === 0 ? task : { ...task, envs, ...(task.secrets === undefined ? {} : { secrets }) };
@@ -206,7 +206,7 @@ function withVariables(task: Task, items: readonly Item[]): Task {
 
 /** Numbers only: the rest of a port is a note. */
 function withPorts(task: Task, items: readonly Item[]): Task {
-  const numbers = items.map(({ container }) => String(container ?? ""));
+  const numbers = items.map(({ container }) => textOf(container));
   const faulty = numbers.find((text) => !/^[1-9]\d{0,4}$/.test(text) || Number(text) > 65_535);
   if (faulty !== undefined) {
     throw cannotCarry("ports[].container", `'${faulty.slice(0, 20)}' is no port from 1 to 65535.`);

@@ -37,8 +37,13 @@ export const wayPaths: ReadonlySet<string> = new Set([
   "labels",
 ]);
 
+/** The text of a scalar; a list, a mapping and nothing have none. */
+export function textOf(value: PlainValue | undefined): string {
+  return value === undefined || value === null || typeof value === "object" ? "" : String(value);
+}
+
 /** GiB as an exact quantity in whole bytes, rounded up. */
-export function quantityOfGib(gib: number): string {
+function quantityOfGib(gib: number): string {
   return printQuantity({ digits: BigInt(Math.ceil(gib * gibibyte)), scale: 0 });
 }
 
@@ -47,7 +52,7 @@ export function amountIn(path: string, value: PlainValue): number {
   const amount = parseDecimal(value);
   const number = amount === null ? Number.NaN : numberOf(amount);
   if (!(number >= 0)) {
-    throw new SkyError("NotSupportedError", `${path}: '${String(value)}' is no amount that can be asked for here.`);
+    throw new SkyError("NotSupportedError", `${path}: '${textOf(value)}' is no amount that can be asked for here.`);
   }
   return number;
 }
@@ -57,7 +62,7 @@ export function bytesIn(path: string, value: PlainValue): number {
   const amount = parseQuantity(value);
   const number = amount === null ? Number.NaN : numberOf(amount);
   if (!(number >= 0)) {
-    throw new SkyError("NotSupportedError", `${path}: '${String(value)}' is no amount that can be asked for here.`);
+    throw new SkyError("NotSupportedError", `${path}: '${textOf(value)}' is no amount that can be asked for here.`);
   }
   return number;
 }
@@ -158,7 +163,7 @@ function acceleratorsWith(
     return null;
   }
   if (profile !== null && (type === null || type === "migProfile")) {
-    return { kind: migKindOf(own, String(profile)), count: devices };
+    return { kind: migKindOf(own, textOf(profile)), count: devices };
   }
   if (memory !== null && (type === null || type === "memory")) {
     return byMemory(own, bytesIn("compute.gpuMemoryRequest", memory), Math.max(1, devices));
