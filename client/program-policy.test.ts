@@ -137,6 +137,11 @@ describe("policies that are saved", () => {
   });
 });
 
+it("their names complete what is typed", async () => {
+  person.head.pages.set(base, { cluster: "lab", policies: [row, { ...row, name: "$(id)" }] });
+  expect(await person.sky(["names", "policies"])).toEqual({ code: 0, out: "limits\n", err: "" });
+});
+
 describe("what stands beside policies", () => {
   it("an exception has owner, reason and an end in the future", async () => {
     person.head.results.set(`${base}/exceptions/add`, { value: { id: "e1" } });

@@ -41,7 +41,7 @@ const registerShown: Register = (group, context, outcome) => {
     });
   withCluster(group.command("get"))
     .description("print a policy as it was applied")
-    .argument("<name>", "its name")
+    .argument("<policy>", "its name")
     .option("--revision <number>", "an earlier one", integer(1))
     .option("--grades", "how well this cluster holds jobs to each of its fields")
     .addOption(outputOption())
@@ -55,7 +55,7 @@ const registerShown: Register = (group, context, outcome) => {
     });
   withCluster(group.command("history"))
     .description("show the revisions of a policy: who, when, what")
-    .argument("<name>", "its name")
+    .argument("<policy>", "its name")
     .addOption(outputOption())
     .action(async (name: string, flags: PolicyFlags) => {
       const { history } = await import("./commands/policy/saved.ts");
@@ -93,7 +93,7 @@ const registerChanges: Register = (group, context, outcome) => {
     });
   withCluster(group.command("rollback"))
     .description("save an earlier revision of a policy again, as a new one (admins)")
-    .argument("<name>", "its name")
+    .argument("<policy>", "its name")
     .argument("<revision>", "which", integer(1))
     .addOption(outputOption())
     .addHelpText("after", examples("sky policy history nlp-training", "sky policy rollback nlp-training 3"))
@@ -103,7 +103,7 @@ const registerChanges: Register = (group, context, outcome) => {
     });
   withCluster(group.command("delete"))
     .description("delete a policy (admins); its revisions are kept")
-    .argument("<name>", "its name")
+    .argument("<policy>", "its name")
     .option("-y, --yes", "do not ask")
     .action(async (name: string, flags: PolicyFlags & { yes?: boolean }) => {
       const { remove } = await import("./commands/policy/saved.ts");

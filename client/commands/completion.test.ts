@@ -1,5 +1,5 @@
 /**
- * The completion scripts in real shells: commands, options, and names of clusters, jobs and requests from `sky` itself. Bash is everywhere; zsh and fish are skipped where they are missing, which fails a run of all tests.
+ * The completion scripts in real shells: commands, options, and names of clusters, jobs, requests and policies from `sky` itself. Bash is everywhere; zsh and fish are skipped where they are missing, which fails a run of all tests.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -17,7 +17,7 @@ beforeEach(() => {
   // Says what it was asked for; and something on stderr, which nobody may see.
   script(
     "sky",
-    'echo noise >&2\ncase "$2" in clusters) echo lab ;; jobs) printf "12\\ntrain-$3\\n" ;; requests) echo 0f11aaaa ;; esac\n',
+    'echo noise >&2\ncase "$2" in clusters) echo lab ;; jobs) printf "12\\ntrain-$3\\n" ;; requests) echo 0f11aaaa ;; policies) echo nlp-training ;; esac\n',
   );
 });
 afterEach(() => rmSync(home, { recursive: true, force: true }));
@@ -36,6 +36,9 @@ function program(): Command {
   const api = sky.command("api");
   api.command("info");
   api.command("cancel").argument("[requests...]", "requests");
+  const policy = sky.command("policy");
+  policy.command("apply");
+  policy.command("get").argument("<policy>", "its name");
   sky.command("hidden", { hidden: true });
   return sky;
 }
@@ -57,6 +60,8 @@ const cases: [string[], string][] = [
   [["gpus", ""], "list"],
   [["api", ""], "info cancel"],
   [["api", "cancel", ""], "0f11aaaa"],
+  [["policy", "get", ""], "nlp-training"],
+  [["policy", "get", "x"], ""],
 ];
 
 it.each(cases)("bash completes %j", (words, expected) => {
@@ -89,6 +94,7 @@ describe.skipIf(isMissing("fish"))("fish", () => {
   it.each([
     [["logs", "lab", ""], "12 train-lab"],
     [["api", "cancel", ""], "0f11aaaa"],
+    [["policy", "get", ""], "nlp-training"],
     [["gpus", ""], "list"],
     [["logs", ""], "lab"],
     [["launch", "-c", ""], "lab"],
@@ -106,9 +112,9 @@ describe.skipIf(isMissing("zsh"))("zsh", () => {
     // Completion itself needs a terminal; compdef and compadd stand in for zsh's, and print what they are given.
     const text = `compdef() { : }; compadd() { print -r -- "\${(P)2}" }; _files() { : }
 ${completion("zsh", program())}
-words=(logs lab ""); _sky_jobs; _sky_requests; _sky_clusters`;
+words=(logs lab ""); _sky_jobs; _sky_requests; _sky_policies; _sky_clusters`;
     const out = execFileSync("zsh", ["-f", "-c", text], { ...surroundings(), encoding: "utf8" });
-    expect(out.trim().split("\n")).toEqual(["12 train-lab", "0f11aaaa", "lab"]);
+    expect(out.trim().split("\n")).toEqual(["12 train-lab", "0f11aaaa", "nlp-training", "lab"]);
   });
 });
 

@@ -1,6 +1,6 @@
 /**
  * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, and ask
- * the hidden `sky names` for clusters, jobs and requests, which answers within its time limit or not at all: what a
+ * the hidden `sky names` for clusters, jobs, requests and policies, which answers within its time limit or not at all: what a
  * cluster is called stands in its file, whatever the file's own name. They must never print anything else. Called by
  * client/program.ts.
  */
@@ -14,9 +14,14 @@ interface Words {
   takesJobs: boolean;
   /** `list` of `gpus list`. */
   subcommands: string[];
-  /** Those of them that take requests. */
-  requestVerbs: string[];
+  /** Those of them that take names which the cluster knows, by what they are. */
+  nameVerbs: { kind: "requests" | "policies"; verbs: string[] }[];
 }
+
+const named = [
+  { kind: "requests", pattern: /^requests?$/ },
+  { kind: "policies", pattern: /^policy$/ },
+] as const;
 
 function takes(command: Command, pattern: RegExp): boolean {
   return command.registeredArguments.some((argument) => pattern.test(argument.name()));
@@ -38,7 +43,12 @@ function wordsOf(program: Command): Words[] {
         .visibleCommands(command)
         .map((inner) => inner.name())
         .filter((name) => name !== "help"),
-      requestVerbs: command.commands.filter((inner) => takes(inner, /^requests?$/)).map((inner) => inner.name()),
+      nameVerbs: named
+        .map(({ kind, pattern }) => ({
+          kind,
+          verbs: command.commands.filter((inner) => takes(inner, pattern)).map((inner) => inner.name()),
+        }))
+        .filter(({ verbs }) => verbs.length > 0),
       takesClusters: takes(command, /^clusters?$/),
       takesJobs: takes(command, /^jobs?$/),
     }));
@@ -49,7 +59,8 @@ function bash(all: Words[]): string {
     (words) =>
       `    ${words.name}) options="${words.options.flatMap((option) => option.flags).join(" ")}"; ` +
       `clusters=${words.takesClusters ? 1 : 0}; jobs=${words.takesJobs ? 1 : 0}; ` +
-      `inner="${words.subcommands.join(" ")}"; requests=" ${words.requestVerbs.join(" ")} " ;;`,
+      `inner="${words.subcommands.join(" ")}"; ` +
+      `named=" ${words.nameVerbs.flatMap(({ kind, verbs }) => verbs.map((verb) => `${verb}:${kind}`)).join(" ")} " ;;`,
   );
   return `# bash completion for sky
 _sky_names() {
@@ -57,7 +68,7 @@ _sky_names() {
 }
 _sky() {
   local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD - 1]}"
-  local options="" inner="" requests="" clusters=0 jobs=0
+  local options="" inner="" named="" kind="" clusters=0 jobs=0
   COMPREPLY=()
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "${all.map((words) => words.name).join(" ")}" -- "$current"))
@@ -75,8 +86,9 @@ ${cases.join("\n")}
         COMPREPLY=($(compgen -W "$(_sky_names jobs "\${COMP_WORDS[2]}")" -- "$current"))
         return
       fi
-      if [ "$COMP_CWORD" -ge 3 ] && [[ "$requests" == *" \${COMP_WORDS[2]} "* ]]; then
-        COMPREPLY=($(compgen -W "$(_sky_names requests)" -- "$current"))
+      if [ "$COMP_CWORD" -ge 3 ] && [[ "$named" == *" \${COMP_WORDS[2]}:"* ]]; then
+        kind="\${named#*" \${COMP_WORDS[2]}:"}"
+        COMPREPLY=($(compgen -W "$(_sky_names "\${kind%% *}")" -- "$current"))
         return
       fi
       [ "$clusters" = 1 ] && COMPREPLY=($(compgen -W "$(_sky_names clusters)" -- "$current"))
@@ -101,8 +113,9 @@ function restOfZsh(words: Words): string {
   if (words.takesJobs) {
     return "'1:cluster:_sky_clusters' '*:job:_sky_jobs'";
   }
-  if (words.requestVerbs.length > 0) {
-    return "'*:request:_sky_requests'";
+  const [first] = words.nameVerbs;
+  if (first !== undefined) {
+    return `'*:name:_sky_${first.kind}'`;
   }
   return words.takesClusters ? "'*:cluster:_sky_clusters'" : "'*:file:_files'";
 }
@@ -133,6 +146,11 @@ _sky_jobs() {
 _sky_requests() {
   local -a names
   names=(\${(f)"$(command sky names requests 2>/dev/null </dev/null)"})
+  compadd -a names
+}
+_sky_policies() {
+  local -a names
+  names=(\${(f)"$(command sky names policies 2>/dev/null </dev/null)"})
   compadd -a names
 }
 _sky() {
@@ -172,10 +190,10 @@ function fish(all: Words[]): string {
       const names = "(command sky names jobs (commandline -opc)[3] 2>/dev/null </dev/null)";
       lines.push(`complete -c sky -f -n ${third} -a "${names}"`);
     }
-    if (words.requestVerbs.length > 0) {
-      const verbs = `__fish_seen_subcommand_from ${words.requestVerbs.join(" ")}`;
-      const names = "(command sky names requests 2>/dev/null </dev/null)";
-      lines.push(`complete -c sky -f -n '__fish_seen_subcommand_from ${words.name}; and ${verbs}' -a "${names}"`);
+    for (const { kind, verbs } of words.nameVerbs) {
+      const seen = `__fish_seen_subcommand_from ${verbs.join(" ")}`;
+      const names = `(command sky names ${kind} 2>/dev/null </dev/null)`;
+      lines.push(`complete -c sky -f -n '__fish_seen_subcommand_from ${words.name}; and ${seen}' -a "${names}"`);
     }
     if (words.takesClusters) {
       lines.push(`complete -c sky ${words.takesJobs ? `-f -n ${second}` : when} -a "${clusterNames}"`);

@@ -1,9 +1,10 @@
 /**
- * Names for shell completion: clusters from this machine, jobs and requests from the cluster itself, one a line. It must
+ * Names for shell completion: clusters from this machine, jobs, requests and policies from the cluster itself, one a line. It must
  * never ask, print an error, or keep a person waiting at a half-typed line: after its time limit it prints what it has,
  * which may be nothing. Called by the scripts of completion.ts through the hidden command `sky names`.
  */
 import { setTimeout as delay } from "node:timers/promises";
+import { createPolicyCalls } from "../sdk/policy-calls.ts";
 import { createRequestCalls } from "../sdk/request-calls.ts";
 import { callsTo, listLocal, type LocalCluster, oneCluster, transportOf } from "./clusters.ts";
 import type { Context } from "./context.ts";
@@ -14,7 +15,7 @@ const namesMax = 200;
 const silent = (): void => undefined;
 
 /** What can be named. */
-export const nameKinds = ["clusters", "jobs", "requests"] as const;
+export const nameKinds = ["clusters", "jobs", "requests", "policies"] as const;
 
 async function jobs(context: Context, cluster: LocalCluster): Promise<string[]> {
   const calls = callsTo({ ...context, screen: { ...context.screen, note: silent } }, cluster);
@@ -36,12 +37,21 @@ async function requests(context: Context, cluster: LocalCluster): Promise<string
   }
 }
 
+async function policies(context: Context, cluster: LocalCluster): Promise<string[]> {
+  const calls = createPolicyCalls(transportOf(context, cluster.registered), silent);
+  try {
+    return (await calls.list()).policies.map((row) => row.name);
+  } finally {
+    calls.close();
+  }
+}
+
 async function names(context: Context, kind: (typeof nameKinds)[number], name: string | undefined): Promise<string[]> {
   if (kind === "clusters") {
     return (await listLocal(context)).clusters.map((cluster) => cluster.name);
   }
   const cluster = await oneCluster(context, name);
-  return kind === "jobs" ? jobs(context, cluster) : requests(context, cluster);
+  return { jobs, requests, policies }[kind](context, cluster);
 }
 
 /** Prints the names; always resolves with 0. */
