@@ -87,7 +87,7 @@ export class PolicyChanges {
       throw new SkyError("ValueError", `There are ${policiesMax} policies, which is the limit.`, "Delete some.");
     }
     const after = isSame ? before : before.with(revision);
-    const { lines, refusals } = gradesOf(policy.document, facts);
+    const { lines, refusals } = gradesOf(policy.document, facts, after.assets);
     if (refusals.length > 0) {
       throw new SkyError("InvalidPolicyError", refusals.join("\n"));
     }
@@ -108,7 +108,7 @@ export class PolicyChanges {
       if (done !== undefined) {
         // Saved at a time of which its client was not told.
         const { warnings } = done.document;
-        const grades = gradesOf(done.document, facts).lines;
+        const grades = gradesOf(done.document, facts, before.assets).lines;
         return { policy: done, before, after: before, warnings, grades, changed: true };
       }
       const prepared = await this.prepare(text, given, change, facts, what);

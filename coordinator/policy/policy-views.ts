@@ -63,7 +63,7 @@ export async function documentOf(
   const isSeen = present !== undefined && binds(present, onlooker, place);
   if (isSeen && (number === null || number === present.revision.revision)) {
     const { document, revision } = present;
-    const grades = gradesOf(document, facts).lines;
+    const grades = gradesOf(document, facts, set.assets).lines;
     return { ...rowOf(present), text: revision.text ?? "", warnings: document.warnings, grades };
   }
   if (number === null || onlooker !== null) {
@@ -77,7 +77,7 @@ export async function documentOf(
   }
   const placed = readPlaced(found.text, { ...found.given, name }, place, "saved");
   const row = rowOf({ ...placed, revision: found, compiled: [] });
-  const grades = gradesOf(placed.document, facts).lines;
+  const grades = gradesOf(placed.document, facts, set.assets).lines;
   return { ...row, text: found.text, warnings: placed.document.warnings, grades };
 }
 
