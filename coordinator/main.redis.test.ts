@@ -113,7 +113,8 @@ test("switches: version, check, wrong use", async () => {
   expect(long.stderr).toContain("101 bytes long");
   const noRedis = await configFile("noredis", { redis: { socket: "/nonexistent/redis.sock" } });
   expect((await refused(["--config", noRedis, "--check"])).stderr).toContain("/nonexistent/redis.sock");
-});
+  // Seven starts from the sources, each of which is transpiled.
+}, 300_000);
 
 test("a forgetful Redis is refused and the API says which line to change", async () => {
   const forgetful = await startRedis(["--appendfsync", "everysec"]);

@@ -24,7 +24,7 @@ const sourceSchema = z.object({
   dialect: z.enum(["v1", "v2"]),
 });
 
-export const violationSchema = z.object({
+const violationSchema = z.object({
   field: z.string(),
   rule: z.enum(violationRules),
   /** `must be no greater than 4` */
@@ -39,7 +39,7 @@ export const violationSchema = z.object({
 export type PolicyViolation = z.infer<typeof violationSchema>;
 
 /** How well this cluster can hold a job to a field. Source: design of the policies, D. */
-export const gradeSchema = z.enum(["enforced", "scheduled", "checked", "translated", "no effect", "always satisfied"]);
+const gradeSchema = z.enum(["enforced", "scheduled", "checked", "translated", "no effect", "always satisfied"]);
 export type Grade = z.infer<typeof gradeSchema>;
 
 const gradeLineSchema = z.object({

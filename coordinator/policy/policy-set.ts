@@ -65,7 +65,7 @@ function kindOf(word: string): WorkloadKind | "fallback" {
 }
 
 /** What was said beside the document, in the words of its head. */
-export function headOf(given: GivenHead): Partial<PolicyHead> {
+function headOf(given: GivenHead): Partial<PolicyHead> {
   const { name, scope, scope_id: id, workloads, mode } = given;
   const target =
     scope === undefined ? undefined : { level: scope, id: id ?? null, kinds: (workloads ?? []).map(kindOf) };

@@ -15,7 +15,7 @@ import {
 import { policyModes } from "../../shared/policy/words.ts";
 
 /** What was said beside a document when it was applied: a bare one has no envelope. As the body of `apply` has it. */
-export const givenHeadSchema = z.strictObject({
+const givenHeadSchema = z.strictObject({
   name: policyNameSchema.optional(),
   scope: z.enum(["tenant", "cluster", "department", "project"]).optional(),
   scope_id: z.string().max(64).optional(),
