@@ -5,14 +5,14 @@
  */
 import { computedValue } from "./computed.ts";
 import type { CompiledPolicy } from "./compiled.ts";
-import { fieldAt, type FieldSpec } from "./fields.ts";
+import { attributeName, fieldAt, type FieldSpec } from "./fields.ts";
 import { itemKeys, sameItem, setsNothingNew } from "./items.ts";
 import type { ItemLimits, Said } from "./limits.ts";
 import type { DefaultItem, DefaultItems } from "./merge.ts";
-import { labelOf } from "./merge.ts";
 import { placeText, texts } from "./messages.ts";
 import type { Pass } from "./pass.ts";
 import type { WrittenItem } from "./submission.ts";
+import { compareTexts } from "./scope-order.ts";
 import { sameValue } from "./values.ts";
 import type { Item, PlainValue, ValueOrigin } from "./words.ts";
 
@@ -33,9 +33,9 @@ export function liveItems(pass: Pass, spec: FieldSpec): LiveItem[] {
   const limits = pass.combined.itemLimits.get(spec.path) ?? [];
   const imposed = pass.imposed.get(spec.path) ?? [];
   const places = new Map<DefaultItem, LiveItem | null>();
-  for (const [index, one] of defaults.instances.entries()) {
+  for (const one of defaults.instances) {
     const isImposed = imposed.some(({ item }) => sameItem(spec, item, one.item));
-    places.set(one, isImposed ? null : fromPolicy(one, labelOf(spec, one.item, index)));
+    places.set(one, isImposed ? null : untouched(pass, spec, defaults, one));
   }
   const added: LiveItem[] = [];
   for (const written of pass.submission.items.get(spec.path) ?? []) {
@@ -43,17 +43,27 @@ export function liveItems(pass: Pass, spec: FieldSpec): LiveItem[] {
       meetImposed(pass, spec, written);
       continue;
     }
-    const one = [...places].find(([own, live]) => live !== null && sameItem(spec, own.item, written.item))?.[0];
+    const one = defaults.instances.find((own) => places.get(own) !== null && sameItem(spec, own.item, written.item));
     if (one !== undefined) {
-      places.set(one, meetDefault(pass, { spec, limits, one, written }));
+      const met = meetDefault(pass, { spec, limits, one, written });
+      places.set(one, met === null ? null : withAttributes(pass, spec, defaults, met));
     } else if (written.exclude) {
       pass.notices.push(`${placeText({ path: spec.path, label: written.label })}: ${texts.nothingToExclude}`);
     } else {
-      added.push(addItem(pass, { spec, limits, written }));
+      added.push(withAttributes(pass, spec, defaults, addItem(pass, { spec, limits, written })));
     }
   }
-  const live = [...places.values(), ...added, ...imposed].filter((one) => one !== null);
-  return live.map((one) => withAttributes(pass, spec, defaults, one));
+  const brought = imposed.map((one) => withAttributes(pass, spec, defaults, one));
+  return [...places.values(), ...added, ...brought].filter((one) => one !== null);
+}
+
+/** What a policy's own item is when nobody touches it: made once. */
+const kept = new WeakMap<DefaultItem, LiveItem>();
+
+function untouched(pass: Pass, spec: FieldSpec, defaults: DefaultItems, one: DefaultItem): LiveItem {
+  const live = kept.get(one) ?? withAttributes(pass, spec, defaults, fromPolicy(one, one.label));
+  kept.set(one, live);
+  return live;
 }
 
 function fromPolicy({ item, from, part }: DefaultItem, label: string): LiveItem {
@@ -186,5 +196,12 @@ function withAttributes(pass: Pass, spec: FieldSpec, { attributes }: DefaultItem
       origins.set(name, { kind: "computed", source: part.source, from: field });
     }
   }
-  return { ...live, item, origins };
+  return { ...live, item: inOrder(item, spec), origins };
+}
+
+/** Attributes in the field's order, whoever wrote which first. */
+function inOrder(item: Item, { attributes = [] }: FieldSpec): Item {
+  const names = attributes.map(attributeName);
+  const place = (name: string): number => (names.includes(name) ? names.indexOf(name) : names.length);
+  return Object.fromEntries(Object.entries(item).sort(([a], [b]) => place(a) - place(b) || compareTexts(a, b)));
 }

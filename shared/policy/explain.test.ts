@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { effectiveFor } from "./combine.ts";
 import { explainField } from "./explain.ts";
 import { policyFields, type FieldSpec } from "./fields.ts";
-import { readPolicyTree } from "./read-document.ts";
+import { readPolicy } from "./read-document.ts";
 import { workloadKinds } from "./words.ts";
 
 describe("explain", () => {
@@ -47,9 +47,12 @@ describe("explain", () => {
   });
 
   test("says what it means here, and what binds now", () => {
-    const { compiled } = readPolicyTree(
-      { defaults: { image: "base" }, rules: { image: { required: true, options: ["base", "other"] } } },
-      { name: "images", target: { level: "cluster", id: "c1", kinds: ["training"] } },
+    const { compiled } = readPolicy(
+      "defaults: {image: base}\nrules: {image: {required: true, options: [base, other]}}",
+      {
+        file: "images.yaml",
+        head: { name: "images", target: { level: "cluster", id: "c1", kinds: ["training"] } },
+      },
     );
     const scopes = [{ level: "cluster", id: "c1" } as const];
     const effective = effectiveFor(compiled, { kind: "training", scopes, combine: "tighten" });

@@ -90,7 +90,7 @@ export class Findings {
         violations.push(violation);
       }
     }
-    return { violations, heldBack };
+    return { violations, heldBack: heldBack.sort((a, b) => compareViolations(a.violation, b.violation)) };
   }
 
   /** What was forbidden at these places, or (`onlyAround`: only) at the item that one of them is in. */

@@ -21,6 +21,7 @@ export interface DefaultItem {
   own: Item;
   from: ReadonlyMap<string, CompiledPolicy>;
   part: CompiledPolicy;
+  label: string;
 }
 
 export interface DefaultItems {
@@ -283,7 +284,7 @@ function filled(path: string, { instances, attributes }: Growing, parts: readonl
   const narrowest = new Map(attributes.map(({ name, value, part }) => [name, { value, part }]));
   return {
     attributes: narrowest,
-    instances: instances.map(({ own, from, part }) => {
+    instances: instances.map(({ own, from, part }, index) => {
       const keys = spec === null ? [] : itemKeys(spec, own);
       const locking = parts.find(({ itemRules }) => itemRules.get(path)?.locked?.some((key) => keys.includes(key)));
       const until = locking === undefined ? parts.length : parts.indexOf(locking);
@@ -293,6 +294,7 @@ function filled(path: string, { instances, attributes }: Growing, parts: readonl
       return {
         own,
         part,
+        label: spec === null ? "" : labelOf(spec, own, index),
         item: { ...own, ...Object.fromEntries(missing.map(([name, { value }]) => [name, value])) },
         from: new Map([...from, ...missing.map(([name, said]) => [name, said.part] as const)]),
       };

@@ -3,7 +3,7 @@
  * compared exactly. A value that does not fit its type is not looked at: that is one violation already. Used by evaluate.ts
  * and, for defaults, by the checks at saving.
  */
-import { amountOf, type Limits, type Said, sameOption } from "./limits.ts";
+import { amountOf, type Limits, type Said, sameOption, type Step } from "./limits.ts";
 import { texts } from "./messages.ts";
 import { matches } from "./pattern.ts";
 import { compareAmounts, isMultipleOf, subtractAmounts } from "./quantity.ts";
@@ -42,11 +42,17 @@ function amountBreaches(value: PlainValue, { spec, min, max, step }: Limits): Br
   if (amount === null) {
     return [];
   }
-  const below = min.filter((said) => compareAmounts(amount, said.value.amount) < 0);
-  const above = max.filter((said) => compareAmounts(amount, said.value.amount) > 0);
-  const between = step.filter(
-    ({ value: { base, amount: unit } }) => !isMultipleOf(subtractAmounts(amount, base.amount), unit),
-  );
+  const [low, high] = [min[0], max[0]];
+  const isLow = low !== undefined && compareAmounts(amount, low.value.amount) < 0;
+  const isHigh = high !== undefined && compareAmounts(amount, high.value.amount) > 0;
+  // The strictest comes first: what passes it passes all.
+  const below = (isLow ? min : []).filter((said) => compareAmounts(amount, said.value.amount) < 0);
+  const above = (isHigh ? max : []).filter((said) => compareAmounts(amount, said.value.amount) > 0);
+  const [first, ...others] = step;
+  const isBetween = ({ value: { base, amount: unit } }: Said<Step>): boolean =>
+    !isMultipleOf(subtractAmounts(amount, base.amount), unit);
+  // Saving refuses steps of several policies that allow other amounts than the first.
+  const between = first === undefined || !isBetween(first) ? [] : [first, ...others.filter(isBetween)];
   return [
     ...joined(below.map((said) => breach("min", texts.min(said.value.said), said.value.said, said))),
     ...joined(above.map((said) => breach("max", texts.max(said.value.said), said.value.said, said))),
@@ -62,8 +68,8 @@ function amountBreaches(value: PlainValue, { spec, min, max, step }: Limits): Br
 function textBreaches(value: PlainValue, { spec, options, common, pattern }: Limits): Breach[] {
   const isListed = (list: readonly PlainValue[]): boolean =>
     (Array.isArray(value) ? value : [value]).every((one) => list.some((option) => sameOption(one, option, spec)));
-  const left = options.filter((said) => !isListed(said.value));
   const values = common ?? [];
+  const left = options.length === 0 || isListed(values) ? [] : options.filter((said) => !isListed(said.value));
   const unlike = pattern.filter((said) => typeof value !== "string" || !matches(said.value, value));
   return [
     ...joined(
