@@ -26,9 +26,9 @@ export const registerPlumbing: Register = (program, context, outcome) => {
   program
     .command("names", { hidden: true })
     .description("names for shell completion, one a line; run by the completion scripts")
-    .addArgument(new Argument("<kind>").choices(["clusters", "jobs", "requests"]))
+    .addArgument(new Argument("<kind>").choices(["clusters", "jobs", "requests", "policies"]))
     .argument("[cluster]", "the local cluster")
-    .action(async (kind: "clusters" | "jobs" | "requests", cluster: string | undefined) => {
+    .action(async (kind: "clusters" | "jobs" | "requests" | "policies", cluster: string | undefined) => {
       const { printNames } = await import("./commands/names.ts");
       outcome.code = await printNames(context, kind, cluster);
     });

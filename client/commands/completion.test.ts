@@ -1,5 +1,6 @@
 /**
- * The completion scripts in real shells: commands, options, and names of clusters, jobs, requests and policies from `sky` itself. Bash is everywhere; zsh and fish are skipped where they are missing, which fails a run of all tests.
+ * The completion scripts in real shells: commands, options, and names of clusters, jobs, requests and policies from `sky`
+ * itself. Bash is everywhere; zsh and fish are skipped where they are missing, which fails a run of all tests.
  */
 import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";

@@ -1,8 +1,8 @@
 /**
  * Completion scripts for bash, zsh and fish. They hold the commands and options of this build as plain words, and ask
- * the hidden `sky names` for clusters, jobs, requests and policies, which answers within its time limit or not at all: what a
- * cluster is called stands in its file, whatever the file's own name. They must never print anything else. Called by
- * client/program.ts.
+ * the hidden `sky names` for clusters, jobs, requests and policies, which answers within its time limit or not at all:
+ * what a cluster is called stands in its file, whatever the file's own name. They must never print anything else. Called
+ * by client/program.ts.
  */
 import type { Command } from "commander";
 
