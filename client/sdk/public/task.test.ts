@@ -115,6 +115,18 @@ describe("Task", () => {
     expect(sent(new Task({ workdir: { url, ref: "main" } })).workdir).toEqual({ kind: "git", url, ref: "main" });
   });
 
+  test("keeps what policies speak of, of a file and of a program", () => {
+    const fields = { "compute.cpuCoreLimit": 8, createHomeDir: true };
+    const task = new Task({
+      run: "true",
+      workload: { project: "nlp", compute: { cpuCoreLimit: 8 }, createHomeDir: true },
+    });
+    expect(sent(task.setEnvs({ A: "1" })).workload).toEqual({ project: "nlp", fields });
+    const file = join(folder, "workload.yaml");
+    writeFileSync(file, task.toYaml());
+    expect(sent(Task.fromYaml(file).updateEnvs({ B: "2" })).workload).toEqual({ project: "nlp", fields });
+  });
+
   const refused: [string, () => unknown, typeof ValueError | typeof NotSupportedError, RegExp][] = [
     ["a misspelt option", () => new Task({ runs: "x" } as never), ValueError, /unknown option 'runs'/],
     ["no object", () => new Task("train" as never), ValueError, /must be an object/],

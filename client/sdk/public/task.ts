@@ -45,6 +45,8 @@ export interface TaskOptions {
   volumes?: Readonly<Record<string, string>> | null;
   /** Bash script that runs where rank 0 is when the job's status changes. Default: none. */
   eventCallback?: string | null;
+  /** What policies speak of and SkyPilot's tasks have no place for: `{ compute: { cpuCoreLimit: 8 } }`. Default: none. */
+  workload?: Readonly<Record<string, unknown>> | null;
   /** Refused: say `new Resources({ imageId: "docker:IMAGE" })`. */
   dockerImage?: string | null;
   /** Refused: on one's own machines nodes are chosen by what they have. */
@@ -53,7 +55,7 @@ export interface TaskOptions {
 
 const known = new Set([
   ..."name setup run envs secrets workdir numNodes fileMounts volumes".split(" "),
-  ..."eventCallback dockerImage blockedResources".split(" "),
+  ..."eventCallback workload dockerImage blockedResources".split(" "),
 ]);
 
 type Variables = Readonly<Record<string, string>> | readonly (readonly [string, string])[];
@@ -146,7 +148,7 @@ export class Task {
   constructor(options: TaskOptions = {}) {
     requireKnown("Task", options, known);
     refuseMeaningless(options);
-    const { name, setup, run, workdir, numNodes, volumes, eventCallback } = options;
+    const { name, setup, run, workdir, numNodes, volumes, eventCallback, workload } = options;
     if (typeof run === "function") {
       this.#generator = generatorSource(run);
     }
@@ -158,6 +160,7 @@ export class Task {
       num_nodes: numNodes ?? undefined,
       volumes: volumes ?? undefined,
       event_callback: eventCallback ?? undefined,
+      workload: workload ?? undefined,
     });
     this.setEnvs(options.envs ?? null)
       .setSecrets(options.secrets ?? null)
