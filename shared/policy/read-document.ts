@@ -24,17 +24,9 @@ export function readPolicy(
   text: string,
   { file, head: given }: { file: string; head?: Partial<PolicyHead> },
 ): PolicyDocument {
-  return readRoot(parse(text, file), new DocumentFaults(file), given ?? {});
-}
-
-/** The same for a document that was parsed already; faults have no place. */
-export function readPolicyTree(tree: unknown, given: Partial<PolicyHead> = {}): PolicyDocument {
-  return readRoot(treeOf(tree, "InvalidPolicyError"), new DocumentFaults(null), given);
-}
-
-function readRoot(root: YamlNode, report: DocumentFaults, given: Partial<PolicyHead>): PolicyDocument {
-  const map = mappingOf(root, report);
-  const { head, body } = readHead(map, given, report);
+  const report = new DocumentFaults(file);
+  const map = mappingOf(parse(text, file), report);
+  const { head, body } = readHead(map, given ?? {}, report);
   const source: PolicySource = {
     policy: head.name,
     scope: { level: head.target.level, id: head.target.id ?? "" },
