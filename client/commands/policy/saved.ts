@@ -45,7 +45,7 @@ export async function policyFile(context: Context, files: readonly string[] | un
 }
 
 /** As the bodies of the API have it; what was not said is not sent. */
-export function headOf({ name, scope, id, kind, mode }: PlaceFlags): Record<string, unknown> {
+function headOf({ name, scope, id, kind, mode }: PlaceFlags): Record<string, unknown> {
   return {
     ...(name === undefined ? {} : { name }),
     ...(scope === undefined ? {} : { scope }),
