@@ -77,7 +77,9 @@ describe("limits of a group", () => {
   it("need their controller in every group above, which is enabled where it is not", async () => {
     makeGroup("a", "pids");
     makeGroup("b", "cpu memory");
-    await enableFor([join(root, "a"), join(root, "b")], { memoryBytes: 1 });
+    expect(await enableFor([join(root, "a"), join(root, "b")], { memoryBytes: 1 })).toEqual([
+      { path: join(root, "a", "cgroup.subtree_control"), controller: "memory" },
+    ]);
     expect([read("a", "cgroup.subtree_control"), read("b", "cgroup.subtree_control")]).toEqual([
       "+memory",
       "cpu memory",

@@ -36,17 +36,29 @@ function neededFor({ cpuCores, memoryBytes }: Limits): Controller[] {
   ];
 }
 
-/** Groups made in the last of these folders get the files of what the limits need. `folders`: from the outermost on. */
-export async function enableFor(folders: readonly string[], limits: Limits): Promise<void> {
+/** A controller that was enabled just now, in this file. */
+interface Enabled {
+  path: string;
+  controller: Controller;
+}
+
+/**
+ * Groups made in the last of these folders get the files of what the limits need. `folders`: from the outermost on. Says
+ * what was not enabled before, in the order in which it was done.
+ */
+export async function enableFor(folders: readonly string[], limits: Limits): Promise<Enabled[]> {
+  const done: Enabled[] = [];
   for (const folder of folders) {
     const path = join(folder, "cgroup.subtree_control");
     for (const controller of neededFor(limits)) {
       const enabled = (await readFile(path, "utf8")).trim().split(/\s+/u);
       if (!enabled.includes(controller)) {
         await enable(path, controller);
+        done.push({ path, controller });
       }
     }
   }
+  return done;
 }
 
 /** A unit that was started just now may not have moved its own process out of the way yet. */
@@ -118,15 +130,19 @@ const tries: readonly [Mechanism, Limits][] = [
   ["cgroup-memory", { memoryBytes: 2 ** 30 }],
 ];
 
-/** What can be limited in groups below the last of these folders: tried on a group of its own, which is removed again. */
+/**
+ * What can be limited in groups below the last of these folders: tried on a group of its own. Everything is as it was
+ * afterwards, also where jobs without limits run.
+ */
 export async function tryLimits(folders: readonly string[]): Promise<Mechanism[]> {
   const found: Mechanism[] = [];
   const folder = folders.at(-1);
   for (const [mechanism, limits] of folder === undefined ? [] : tries) {
     const group = join(folder ?? "", "probe");
+    let enabled: Enabled[] = [];
     try {
       await mkdir(group, { recursive: true, mode: 0o755 });
-      await enableFor(folders, limits);
+      enabled = await enableFor(folders, limits);
       // Made anew: the files come with the group where the controller was not enabled before.
       await rmdir(group);
       await mkdir(group, { mode: 0o755 });
@@ -136,6 +152,9 @@ export async function tryLimits(folders: readonly string[]): Promise<Mechanism[]
       // This machine cannot do it.
     } finally {
       await rmdir(group).catch(() => undefined);
+      for (const { path, controller } of enabled.reverse()) {
+        await writeExisting(path, `-${controller}`).catch(() => undefined);
+      }
     }
   }
   return found;

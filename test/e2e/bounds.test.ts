@@ -80,24 +80,27 @@ test("a scratch home and a scratch folder are empty, the job's alone, and gone w
 });
 
 test("a job's own time from TERM to KILL is what it gets; another job has the cluster's", async () => {
-  const run = (name: string): string[] => [
+  const run = (name: string, seconds: number): string[] => [
     "run: |",
-    `  trap 'sleep 6; touch ~/${name}.saved; exit 0' TERM`,
+    // What it starts is told to end, too, and ignores that as it does.
+    `  trap "trap '' TERM; sleep ${seconds}; touch ~/${name}.saved; exit 0" TERM`,
+    `  echo $$ >~/${name}.pid`,
     `  touch ~/${name}.up`,
     "  while :; do sleep 0.2; done",
   ];
   const ids: number[] = [];
-  for (const [name, first] of [
-    ["patient", "workload: {terminationGracePeriodSeconds: 120}"],
-    ["hasty", "envs: {A: b}"],
+  for (const [name, first, seconds] of [
+    ["patient", "workload: {terminationGracePeriodSeconds: 120}", 6],
+    ["hasty", "envs: {A: b}", 600],
   ] as const) {
-    const file = writeHomeFile(alice, `${name}.yaml`, `${[first, ...run(name)].join("\n")}\n`);
+    const file = writeHomeFile(alice, `${name}.yaml`, `${[first, ...run(name, seconds)].join("\n")}\n`);
     ids.push(await submit(alice, [file], "launch"));
     await until(() => existsSync(join(alice.home, `${name}.up`)), `${name} to run`);
   }
   await skyOk(alice, ["cancel", clusterName, ...ids.map(String), "-y"]);
-  await until(() => existsSync(join(alice.home, "patient.saved")), "what it saves after TERM");
-  // The cluster's two seconds were over long before, on the same machine.
+  await until(() => existsSync(join(alice.home, "patient.saved")), "what it saves after TERM", 60_000);
+  // The cluster's two seconds.
+  await until(() => !existsSync(`/proc/${readHome("hasty.pid").trim()}`), "the end of what ignores TERM for long");
   expect(existsSync(join(alice.home, "hasty.saved"))).toBe(false);
 });
 
