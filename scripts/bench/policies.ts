@@ -94,4 +94,4 @@ const result = {
   check_ms: median(checking),
   read_ms: Number((reading.ms / count).toFixed(4)),
 };
-console.log(JSON.stringify(result));
+process.stdout.write(`${JSON.stringify(result)}\n`);

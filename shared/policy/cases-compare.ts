@@ -10,7 +10,7 @@ import { shown } from "./messages.ts";
 import { readWorkload } from "./read-workload.ts";
 import { isMapping, samePlain, sameValue } from "./values.ts";
 import { gpuOf, withoutVirtual } from "./virtual.ts";
-import type { Evaluation, Item, PlainValue, Violation, Workload, WorkloadKind } from "./words.ts";
+import type { Evaluation, PlainValue, Violation, Workload, WorkloadKind } from "./words.ts";
 
 export interface CaseOutcome {
   kind: WorkloadKind;
@@ -129,7 +129,7 @@ function isSameItem(expected: PlainValue, came: PlainValue, spec: FieldSpec): bo
 }
 
 function shownValue(value: PlainValue): string {
-  const plain = Array.isArray(value) ? value.map((one) => (isMapping(one) ? nestedItem(one as Item) : one)) : value;
+  const plain = Array.isArray(value) ? value.map((one) => (isMapping(one) ? nestedItem(one) : one)) : value;
   return JSON.stringify(plain);
 }
 
@@ -156,5 +156,5 @@ function valueAt(workload: Workload, { path }: FieldSpec): PlainValue | undefine
 
 function itemWith(value: PlainValue | undefined, key: string, spec: FieldSpec): PlainValue | undefined {
   const items = Array.isArray(value) ? value : [];
-  return items.find((item) => isMapping(item) && itemKeys(spec, item as Item).includes(key));
+  return items.find((item) => isMapping(item) && itemKeys(spec, item).includes(key));
 }

@@ -119,7 +119,7 @@ function submit(
 }
 
 /** As the policies' dialect has it; in the other where that knows more of its fields. */
-export function readEither(tree: PlainValue, kind: WorkloadKind, dialect: PolicyDialect, role: Role): ReadWorkload {
+function readEither(tree: PlainValue, kind: WorkloadKind, dialect: PolicyDialect, role: Role): ReadWorkload {
   const inDialect = (one: PolicyDialect): ReadWorkload =>
     readWorkload(tree, { kind, dialect: one, ...(role === null ? {} : { role }) });
   const own = inDialect(dialect);

@@ -199,7 +199,7 @@ describe("for any policies", () => {
             scopes,
           );
           const first = bytes(evaluate(binding(all ?? [], scopes), read(tree), none));
-          const again = evaluate(binding(turned ?? [], scopes), read(reversed(tree as PlainValue)), none);
+          const again = evaluate(binding(turned ?? [], scopes), read(reversed(tree)), none);
           expect(bytes(again)).toBe(first);
         },
       ),

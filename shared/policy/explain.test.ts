@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { effectiveFor } from "./combine.ts";
 import { explainField } from "./explain.ts";
-import { policyFields, type FieldSpec } from "./fields.ts";
+import { policyFields } from "./fields.ts";
 import { readPolicy } from "./read-document.ts";
 import { workloadKinds } from "./words.ts";
 
@@ -79,7 +79,7 @@ describe("explain", () => {
 
   test("knows every field of every kind in both dialects", () => {
     const explain = (words: string): string => explainField(words);
-    for (const spec of policyFields as readonly FieldSpec[]) {
+    for (const spec of policyFields) {
       for (const kind of workloadKinds.filter((one) => spec.kinds.includes(one))) {
         if (spec.dialect === undefined) {
           expect(explain(`${kind}.${spec.path}`)).toContain("HERE:");

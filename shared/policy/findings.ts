@@ -129,7 +129,7 @@ function isSameLine(a: Violation, b: Violation): boolean {
   return a.field === b.field && a.rule === b.rule && a.message === b.message;
 }
 
-export function compareViolations(a: Violation, b: Violation): number {
+function compareViolations(a: Violation, b: Violation): number {
   return (
     compareTexts(a.field, b.field) ||
     violationRules.indexOf(a.rule) - violationRules.indexOf(b.rule) ||

@@ -153,5 +153,5 @@ function commonOptions(lists: readonly Said<readonly PlainValue[]>[], spec: Fiel
 
 /** An option of a list is one of its elements. */
 export function sameOption(one: PlainValue, other: PlainValue, spec: FieldSpec): boolean {
-  return spec.type === "array" ? String(one) === String(other) : sameValue(one, other, spec);
+  return spec.type === "array" ? sameValue([one], [other], spec) : sameValue(one, other, spec);
 }

@@ -182,7 +182,7 @@ class PatternReader {
   #depth = 0;
 
   constructor(text: string) {
-    this.#characters = [...text];
+    this.#characters = Array.from(text);
   }
 
   read(): Node {

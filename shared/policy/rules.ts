@@ -29,7 +29,7 @@ export function breachesOf(value: PlainValue | undefined, limits: Limits): Breac
 }
 
 /** `""`, `[]` and `{}` say nothing; 0 and false do. */
-export function isBlank(value: PlainValue): boolean {
+function isBlank(value: PlainValue): boolean {
   return (
     value === "" ||
     (Array.isArray(value) && value.length === 0) ||

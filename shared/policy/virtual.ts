@@ -90,7 +90,8 @@ function splitVolumes(volumes: readonly Item[], isKnown: (item: Item) => boolean
 
 const isServed = ({ nfsServer }: Item): boolean => nfsServer !== undefined && nfsServer !== null;
 
-function servedItem({ nfsServer, mountPropagation: _, ...item }: Item): Item {
+/** NFS has no mount propagation. */
+function servedItem({ nfsServer, mountPropagation: _propagation, ...item }: Item): Item {
   return nfsServer === undefined ? item : { ...item, server: nfsServer };
 }
 
