@@ -28,6 +28,16 @@ export function judge(set: PolicySet, asked: Case, now: number): Judgement {
   return judgeBy({ policy, assets: set.assets, exceptions: set.lifts() }, asked, now);
 }
 
+/** The judgement where there is nothing to judge by. */
+export function unbound(asked: Case): Judgement {
+  return {
+    case: asked,
+    effective: asked.ways.map(({ workload }) => workload),
+    origins: new Map(),
+    ...{ violations: [], warned: [], audited: [], excepted: [], notices: [], policies: [], changed: [] },
+  };
+}
+
 export function outcomeOf({ violations, warned, audited, excepted }: Judgement): DecisionLine["outcome"] {
   if (violations.length > 0) {
     return "rejected";
