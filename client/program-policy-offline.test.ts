@@ -74,6 +74,17 @@ describe("sky policy check -f", () => {
     expect([lost.code, lost.err]).toEqual([1, expect.stringContaining("data")]);
   });
 
+  it("says of a policy for other workloads, or another project, that it binds nothing here", async () => {
+    write("a.yaml", first.replace("TrainingPolicy", "InteractivePolicy"));
+    write("b.yaml", first);
+    write("task.yaml", "resources: {accelerators: H100:8}\nrun: make\n");
+    const other = await typed("check -f a.yaml --task task.yaml");
+    expect([other.code, other.out]).toEqual([
+      ...[0, expect.stringContaining("Policy 'first' binds no training workload of project 'team-a'.")],
+    ]);
+    expect((await typed("check -f b.yaml --task task.yaml --project team-b")).out).toContain("of project 'team-b'.");
+  });
+
   it("tells what is wrong with file and line, and what it cannot know", async () => {
     write("wrong.yaml", "rules:\n  imag: {required: true}\n");
     write("task.yaml", "run: make\n");

@@ -94,7 +94,11 @@ function scopesOf(given: Given, task: Task, project: string | undefined): { scop
   return { scopes, project: own };
 }
 
-/** `combine`: as the cluster's config has it. */
+function inProject(project: string | null): string {
+  return project === null ? "" : ` of project '${project}'`;
+}
+
+/** Scopes meet as with `tighten`, which a cluster does when its config says nothing. */
 export async function checkOffline(
   context: Context,
   { files, task: taskFile, project: named }: { files: readonly string[]; task: string; project: string | undefined },
@@ -111,8 +115,12 @@ export async function checkOffline(
     ...{ uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 },
   };
   const asked = caseFor(task, who, project, bind);
-  const judgement = judgeBy({ policy: bind(asked.kind), assets: given.assets, exceptions: [] }, asked, Date.now());
+  const policy = bind(asked.kind);
+  const judgement = judgeBy({ policy, assets: given.assets, exceptions: [] }, asked, Date.now());
   const result = checkOf(task, judgement, who);
-  const notices = [...given.policies.flatMap((policy) => policy.warnings), ...warnings, ...result.notices];
-  return { ...result, notices: [...new Set(notices)] };
+  const idle = given.policies
+    .filter(({ head }) => !policy.parts.some(({ source }) => source.policy === head.name))
+    .map(({ head }) => `Policy '${head.name}' binds no ${asked.kind} workload${inProject(project)}.`);
+  const told = given.policies.flatMap((document) => document.warnings);
+  return { ...result, notices: [...new Set([...told, ...warnings, ...idle, ...result.notices])] };
 }
