@@ -3,7 +3,7 @@
  * violation each and takes part in nothing further. Pure; it must never throw, whatever it is given. Used by evaluate.ts.
  */
 import { existsFor, fieldAt, type FieldSpec } from "./fields.ts";
-import { sameItem } from "./items.ts";
+import { itemKeys, sameItem } from "./items.ts";
 import { labelOf } from "./merge.ts";
 import { type Place, placeText, repeatable, texts } from "./messages.ts";
 import { isMapping, typed } from "./values.ts";
@@ -80,6 +80,8 @@ function readField(reading: Reading, path: string, value: PlainValue | undefined
 
 function readItems(reading: Reading, spec: FieldSpec, entries: readonly PlainValue[]): void {
   const written: WrittenItem[] = [];
+  // Items that are one share a key, and a task may have thousands of variables.
+  const byKey = new Map<string, Item[]>();
   for (const [index, entry] of entries.entries()) {
     if (!isMapping(entry)) {
       problem(reading, { path: spec.path, label: `#${index + 1}` }, "type", "must be a mapping", entry);
@@ -87,7 +89,8 @@ function readItems(reading: Reading, spec: FieldSpec, entries: readonly PlainVal
     }
     const label = labelOf(spec, entry, index);
     const place = { path: spec.path, label };
-    if (written.some(({ item }) => sameItem(spec, item, entry))) {
+    const near = itemKeys(spec, entry).flatMap((key) => byKey.get(key) ?? []);
+    if (near.some((item) => sameItem(spec, item, entry))) {
       problem(reading, place, "constraint", texts.twice, null);
       continue;
     }
@@ -100,6 +103,9 @@ function readItems(reading: Reading, spec: FieldSpec, entries: readonly PlainVal
       problem(reading, place, "constraint", `must have ${keyWords(spec)}`, null);
     }
     written.push({ label, item, exclude: exclude === true });
+    for (const key of itemKeys(spec, item)) {
+      byKey.set(key, [...(byKey.get(key) ?? []), item]);
+    }
   }
   reading.items.set(spec.path, written);
 }
