@@ -45,7 +45,7 @@ export interface TaskOptions {
   volumes?: Readonly<Record<string, string>> | null;
   /** Bash script that runs where rank 0 is when the job's status changes. Default: none. */
   eventCallback?: string | null;
-  /** What policies speak of and SkyPilot's tasks have no place for: `{ compute: { cpuCoreLimit: 8 } }`. Default: none. */
+  /** What policies speak of and SkyPilot's tasks lack: `{ compute: { cpuCoreLimit: 8 } }`. Default: none. */
   workload?: Readonly<Record<string, unknown>> | null;
   /** Refused: say `new Resources({ imageId: "docker:IMAGE" })`. */
   dockerImage?: string | null;
