@@ -1,6 +1,6 @@
 /** What a launch spec promises, by the real skylet and runner: it holds for every script of the job, or nothing starts. */
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import type { Payload } from "../../shared/job.ts";
 import type { LaunchSpec } from "../../shared/launch-spec.ts";
@@ -17,6 +17,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await agent.close();
+  rmSync(dirname(scratchRoot(join(agent.dir, "abcdefgh-1"))), { recursive: true, force: true });
 });
 
 interface Ran {
