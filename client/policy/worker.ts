@@ -120,5 +120,5 @@ process.on("unhandledRejection", (error) => {
   const { type, text } = described(error);
   process.stderr.write(`unhandled rejection: [${type}] ${text}\n`);
 });
-register("./policy-hooks.mjs", import.meta.url, { data: { sdk: new URL("./sdk.mjs", import.meta.url).href } });
+register(new URL("./policy-hooks.mjs", import.meta.url), { data: { sdk: new URL("./sdk.mjs", import.meta.url).href } });
 new Conversation().begin();

@@ -227,9 +227,9 @@ describe("what a policy may do wrong refuses the request, and the next one is as
     ["never answers", "await new Promise(() => setInterval(() => {}, 1000))"],
     ["answers late", "await new Promise((resolve) => setTimeout(resolve, 20_000))"],
   ])("%s: it is ended at the time limit", async (_, body) => {
-    const { runner } = await withBody(`if (task.name === "bad") { ${body} }`, { admin_policy_seconds: 1 });
+    const { runner } = await withBody(`if (task.name === "bad") { ${body} }`, { admin_policy_seconds: 3 });
     expect(await refusal(runner, { taskText: "name: bad\n" })).toBe(
-      "User request rejected by policy P: [TimeoutError] The policy failed: it did not answer within 1 s.",
+      "User request rejected by policy P: [TimeoutError] The policy failed: it did not answer within 3 s.",
     );
     await runner.apply(requestOf());
   });
@@ -250,7 +250,7 @@ describe("what a policy may do wrong refuses the request, and the next one is as
       `const { spawn } = await import("node:child_process");
       const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { stdio: "ignore" });
       fs.writeFileSync("pid", String(child.pid)); for (;;);`,
-      { admin_policy_seconds: 2 },
+      { admin_policy_seconds: 6 },
     );
     await refusal(runner);
     const pid = Number(readFileSync(join(state, "policies", "pid"), "utf8"));

@@ -46,7 +46,7 @@ export interface OverrideKeys {
   allowed: readonly (readonly string[])[] | null;
   disallowed: readonly (readonly string[])[] | null;
 }
-export const anyKeys: OverrideKeys = { allowed: null, disallowed: null };
+const anyKeys: OverrideKeys = { allowed: null, disallowed: null };
 
 function startsWith(path: readonly string[], start: readonly string[]): boolean {
   return start.every((key, index) => path[index] === key);
