@@ -145,6 +145,23 @@ test("defaults reach the job, and its submitter is told in the request's stream;
   expect(job?.record.project).toBe("nlp");
 });
 
+test("options of the container lead around nothing, whether the task or the config brings them", async () => {
+  const text =
+    "defaults: {environmentVariables: {instances: [{name: TEAM, value: lab}]}}\n" +
+    "rules: {environmentVariables: {instances: {locked: [TEAM]}}, security: {capabilities: {blocked: true}}}\n";
+  await apply({ text, ...place });
+  const image = "resources: {image_id: 'docker:ubuntu'}\nrun: sleep 1000\n";
+  const own = (options: string[]): string => `${image}config: {docker: {run_options: ${JSON.stringify(options)}}}\n`;
+  const rejected = "User request rejected by policy";
+  for (const options of [["-e", "TEAM=mine"], ["--env=TEAM=mine"], ["--cap-add=SYS_ADMIN"], ["--privileged"]]) {
+    const config = { docker: { run_options: options } };
+    for (const tried of [await launch(own(options)), await launch(image, { override_skypilot_config: config })]) {
+      expect([options, tried.text]).toEqual([options, expect.stringContaining(rejected)]);
+    }
+  }
+  expect(cluster.loop.state.jobs.size).toBe(0);
+});
+
 test("damaged policies refuse every submission with a sentence, and saving the policy anew heals them", async () => {
   await apply({ text: onlyUbuntu, ...place });
   await launch(oneGpu);
