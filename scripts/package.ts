@@ -30,7 +30,8 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const usage = "Usage: scripts/package [--out DIR] [--arch x64|arm64|all] [--version V]";
 const versionForm = /^\d+\.\d+\.\d+[A-Za-z0-9.+-]*$/;
 /** Bundles that are only the client's are in the client's package, and everything is in a release. */
-const clientFiles = /^(sky|client\.mjs|sdk\.mjs|policy-(worker|hooks)\.mjs|sdk\.d\.mts|(sdk-)?chunk-.*\.mjs|package\.json)$/;
+const clientFiles =
+  /^(sky|client\.mjs|sdk\.mjs|policy-(worker|hooks)\.mjs|sdk\.d\.mts|(sdk-)?chunk-.*\.mjs|package\.json)$/;
 
 interface Options {
   out: string;
