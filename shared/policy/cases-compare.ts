@@ -83,7 +83,9 @@ function effectiveFaults(wanted: string, value: PlainValue, came: CaseOutcome): 
   if (read.size === 0) {
     return value === null ? absentFaults(wanted, came) : [`effective: ${wanted} cannot be ${shown(value)}`];
   }
-  return [...read].flatMap(([own, plain]) => {
+  // A word such as the older priority classes may say something of another field too; that is not asked here.
+  const asked = read.has(spec.path) ? [...read].filter(([own]) => own === spec.path) : [...read];
+  return asked.flatMap(([own, plain]) => {
     const field = fieldAt(own);
     const there = workload.get(own);
     return field !== null && there !== undefined && isSame(plain, there, field)
