@@ -26,7 +26,7 @@ function lifeOver(policies: MemoryPolicyStore): { changes: PolicyChanges; store:
 
 test("the same request saves, deletes and excepts once, over a restart", async () => {
   const kept = new MemoryPolicyStore();
-  const requests = Array.from({ length: 3 }, () => randomUUID());
+  const requests = Array.from({ length: 4 }, () => randomUUID());
   const by = (store: Store, at: number, isAgain: boolean): Change => ({
     ...{ by: "root", requestId: requests[at] ?? "", isAgain, store },
   });
@@ -41,11 +41,18 @@ test("the same request saves, deletes and excepts once, over a restart", async (
   const again = await second.changes.apply("rules: {image: {required: true}}", given, by(second.store, 0, true), facts);
   expect([again.changed, again.policy.revision.revision]).toEqual([true, 1]);
   expect(await second.changes.addException(body, by(second.store, 1, true))).toBe("e1");
-  expect((await second.changes.remove("p", by(second.store, 2, false))).revision).toBe(2);
+  // Somebody else's change in between is not undone.
+  await second.changes.apply("rules: {image: {blocked: true}}", given, by(second.store, 3, false), facts);
+  await second.changes.apply("rules: {image: {required: true}}", given, by(second.store, 0, true), facts);
+  expect(kept.all.get("p")?.[0]?.text).toContain("blocked");
+  expect((await second.changes.remove("p", by(second.store, 2, false))).revision).toBe(3);
   const third = lifeOver(kept);
-  expect((await third.changes.remove("p", by(third.store, 2, true))).revision).toBe(2);
+  expect((await third.changes.remove("p", by(third.store, 2, true))).revision).toBe(3);
   await third.changes.removeException("e1", by(third.store, 1, false));
   await third.changes.removeException("e1", by(third.store, 1, true));
   await expect(third.changes.removeException("e1", by(third.store, 1, false))).rejects.toThrow("no exception 'e1'");
-  expect([kept.all.get("p")?.map(({ what }) => what), kept.exceptions.size]).toEqual([["deleted", "created"], 0]);
+  expect([kept.all.get("p")?.map(({ what }) => what), kept.exceptions.size]).toEqual([
+    ["deleted", "changed", "created"],
+    0,
+  ]);
 });

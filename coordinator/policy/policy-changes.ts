@@ -104,8 +104,8 @@ export class PolicyChanges {
   ): Promise<Prepared> {
     return this.#turn.run(async () => {
       const before = await this.#policies.set();
-      const done = [...before.policies.values()].find(({ revision }) => revision.requestId === change.requestId);
-      if (done !== undefined) {
+      const done = await this.#madeBefore(text, given, change);
+      if (done !== null) {
         // Saved at a time of which its client was not told.
         const { warnings } = done.document;
         const grades = gradesOf(done.document, facts, before.assets).lines;
@@ -121,12 +121,14 @@ export class PolicyChanges {
   }
 
   /** Resolves with the deletion's revision. */
-  remove(name: string, { by, requestId, store }: Change): Promise<PolicyRevision> {
+  remove(name: string, { by, requestId, store, isAgain }: Change): Promise<PolicyRevision> {
     return this.#turn.run(async () => {
       const before = await this.#policies.set();
       const present = before.newest.get(name);
-      if (present?.requestId === requestId) {
-        return present;
+      const made = isAgain ? (await store.policies.revisions(name)).revisions : [];
+      const done = made.find((revision) => revision.requestId === requestId);
+      if (done !== undefined) {
+        return done;
       }
       const isDamaged = before.loaded.damaged.includes(name);
       if (!isDamaged && (present === undefined || present.text === null)) {
@@ -273,6 +275,21 @@ export class PolicyChanges {
       }
       await store.policies.saveSecret(name, null);
     });
+  }
+
+  /** What this very request has saved before a restart; another may have changed the policy since. */
+  async #madeBefore(
+    text: string,
+    given: GivenHead,
+    { isAgain, requestId, store }: Change,
+  ): Promise<ActivePolicy | null> {
+    if (!isAgain) {
+      return null;
+    }
+    const placed = readPlaced(text, given, this.#policies.place, "saved");
+    const { revisions } = await store.policies.revisions(placed.document.head.name);
+    const made = revisions.find((revision) => revision.requestId === requestId);
+    return made === undefined ? null : activeOf(made, placed);
   }
 
   async #nextNumber({ newest, loaded }: PolicySet, name: string, store: Store): Promise<number> {
