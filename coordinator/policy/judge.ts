@@ -51,9 +51,19 @@ export function outcomeOf({ violations, warned, audited, excepted }: Judgement):
 /** The refusal, one line a violation. */
 export function rejection({ violations, case: { kind, project } }: Judgement): SkyError {
   const count = violations.length === 1 ? "1 violation" : `${violations.length} violations`;
-  const see = `See: sky policy explain ${kind}${project === null ? "" : ` --project ${project}`}`;
+  const see = `${by(violations)}See: sky policy explain ${kind}${project === null ? "" : ` --project ${project}`}`;
   const lines = [`User request rejected by policy: ${count}`, ...limited(violations.map(violationText))];
   return new SkyError("UserRequestRejectedByPolicy", [...lines, see].join("\n"));
+}
+
+/** `By policy nlp-training (project nlp, rev 7). `, so that one knows whom to ask; nothing for the product's own rules. */
+function by(violations: readonly Violation[]): string {
+  const names = new Set(
+    violations.flatMap(({ source }) =>
+      source === null ? [] : [`${source.policy} (${source.scope.level} ${source.scope.id}, rev ${source.revision})`],
+    ),
+  );
+  return names.size === 0 ? "" : `By ${names.size === 1 ? "policy" : "policies"} ${[...names].join(", ")}. `;
 }
 
 /** `compute.gpuDevicesRequest: must be no greater than 4 (asked: 5)` */
@@ -71,7 +81,7 @@ function valueText(value: PlainValue): string {
 export function linesOf({ warned, excepted, notices, changed, origins, effective }: Judgement): string[] {
   const set = changed.flatMap((path) => {
     const origin = origins.get(path);
-    if (origin === undefined || origin.kind === "submitted" || origin.source.scope.level === "system") {
+    if (origin === undefined || origin.kind === "submitted") {
       return [];
     }
     const value = effective[0]?.get(path);

@@ -73,9 +73,7 @@ export function judgeBy({ policy, assets, exceptions }: Binding, asked: Case, no
     return labelled(applyExceptions(whole, exceptions, asked, now), label);
   });
   const changed = new Set(
-    evaluations.flatMap(({ origins }) =>
-      [...origins].flatMap(([path, { kind }]) => (kind === "submitted" ? [] : [path])),
-    ),
+    evaluations.flatMap(({ origins }) => [...origins].flatMap(([path, origin]) => setBy(path, origin))),
   );
   return {
     case: asked,
@@ -87,8 +85,19 @@ export function judgeBy({ policy, assets, exceptions }: Binding, asked: Case, no
     excepted: evaluations.flatMap(({ excepted }) => excepted),
     notices: [...new Set(evaluations.flatMap(({ notices }) => notices))],
     policies: [...new Set(policy.parts.map(({ source }) => `${source.policy}@${source.revision}`))],
-    changed: [...changed].sort(),
+    // What an item brings along is told with the item.
+    changed: [...changed].filter((path) => !changed.has(itemOf(path))).sort(),
   };
+}
+
+/** `ports[web]` of `ports[web].external`; of anything else nothing. */
+function itemOf(path: string): string {
+  return /^(.*\])\.[^.\]]+$/.exec(path)?.[1] ?? "";
+}
+
+/** The path if somebody's policy set its value; the product's own defaults are no news. */
+function setBy(path: string, origin: ValueOrigin): string[] {
+  return origin.kind === "submitted" || origin.source.scope.level === "system" ? [] : [path];
 }
 
 /** Those of options count like any other of their policy's mode. */
