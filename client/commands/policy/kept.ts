@@ -3,6 +3,7 @@
  * value of a secret is read from a file or standard input, never from the command line, and never printed. Called by
  * client/program-policy.ts.
  */
+import { userInfo } from "node:os";
 import { resolve } from "node:path";
 import type { exceptionBodySchema } from "../../../shared/policy-api.ts";
 import type * as z from "zod";
@@ -58,7 +59,7 @@ export async function addException(context: Context, policy: string, flags: Exce
     field: flags.field ?? null,
     rule: (flags.rule ?? null) as z.input<typeof exceptionBodySchema>["rule"] & {},
     subjects: flags.for ?? [],
-    owner: flags.owner ?? context.env["USER"] ?? "",
+    owner: flags.owner ?? userInfo().username,
     reason: flags.reason,
     expires_at: until,
   };
