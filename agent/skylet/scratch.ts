@@ -25,11 +25,16 @@ export function scratchRoot(folder: string): string {
   return join(parentOf(dirname(folder)), basename(folder));
 }
 
+/** Not a link: everybody may put one here, and it could lead to what the user would miss. */
+function isOwn(path: string): boolean {
+  const facts = lstatSync(path, { throwIfNoEntry: false });
+  return facts?.isDirectory() === true && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0;
+}
+
 /** Throws a SkyError when somebody else has put something in the place of the user's folder. */
 function requireOwn(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
-  const facts = lstatSync(path);
-  if (!facts.isDirectory() || facts.uid !== process.getuid?.() || (facts.mode & 0o022) !== 0) {
+  if (!isOwn(path)) {
     throw new SkyError("InternalError", `${path} is not a folder of this user alone. Ask the machine's admin.`);
   }
 }
@@ -72,6 +77,9 @@ export function makeScratch({ root, home, mounted }: Scratch): void {
 /** Without effect when the attempt has none. What cannot be removed now is tried again at the next start of a skylet. */
 export async function removeScratch(folder: string): Promise<void> {
   const root = scratchRoot(folder);
+  if (!isOwn(dirname(root))) {
+    return;
+  }
   await rm(root, { recursive: true, force: true }).catch(() => undefined);
   try {
     // At once: another attempt's folder is made in it by this very program.
@@ -83,12 +91,8 @@ export async function removeScratch(folder: string): Promise<void> {
 
 /** What attempts have left that are not there any more, as after a restart of the machine. */
 export function sweepScratch(runtimeDir: string, isKnown: (attempt: string) => boolean): void {
-  let names: string[] = [];
-  try {
-    names = readdirSync(parentOf(runtimeDir));
-  } catch {
-    // There never was one.
-  }
+  const parent = parentOf(runtimeDir);
+  const names = isOwn(parent) ? readdirSync(parent) : [];
   for (const name of names.filter((one) => !isKnown(one))) {
     void removeScratch(join(runtimeDir, name));
   }
