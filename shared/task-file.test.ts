@@ -109,6 +109,10 @@ describe("readTask", () => {
     });
   });
 
+  test.each([" a\n ", " a\n \n", " a\n  \n\n", "a\n\t", "\n a"])("the blanks at the ends of a script: %j", (run) => {
+    expect(read(writeTask({ ...empty, run }))).toEqual({ ...empty, run });
+  });
+
   test("a script of 200,000 lines", () => {
     const script = "echo 'one more line'\n".repeat(200_000);
     const text = writeTask({ ...empty, setup: script, run: script });

@@ -141,9 +141,12 @@ export function writeTask(task: Task): string {
 /** What YAML neither takes for a line break nor refuses. */
 const blockSafe = /^[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\u{10000}-\u{10ffff}]+$/u;
 
+/** The reader of blocks takes lines of nothing but blanks at the end for no lines when the first one is indented. */
+const endsBlank = /\n[ \t]+\n*$/;
+
 /** A literal block where every character survives one (four times faster to read than quotes), else a quoted string. */
 function scriptText(script: string): string {
-  if (!blockSafe.test(script) || script.trim() === "") {
+  if (!blockSafe.test(script) || endsBlank.test(script) || script.trim() === "") {
     return JSON.stringify(script);
   }
   const ends = script.endsWith("\n");
