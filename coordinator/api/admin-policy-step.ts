@@ -50,6 +50,11 @@ function runnerOf(context: ApiContext): AdminPolicyRunner {
   return context.parts.adminPolicy ?? noAdminPolicy;
 }
 
+/** The policy's own word, or its failure; nothing else that ends a request is a decision. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof SkyError && error.type === "UserRequestRejectedByPolicy";
+}
+
 /** By the caller's headers. */
 export function sentBy({ header }: Pick<RouteCall<unknown>, "header">): SentBy {
   const version = header(headers.version.toLowerCase());
@@ -83,7 +88,9 @@ export async function passPolicy(
     inTurn: (work) => context.turns.run(account.uid, work),
   });
   const { taskText, config } = await asking.catch((error: unknown) => {
-    context.policies.refused({ id: running.id ?? "", name: step.name, account }, messageOf(error));
+    if (isRefusal(error) && !running.signal.aborted) {
+      context.policies.refused({ id: running.id ?? "", name: step.name, account }, messageOf(error));
+    }
     throw error;
   });
   const isChanged = taskText !== step.taskText;

@@ -22,6 +22,8 @@ import { initialState, type Recovered } from "../../coordinator/core/initial.ts"
 import { openLog } from "../../coordinator/log.ts";
 import { CoreLoop } from "../../coordinator/loop.ts";
 import type { ApiParts, Fleet, JobQueue, Store } from "../../coordinator/parts.ts";
+import { noAdminPolicy } from "../../coordinator/policy/admin-policy.ts";
+import type { AdminPolicyRunner } from "../../coordinator/policy/parts.ts";
 import { startApi } from "../../coordinator/api/server.ts";
 import { MemoryAdminStore } from "./memory-admin-store.ts";
 import { MemoryPolicyStore } from "./memory-policy-store.ts";
@@ -239,12 +241,12 @@ async function resultOf(
 
 /**
  * A cluster whose nodes have 4 CPUs and 8 GiB each, node 1 also two V100. The test's own account (root) may run jobs.
- * `kept`: what a cluster before it has left.
+ * `kept`: what a cluster before it has left, and what lives as long as the process.
  */
 export async function startTestCluster(
   nodes = ["one"],
   changes: Record<string, unknown> = {},
-  kept: { requests?: MemoryRequestStore; queue?: MemoryQueue; protocol?: 1 | 2 } = {},
+  kept: { requests?: MemoryRequestStore; queue?: MemoryQueue; protocol?: 1 | 2; adminPolicy?: AdminPolicyRunner } = {},
 ): Promise<TestCluster> {
   const folder = mkdtempSync(join(tmpdir(), "sky-api-"));
   const config = coordinatorConfigSchema.parse({
@@ -275,7 +277,7 @@ export async function startTestCluster(
     current: () => (unavailable.cause === null ? { loop, queue, store, fleet } : { unavailable: unavailable.cause }),
     onLive: () => undefined,
     accounts: { byUid: async (uid) => accounts.get(uid) ?? null },
-    files,
+    ...{ files, adminPolicy: kept.adminPolicy ?? noAdminPolicy },
   };
   const api = await startApi(parts, config, { version: "1.2.3", commit: "abc" }, log);
   const open: TestCluster["open"] = (method, path, body, headers) =>
