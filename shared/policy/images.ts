@@ -33,6 +33,11 @@ export function normalImage(name: string): string {
   return digest === null ? `${registry}/${full}:${tag}` : `${registry}/${full}@${digest.toLowerCase()}`;
 }
 
+/** As the reader of `image_id` takes it: without the word that says that it is a container's. */
+export function withoutWord(name: string): string {
+  return name.replace(/^docker:(?!\/\/)/, "");
+}
+
 export function sameImage(one: string, other: string): boolean {
   return normalImage(one) === normalImage(other);
 }

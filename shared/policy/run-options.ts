@@ -52,7 +52,7 @@ const valued = new Set(
 /** Known, and nothing that a policy speaks of is changed by them. */
 const harmless = new Set(
   (
-    "add-host annotation cap-drop cpu-shares cpuset-cpus cpuset-mems detach dns dns-option dns-search entrypoint health-cmd " +
+    "add-host cap-drop cpu-shares cpuset-cpus cpuset-mems detach dns dns-option dns-search entrypoint health-cmd " +
     "health-interval health-retries health-timeout hostname init label log-driver log-opt memory-reservation memory-swap " +
     "network-alias no-healthcheck no-hosts oom-score-adj pids-limit platform publish-all quiet rm stop-signal " +
     "stop-timeout ulimit"
@@ -139,7 +139,8 @@ function taken({ name, value }: Option, fields: Map<string, PlainValue>): boolea
     fields.set(path, isOn);
     return true;
   }
-  return value !== null && (readers[name]?.(value, fields) ?? false);
+  const reader = Object.hasOwn(readers, name) ? readers[name] : undefined;
+  return value !== null && (reader?.(value, fields) ?? false);
 }
 
 const flagPaths: Readonly<Record<string, string>> = {
@@ -160,6 +161,16 @@ function added(fields: Map<string, PlainValue>, path: string, item: Item): true 
 function set(fields: Map<string, PlainValue>, path: string, value: PlainValue): true {
   fields.set(path, value);
   return true;
+}
+
+/** What says nothing of where a mount leads: others may lay a second folder over the first (`O,upperdir=`). */
+const plainMounts = new Set(
+  "ro rw z Z bind rbind shared slave private rshared rslave rprivate exec noexec dev nodev suid nosuid".split(" "),
+);
+
+/** A folder of the machine as it is written: rules on paths read letters, and `..` leads elsewhere. */
+function isPlainPath(path: string): boolean {
+  return /^[/~.]/.test(path) && !path.split("/").includes("..");
 }
 
 const pullWords: Readonly<Record<string, string>> = { always: "Always", missing: "IfNotPresent", never: "Never" };
@@ -207,7 +218,7 @@ const readers: Readonly<Record<string, Reader>> = {
     set(fields, "security.hostNetwork", value === "host"),
   publish: readPublished,
   pull: (value, fields) => {
-    const word = pullWords[value];
+    const word = Object.hasOwn(pullWords, value) ? pullWords[value] : undefined;
     return word !== undefined && set(fields, "imagePullPolicy", word);
   },
   "shm-size": (_, fields) => set(fields, "compute.largeShmRequest", true),
@@ -226,36 +237,50 @@ const readers: Readonly<Record<string, Reader>> = {
   },
   volume: (value, fields) => {
     const [source = "", mountPath = "", options = "", ...rest] = value.split(":");
-    if (rest.length > 0 || !/^[/~.]/.test(source) || !mountPath.startsWith("/")) {
+    const said = options === "" ? [] : options.split(",");
+    const isPlain = rest.length === 0 && said.every((word) => plainMounts.has(word));
+    if (!isPlain || !isPlainPath(source) || !mountPath.startsWith("/") || !isPlainPath(mountPath)) {
       return false;
     }
-    const isReadOnly = options.split(",").includes("ro");
+    const isReadOnly = said.includes("ro");
     return added(fields, "storage.hostPath", { path: source, mountPath, ...(isReadOnly ? { readOnly: true } : {}) });
   },
   workdir: (value, fields) => value.startsWith("/") && set(fields, "workingDir", value),
 };
 
-/** `type=bind,source=/a,target=/b,readonly`. */
+const mountNames = new Map([
+  ["type", "type"],
+  ["source", "source"],
+  ["src", "source"],
+  ["target", "target"],
+  ["destination", "target"],
+  ["dst", "target"],
+  ["readonly", "readonly"],
+  ["ro", "readonly"],
+]);
+
+/** `type=bind,source=/a,target=/b,readonly`. Of what is said twice the engines take one or the other: it is not taken. */
 function readMount(value: string, fields: Map<string, PlainValue>): boolean {
-  const parts = new Map(
-    value.split(",").map((part): [string, string] => {
-      const at = part.indexOf("=");
-      return at < 0 ? [part, "true"] : [part.slice(0, at), part.slice(at + 1)];
-    }),
-  );
-  const source = parts.get("source") ?? parts.get("src") ?? "";
-  const target = parts.get("target") ?? parts.get("destination") ?? parts.get("dst") ?? "";
-  const known = "type source src target destination dst readonly ro".split(" ");
-  if (![...parts.keys()].every((name) => known.includes(name)) || !target.startsWith("/")) {
+  const parts = new Map<string, string>();
+  for (const part of value.split(",")) {
+    const at = part.indexOf("=");
+    const name = mountNames.get(at < 0 ? part : part.slice(0, at));
+    if (name === undefined || parts.has(name)) {
+      return false;
+    }
+    parts.set(name, at < 0 ? "true" : part.slice(at + 1));
+  }
+  const { source = "", target = "", readonly = "false" } = Object.fromEntries(parts);
+  if (!target.startsWith("/") || !isPlainPath(target)) {
     return false;
   }
   if (parts.get("type") === "tmpfs" && source === "") {
     return added(fields, "storage.emptyDirVolume", { path: target, medium: "Memory" });
   }
-  if (parts.get("type") !== "bind" || !/^[/~.]/.test(source)) {
+  if (parts.get("type") !== "bind" || !isPlainPath(source)) {
     return false;
   }
-  const isReadOnly = (parts.get("readonly") ?? parts.get("ro") ?? "false") === "true";
+  const isReadOnly = readonly === "true";
   return added(fields, "storage.hostPath", {
     path: source,
     mountPath: target,

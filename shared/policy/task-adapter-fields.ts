@@ -47,7 +47,7 @@ function jobFields(task: Task): Map<string, PlainValue> {
   const fields = new Map<string, PlainValue>(options);
   const setTexts: Record<string, string | null | undefined> = {
     name,
-    image: imageOf(task),
+    image: pulledImage(task),
     command: run ?? runGenerator,
     preemptibility: resources.preemptible === true ? "preemptible" : null,
     priorityClass: resources.priority === undefined ? null : classOf(resources.priority),
@@ -98,14 +98,20 @@ function sameItemAs(spec: FieldSpec, one: Item, other: Item): boolean {
   return sameItem(spec, one, other) && setsNothingNew(spec, one, other) && setsNothingNew(spec, other, one);
 }
 
-/** As the node asks for it: a login to a registry puts that in front of the name. */
-function imageOf({ image, envs, secrets = {} }: Task): string | null {
+/** The variable that names a login's registry. */
+export const registryVariable = "SKYPILOT_DOCKER_SERVER";
+
+/**
+ * As the node asks for it: a login to a registry puts that in front of the name, and `docker:dind` is the image `docker`,
+ * not `dind` behind the word that a task file has for images.
+ */
+export function pulledImage({ image, envs, secrets = {} }: Pick<Task, "image" | "envs" | "secrets">): string | null {
   const all = { ...envs, ...secrets };
   const names = ["USERNAME", "PASSWORD", "SERVER"].map((part) => `SKYPILOT_DOCKER_${part}`);
-  const server = names.every((name) => Object.hasOwn(all, name)) ? (all["SKYPILOT_DOCKER_SERVER"] ?? "") : "";
+  const server = names.every((name) => Object.hasOwn(all, name)) ? (all[registryVariable] ?? "") : "";
   const registry = server.replace(/^https?:\/\//u, "").replace(/\/+$/u, "");
   if (image === undefined || registry === "" || image.startsWith(`${registry}/`)) {
-    return image ?? null;
+    return image === undefined ? null : image.replace(/^docker:(?!\/\/)/, "docker.io/library/docker:");
   }
   return `${registry}/${image}`;
 }

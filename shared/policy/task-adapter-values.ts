@@ -8,6 +8,7 @@ import type { Task } from "../task.ts";
 import type { Account } from "../users-policy.ts";
 import { fieldAt } from "./fields.ts";
 import { onPremGrade } from "./grades-table.ts";
+import { withoutWord } from "./images.ts";
 import { optionFieldsOf } from "./run-options.ts";
 import { hiddenSecret, itemsBeside, itemsOf, priorityClasses } from "./task-adapter-fields.ts";
 import { cannotCarry, withBucket, withGit, withHostPath, withVolume } from "./task-adapter-storage.ts";
@@ -124,7 +125,7 @@ export function withFields(task: Task, values: Values, own: Values, asked: (path
   let filled: Task = {
     ...task,
     ...(typeof name === "string" ? { name } : {}),
-    ...(typeof image === "string" ? { image } : {}),
+    ...(typeof image === "string" ? { image: withoutWord(image) } : {}),
     ...(typeof command === "string" ? { run: command } : {}),
   };
   const workers = values.get("numWorkers");

@@ -113,6 +113,37 @@ describe("traps", () => {
     expect(violations(policy, `resources: {image_id: docker:ubuntu}\nsecrets: ${login}`)).toHaveLength(1);
   });
 
+  test("no login goes before an image that policies have judged", () => {
+    const only = { rules: { image: { options: [{ value: "ubuntu" }] } } };
+    const login = "{SKYPILOT_DOCKER_USERNAME: a, SKYPILOT_DOCKER_PASSWORD: b, SKYPILOT_DOCKER_SERVER: evil.example}";
+    const items = ["USERNAME", "PASSWORD", "SERVER"].map(
+      (part) => `{name: SKYPILOT_DOCKER_${part}, value: evil.example}`,
+    );
+    const block = `{environmentVariables: [${items.join(", ")}]}`;
+    const refused = ["image: must be one of: ubuntu"];
+    expect(violations(only, `resources: {image_id: docker:ubuntu}\nrun: a\nworkload: ${block}`)).toEqual(refused);
+    expect(violations(only, `envs: ${login}\nrun: a\nworkload: {image: ubuntu}`)).toEqual(refused);
+    expect(fields(`envs: ${login}\nrun: a\nworkload: {image: ubuntu}`)[0]?.["image"]).toBe("evil.example/ubuntu");
+    const chosen = { defaults: { image: "ubuntu" }, rules: { image: { canEdit: false } } };
+    const message = "image: SKYPILOT_DOCKER_SERVER of the task would make 'evil.example/ubuntu' of 'ubuntu'.";
+    expect(() => made(chosen, `envs: ${login}\nrun: a`)).toThrow(message);
+    expect(() => made(chosen, `secrets: ${login}\nrun: a`)).toThrow(message);
+    const own = { defaults: { image: "evil.example/ubuntu" } };
+    expect(made(own, `envs: ${login}\nrun: a`).image).toBe("evil.example/ubuntu");
+    const instances = ["USERNAME", "PASSWORD", "SERVER"].map((part) => ({
+      name: `SKYPILOT_DOCKER_${part}`,
+      value: "r",
+    }));
+    const given = { defaults: { environmentVariables: { instances } } };
+    expect(made(given, "resources: {image_id: docker:ubuntu}\nrun: a").image).toBe("ubuntu");
+  });
+
+  test("the image that is called docker is no other image", () => {
+    const only = { rules: { image: { options: [{ value: "ubuntu" }] } } };
+    expect(violations(only, "resources: {image_id: docker:docker:ubuntu}\nrun: a")).toHaveLength(1);
+    expect(made(only, "run: a\nworkload: {image: docker:ubuntu}").image).toBe("ubuntu");
+  });
+
   test("each port of a range, once", () => {
     expect(fields("resources: {ports: [8080, 10022-10024, 8000-8000]}\nrun: a")[0]?.["ports"]).toEqual(
       [8080, 10022, 10023, 10024, 8000].map((container) => ({ container })),
@@ -151,6 +182,15 @@ describe("traps", () => {
       { name: "A", value: hiddenSecret },
       { name: "B", value: hiddenSecret },
     ]);
+  });
+
+  test("a range of published ports is no way around a rule on ports", () => {
+    const policy = { rules: { ports: { attributes: { container: { max: 9000 } } } } };
+    const text =
+      "resources: {image_id: docker:a}\nconfig: {docker: {run_options: '--publish 1-65000:1-65000'}}\nrun: a";
+    expect(violations(policy, text)[0]).toContain("'--publish' is no option that policies can look at");
+    expect(violations({ rules: { compute: { cpuCoreRequest: { max: 9 } } } }, text)).toEqual([]);
+    expect(violations({ rules: { compute: { cpuCoreLimit: { max: 9 } } } }, text)).toHaveLength(1);
   });
 
   test("options of the container undo nothing", () => {

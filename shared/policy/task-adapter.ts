@@ -8,13 +8,23 @@ import { SkyError } from "../errors.ts";
 import { type Task, waysOf } from "../task.ts";
 import type { CompiledPolicy } from "./compiled.ts";
 import { fieldAt } from "./fields.ts";
+import { sameImage, withoutWord } from "./images.ts";
 import { optionFieldsOf } from "./run-options.ts";
-import { hasTooManyPorts, itemsOf, ownFields, portsMax, sameField } from "./task-adapter-fields.ts";
+import {
+  hasTooManyPorts,
+  itemsOf,
+  ownFields,
+  portsMax,
+  pulledImage,
+  registryVariable,
+  sameField,
+} from "./task-adapter-fields.ts";
 import { sameItem, setsNothingNew } from "./items.ts";
 import { launchSpecOf } from "./task-adapter-launch.ts";
 import { withNodes } from "./task-adapter-nodes.ts";
+import { cannotCarry } from "./task-adapter-storage.ts";
 import { isCarried, requireCarried, type Submitter, withFields } from "./task-adapter-values.ts";
-import { wayPaths, wayWith } from "./task-adapter-ways.ts";
+import { textOf, wayPaths, wayWith } from "./task-adapter-ways.ts";
 import type { Item, PlainValue, Violation, Workload } from "./words.ts";
 
 export { hiddenSecret } from "./task-adapter-fields.ts";
@@ -34,12 +44,37 @@ export function workloadsOf(task: Task, who: Submitter): TaskWorkloadOfWay[] {
   requireCarried(new Map(Object.entries(asked)), who, () => true);
   return ways.map((way, at) => ({
     label: ways.length === 1 ? null : `${choice}[${at}]`,
-    workload: together(ownFields(task, way), asked),
+    workload: withPulled(together(ownFields(task, way), asked), task, asked),
   }));
 }
 
+/** The image as a node would pull it, whichever half of the task names it and the login that goes before it. */
+function withPulled(workload: Map<string, PlainValue>, task: Task, asked: Asked): Map<string, PlainValue> {
+  const image = task.image ?? withoutWord(textOf(workload.get("image")));
+  const given = itemsOf(asked["environmentVariables"]).filter(({ exclude }) => exclude !== true);
+  const envs = { ...task.envs, ...Object.fromEntries(given.map(({ name, value }) => [textOf(name), textOf(value)])) };
+  const pulled = image === "" ? null : pulledImage({ ...task, image, envs });
+  return pulled === null || pulled === image ? workload : workload.set("image", pulled);
+}
+
+/** A registry of the user's own must not go before an image that policies chose, nor a login of theirs before the user's. */
+function requireJudgedImage(task: Task, filled: Task, judged: PlainValue | undefined): void {
+  const isOwn = (one: Task): boolean => Object.hasOwn({ ...one.envs, ...one.secrets }, registryVariable);
+  const asked = itemsOf(task.workload?.fields["environmentVariables"]).some(({ name }) => name === registryVariable);
+  const pulled = pulledImage(filled);
+  if ((isOwn(task) || asked) && pulled !== null && !sameImage(pulled, textOf(judged))) {
+    throw cannotCarry(
+      "image",
+      `${registryVariable} of the task would make '${pulled.slice(0, 200)}' of '${textOf(judged).slice(0, 200)}'.`,
+      "Leave the login out, or name the image with its registry.",
+    );
+  }
+}
+
+type Asked = Readonly<Record<string, PlainValue>>;
+
 /** What `workload:` says beside a task's own fields; reading the file saw to it that they do not contradict each other. */
-function together(own: Map<string, PlainValue>, asked: Readonly<Record<string, PlainValue>>): Workload {
+function together(own: Map<string, PlainValue>, asked: Asked): Map<string, PlainValue> {
   for (const [path, value] of Object.entries(asked)) {
     const spec = fieldAt(path);
     const items = spec?.type === "itemized" ? itemsOf(own.get(path)) : [];
@@ -89,6 +124,7 @@ export function taskWith(task: Task, effective: readonly Workload[], who: Submit
   const values = new Map([...first].filter(([path]) => changed(path) && !wayPaths.has(path)));
   requireCarried(values, who, isAsked, task);
   const filled = withFields(task, values, owns[0] ?? new Map(), isAsked);
+  requireJudgedImage(task, filled, first.get("image"));
   const changedWays = ways.map((way, at) => {
     const change = changes[at];
     return change === undefined ? way : wayWith(way, change);
@@ -141,7 +177,8 @@ function keptItems([path, value]: [string, PlainValue]): [string, PlainValue] {
 }
 
 /** What an option that no field stands for could undo. */
-const guarded = /^(security\.|privileged$|storage\.|image|compute\.gpu|compute\.migProfile$|environmentVariables$)/;
+const guarded =
+  /^(security\.|privileged$|storage\.|image|ports\b|compute\.(gpu|migProfile$|cpu\w+Limit$)|environmentVariables$)/;
 
 /**
  * What policies cannot look at, where one says anything of it: options of the container that no field stands for and that
