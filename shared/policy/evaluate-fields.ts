@@ -56,18 +56,18 @@ function otherwise(pass: Pass, path: string): PlainValue | undefined {
   return defaults.get(path)?.value ?? derivedValue(pass, path) ?? fieldAt(path)?.builtin;
 }
 
-/** `blocked` and `canEdit`. */
+/** `blocked` and `canEdit`, whether or not the value fits its field: who may not write it is told that. */
 export function checkWrittenFields(pass: Pass): void {
-  const { fields } = pass.submission;
+  const { fields, mistyped } = pass.submission;
   for (const [path, all] of pass.combined.limits) {
-    const value = path === "gpu" ? gpuOf(fields) : fields.get(path);
+    const value = path === "gpu" ? gpuOf(fields) : (fields.get(path) ?? mistyped.get(path));
     if (path.includes("[].") || value === undefined) {
       continue;
     }
     for (const { spec, blocked, fixed } of all) {
       const first = pass.findings.forbid({ path }, { rule: "blocked", message: texts.blocked, value }, blocked);
       const set = fixed.length === 0 ? undefined : otherwise(pass, path);
-      if (fixed.length > 0 && (set === undefined || !sameValue(value, set, spec))) {
+      if (fixed.length > 0 && (set === undefined || mistyped.has(path) || !sameValue(value, set, spec))) {
         const message = set === undefined ? texts.notSettable : texts.fixed(set);
         pass.findings.forbid({ path }, { rule: "canEdit", message, value, limit: set ?? null }, fixed, first);
       }

@@ -1,6 +1,7 @@
 /**
  * Items that policies impose by their asset's id. Pure. An asset that is gone refuses every workload until an admin has
- * put it back or changed the policy: nobody may run without what was imposed. Used by evaluate.ts only.
+ * put it back or changed the policy: nobody may run without what was imposed. Used by evaluate.ts and
+ * together.ts.
  */
 import { fieldAt } from "./fields.ts";
 import { sameItem } from "./items.ts";
@@ -8,6 +9,20 @@ import { type Combined, labelOf } from "./merge.ts";
 import { texts } from "./messages.ts";
 import type { ImposedItem } from "./pass.ts";
 import type { Asset, Violation } from "./words.ts";
+
+/** Attributes that name somebody's credentials. */
+const references = [
+  "secretName",
+  "passwordSecret",
+  "accessKeySecret",
+  "secretKeyOfAccessKeyId",
+  "secretKeyOfSecretKey",
+];
+
+/** Whether an asset names credentials, or is said to. Nobody may be given another's by a policy. */
+export function refersToCredentials({ credentials, spec }: Asset): boolean {
+  return credentials || references.some((name) => (spec[name] ?? null) !== null);
+}
 
 /** By field. Two assets of one key: the wider scope's counts. */
 export function imposedItems(
@@ -19,7 +34,7 @@ export function imposedItems(
   for (const { id, part } of imposed) {
     const asset = assets.get(id);
     const spec = asset === undefined ? null : fieldAt(asset.field);
-    if (asset === undefined || spec === null || asset.credentials) {
+    if (asset === undefined || spec === null || refersToCredentials(asset)) {
       const message = texts.assetGone(id, part.source.policy);
       missing.push({
         field: "imposedAssets",

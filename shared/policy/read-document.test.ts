@@ -350,7 +350,7 @@ imposedAsset: [x]
     ["imposedAssets: x", "imposedAssets must be a list of at most 100 assets' ids"],
     ["imposedAssets: [[]]", "imposedAssets must be a list of at most 100 assets' ids"],
     ["rules: {image: {blocked: true, required: true}}", "image: is both required and blocked"],
-    ["rules: {image: {canAdd: true}}", 'image: rule "canAdd" is only for lists of items'],
+    ["rules: {image: {canAdd: true}}", 'image: rule "canAdd" does not apply to string'],
     ["rules: {image: {options: a}}", "image: options must be a list of at least one value"],
     ["rules: {image: {options: [{valu: a}]}}", 'image: unknown key "valu" in options'],
     [

@@ -54,7 +54,7 @@ export function readRules({ spec, name, entry }: FoundField, context: RuleContex
   for (const rule of entry.node.entries.values()) {
     const known = ruleNames.find((one) => one.toLowerCase() === rule.key.toLowerCase());
     if (known === undefined) {
-      unknownRule(name, rule, report);
+      unknownRule(name, spec.type, rule, report);
     } else if (!allowed[spec.type].includes(known)) {
       report.wrong(name, `rule "${known}" does not apply to ${spec.type}`, "schema", rule.keyLine);
     } else if (seen.has(known)) {
@@ -71,13 +71,14 @@ export function readRules({ spec, name, entry }: FoundField, context: RuleContex
   return Object.keys(rules).length === 0 ? null : rules;
 }
 
-function unknownRule(name: string, rule: YamlEntry, report: DocumentFaults): void {
-  const isListRule = listRules.some((one) => one.toLowerCase() === rule.key.toLowerCase());
+function unknownRule(name: string, type: ValueType, rule: YamlEntry, report: DocumentFaults): void {
+  const listRule = listRules.find((one) => one.toLowerCase() === rule.key.toLowerCase());
   const near = suggested(rule.key, ruleNames);
   const hint = near === null ? "" : `; did you mean "${near}"?`;
-  const text = isListRule
-    ? `rule "${rule.key}" is only for lists of items`
-    : `unknown rule "${shortened(rule.key)}"${hint}`;
+  const text =
+    listRule === undefined
+      ? `unknown rule "${shortened(rule.key)}"${hint}`
+      : `rule "${listRule}" does not apply to ${type}`;
   report.wrong(name, text, "schema", rule.keyLine);
 }
 

@@ -31,6 +31,8 @@ export interface Submission {
   problems: readonly Problem[];
   /** What was probably meant. */
   notices: readonly string[];
+  /** What was written for a field and fits not its type. */
+  mistyped: ReadonlyMap<string, PlainValue>;
   /** Places whose values do not count: `image`, `ports[a].container`. */
   invalid: ReadonlySet<string>;
 }
@@ -38,6 +40,7 @@ export interface Submission {
 interface Reading {
   fields: Map<string, PlainValue>;
   items: Map<string, WrittenItem[]>;
+  mistyped: Map<string, PlainValue>;
   problems: Problem[];
   notices: string[];
   kind: WorkloadKind;
@@ -45,7 +48,14 @@ interface Reading {
 
 /** `served`: the policies' own items of NFS, which V1's users name without their server. */
 export function readSubmission(submitted: Workload, kind: WorkloadKind, served: readonly Item[]): Submission {
-  const reading: Reading = { fields: new Map(), items: new Map(), problems: [], notices: [], kind };
+  const reading: Reading = {
+    fields: new Map(),
+    items: new Map(),
+    mistyped: new Map(),
+    problems: [],
+    notices: [],
+    kind,
+  };
   const spec = fieldAt("storage.nfs");
   const isKnown = (item: Item): boolean => spec !== null && served.some((own) => sameItem(spec, own, item));
   for (const [path, value] of withoutVirtual(submitted, isKnown)) {
@@ -71,6 +81,7 @@ function readField(reading: Reading, path: string, value: PlainValue | undefined
   const read = typed(value, spec);
   if (!read.ok) {
     mistyped(reading, { path }, read, value);
+    reading.mistyped.set(path, value);
   } else if (spec.type === "itemized") {
     readItems(reading, spec, Array.isArray(read.value) ? read.value : []);
   } else {

@@ -6,6 +6,7 @@
 import type { CompiledPolicy, EffectivePolicy } from "./compiled.ts";
 import { fieldAt } from "./fields.ts";
 import { type FieldVoice, type Limits, limitsOf, sameStep } from "./limits.ts";
+import { refersToCredentials } from "./imposed.ts";
 import { sameItem } from "./items.ts";
 import { labelOf, voicesOf } from "./merge.ts";
 import { shown } from "./messages.ts";
@@ -21,7 +22,7 @@ export function assetFaults(all: readonly CompiledPolicy[], assets: ReadonlyMap<
       if (asset === undefined) {
         return [`imposedAssets: "${id}" does not exist`];
       }
-      return asset.credentials ? [`imposedAssets: "${id}" refers to credentials and cannot be imposed`] : [];
+      return refersToCredentials(asset) ? [`imposedAssets: "${id}" refers to credentials and cannot be imposed`] : [];
     }),
   );
 }
