@@ -66,15 +66,15 @@ function nameOnly(item: PlainValue): PlainValue {
   return { name, ...(exclude === undefined ? {} : { exclude }) };
 }
 
-/** The line's text, within the bound. */
-export function textOf(line: DecisionLine): string {
+/** The line's text, within the bound; a smaller `max` leaves out as much as a line may lose, and no more. */
+export function textOf(line: DecisionLine, max = lineMax): string {
   const few = { ...line, violations: line.violations.slice(0, violationsMax) };
   const text = JSON.stringify(few);
-  if (text.length <= lineMax) {
+  if (text.length <= max) {
     return text;
   }
   const without = JSON.stringify({ ...few, ways: null });
-  if (without.length <= lineMax) {
+  if (without.length <= max) {
     return without;
   }
   const violations = few.violations.slice(0, 10).map((one) => ({

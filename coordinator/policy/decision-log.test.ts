@@ -105,6 +105,26 @@ test("refusals of one user are counted from some on, and leave room for everybod
   expect(await readDecisions(decisions, { uid: 1001, outcome: "rejected", limit: 1_000 })).toHaveLength(121);
 });
 
+test("what one user may make the log grow by is bounded: every job has its line, the workload goes", async () => {
+  let time = now;
+  const decisions = new DecisionLog(folder, 90, log, () => time);
+  const ways = [{ label: null, workload: { image: Array.from({ length: 50 }, () => "i".repeat(1_000)) } }];
+  for (let number = 1; number <= 100; number += 1) {
+    decisions.add(lineOf(number, { ways }));
+  }
+  decisions.add(lineOf(101, { uid: 1002, ways }));
+  decisions.add(lineOf(102));
+  const keptOf = async (uid: number): Promise<unknown[]> =>
+    (await readDecisions(decisions, { ...everybody, uid })).map((line) => line.ways !== null).reverse();
+  // The last is a short one, which loses nothing.
+  expect(await keptOf(1001)).toEqual([...Array(20).fill(true), ...Array(80).fill(false), true]);
+  expect(await keptOf(1002)).toEqual([true]);
+  expect(await ids(decisions)).toHaveLength(102);
+  time += 60_000;
+  decisions.add(lineOf(103, { ways }));
+  expect((await keptOf(1001)).at(-1)).toBe(true);
+});
+
 test("a disk that cannot be written is a line in the coordinator's log, and nothing else", async () => {
   const decisions = new DecisionLog(join(folder, "gone", "deeper"), 90, log, () => now);
   mkdirSync(join(folder, "gone"));

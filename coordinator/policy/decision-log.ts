@@ -18,7 +18,10 @@ const waitingMax = 10_000;
 const dayMs = 86_400_000;
 /** Lines without a job that one user may cause in each period: nobody fills the disk with refusals. */
 const refusalsMax = 120;
-const refusalPeriodMs = 60_000;
+/** Characters of lines of any length that one user may cause in each period; what is beyond leaves out what is long. */
+const roomMax = 1024 * 1024;
+const shortMax = 2_048;
+const periodMs = 60_000;
 
 export class DecisionLog {
   readonly folder: string;
@@ -29,8 +32,9 @@ export class DecisionLog {
   #dropped = 0;
   #writing: Promise<void> | null = null;
   #sweptAt = Number.NEGATIVE_INFINITY;
-  readonly #refusals = new Map<Uid, number>();
-  #refusalsSince = 0;
+  /** What each user has caused in this period. */
+  readonly #caused = new Map<Uid, { refusals: number; room: number }>();
+  #causedSince = 0;
 
   /** `days`: how long lines are kept. `now` in ms since 1970. */
   constructor(stateDir: string, days: number, log: Log, now: () => number = Date.now) {
@@ -46,23 +50,28 @@ export class DecisionLog {
   }
 
   add(line: DecisionLine): void {
-    if (this.#waiting.length >= waitingMax || (line.job_id === null && this.#isFlood(line.uid))) {
+    const caused = this.#causedBy(line.uid);
+    caused.refusals += line.job_id === null ? 1 : 0;
+    if (this.#waiting.length >= waitingMax || (line.job_id === null && caused.refusals > refusalsMax)) {
       this.#dropped += 1;
       return;
     }
-    this.#waiting.push({ time: line.time, text: textOf(line) });
+    const whole = textOf(line);
+    const fits = caused.room + whole.length <= roomMax;
+    caused.room += fits ? whole.length : 0;
+    this.#waiting.push({ time: line.time, text: fits ? whole : textOf(line, shortMax) });
     this.#writing ??= this.#write();
   }
 
-  #isFlood(uid: Uid): boolean {
+  #causedBy(uid: Uid): { refusals: number; room: number } {
     const now = this.#now();
-    if (Math.abs(now - this.#refusalsSince) >= refusalPeriodMs) {
-      this.#refusals.clear();
-      this.#refusalsSince = now;
+    if (Math.abs(now - this.#causedSince) >= periodMs) {
+      this.#caused.clear();
+      this.#causedSince = now;
     }
-    const count = (this.#refusals.get(uid) ?? 0) + 1;
-    this.#refusals.set(uid, count);
-    return count > refusalsMax;
+    const caused = this.#caused.get(uid) ?? { refusals: 0, room: 0 };
+    this.#caused.set(uid, caused);
+    return caused;
   }
 
   /** Resolves when what was added before is on disk, or could not be written. */
