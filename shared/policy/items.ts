@@ -63,6 +63,26 @@ export function sameItem(spec: FieldSpec, one: Item, other: Item): boolean {
   return false;
 }
 
+/** Finds those of many items that could be one with another: items that are one share a key. */
+export function itemIndex(spec: FieldSpec, items: readonly Item[]): (item: Item) => readonly Item[] {
+  const byKey = new Map<string, Item[]>();
+  for (const item of items) {
+    for (const key of itemKeys(spec, item)) {
+      const others = byKey.get(key);
+      if (others === undefined) {
+        byKey.set(key, [item]);
+      } else {
+        others.push(item);
+      }
+    }
+  }
+  return (item) => {
+    const [first = "", ...more] = itemKeys(spec, item);
+    const found = byKey.get(first) ?? [];
+    return more.length === 0 ? found : [...new Set([...found, ...more.flatMap((key) => byKey.get(key) ?? [])])];
+  };
+}
+
 /** Whether every attribute that an item sets (but its key's and `exclude`) is the same in the other. */
 export function setsNothingNew(spec: FieldSpec, item: Item, other: Item): boolean {
   return Object.entries(item).every(([name, value]) => {

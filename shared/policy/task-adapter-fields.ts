@@ -5,7 +5,7 @@
  */
 import type { Task, TaskWay } from "../task.ts";
 import { fieldAt, type FieldSpec } from "./fields.ts";
-import { sameItem, setsNothingNew } from "./items.ts";
+import { itemIndex, sameItem, setsNothingNew } from "./items.ts";
 import { kindOf } from "./kind.ts";
 import { optionFieldsOf } from "./run-options.ts";
 import { fieldsOfWay } from "./task-adapter-ways.ts";
@@ -30,9 +30,10 @@ export const priorityClasses: readonly (readonly [name: string, priority: number
   ["very-low", -1000],
 ];
 
-/** Of one way; `workload:` is not looked at. */
-export function ownFields(task: Task, way: TaskWay): Map<string, PlainValue> {
-  return new Map([...jobFields(task), ...fieldsOfWay(way)]);
+/** Of each way; `workload:` is not looked at. What holds for the whole job is the same list for all of them. */
+export function ownFields(task: Task): (way: TaskWay) => Map<string, PlainValue> {
+  const whole = jobFields(task);
+  return (way) => new Map([...whole, ...fieldsOfWay(way)]);
 }
 
 /** What holds for the whole job. */
@@ -88,8 +89,9 @@ export function sameField(path: string, one: PlainValue, other: PlainValue): boo
 /** The items that the others do not have as they are. Most are there letter by letter: that is looked up, not compared. */
 export function itemsBeside(spec: FieldSpec, items: readonly Item[], others: readonly Item[]): Item[] {
   const texts = new Set(others.map((item) => JSON.stringify(item)));
+  const near = itemIndex(spec, others);
   return items.filter(
-    (item) => !texts.has(JSON.stringify(item)) && !others.some((other) => sameItemAs(spec, item, other)),
+    (item) => !texts.has(JSON.stringify(item)) && !near(item).some((other) => sameItemAs(spec, item, other)),
   );
 }
 

@@ -113,6 +113,22 @@ describe("traps", () => {
     expect(violations(policy, `resources: {image_id: docker:ubuntu}\nsecrets: ${login}`)).toHaveLength(1);
   });
 
+  test("many variables and many ways are looked at once each, or not at all", () => {
+    const numbers = [...Array(1000).keys()];
+    const envs = `{${numbers.map((at) => `A${at}: x`).join(", ")}}`;
+    const block = `{environmentVariables: [${numbers.map((at) => `{name: B${at}, value: x}`).join(", ")}]}`;
+    const task = read(`envs: ${envs}\nrun: a\nworkload: ${block}`);
+    expect(workloadsOf(task, who)[0]?.workload.get("environmentVariables")).toHaveLength(2000);
+    const ways = `{any_of: [${numbers.slice(1, 65).map((cpus) => `{cpus: ${cpus}}`)}]}`;
+    const text = `resources: ${ways}\nenvs: ${envs}\nrun: a\n`;
+    const lists = workloadsOf(read(text), who).map(({ workload }) => workload.get("environmentVariables"));
+    expect(lists).toHaveLength(64);
+    expect(new Set(lists).size).toBe(1);
+    expect(() => fields(`${text}workload: ${block}`)).toThrow(
+      "The task has 2000 variables, ports and mounts and 64 ways to run, more than can be looked at.",
+    );
+  });
+
   test("no login goes before an image that policies have judged", () => {
     const only = { rules: { image: { options: [{ value: "ubuntu" }] } } };
     const login = "{SKYPILOT_DOCKER_USERNAME: a, SKYPILOT_DOCKER_PASSWORD: b, SKYPILOT_DOCKER_SERVER: evil.example}";

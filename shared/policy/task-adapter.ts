@@ -7,7 +7,7 @@
 import { SkyError } from "../errors.ts";
 import { type Task, waysOf } from "../task.ts";
 import type { CompiledPolicy } from "./compiled.ts";
-import { fieldAt } from "./fields.ts";
+import { fieldAt, type FieldSpec } from "./fields.ts";
 import { sameImage, withoutWord } from "./images.ts";
 import { optionFieldsOf } from "./run-options.ts";
 import {
@@ -19,7 +19,7 @@ import {
   registryVariable,
   sameField,
 } from "./task-adapter-fields.ts";
-import { sameItem, setsNothingNew } from "./items.ts";
+import { itemIndex, sameItem, setsNothingNew } from "./items.ts";
 import { launchSpecOf } from "./task-adapter-launch.ts";
 import { withNodes } from "./task-adapter-nodes.ts";
 import { cannotCarry } from "./task-adapter-storage.ts";
@@ -42,19 +42,37 @@ export function workloadsOf(task: Task, who: Submitter): TaskWorkloadOfWay[] {
   const choice = task.resources.anyOrder === true ? "any_of" : "ordered";
   const asked = task.workload?.fields ?? {};
   requireCarried(new Map(Object.entries(asked)), who, () => true);
-  return ways.map((way, at) => ({
+  const all = ways.map(ownFields(task));
+  requireFew([...Object.values(asked), ...(all[0]?.values() ?? [])], ways.length);
+  const [whole, pulled] = [together(asked), withPulled(task, asked)];
+  return all.map((own, at) => ({
     label: ways.length === 1 ? null : `${choice}[${at}]`,
-    workload: withPulled(together(ownFields(task, way), asked), task, asked),
+    workload: pulled(whole(own)),
   }));
 }
 
+/** Each item is looked at for each way, and others wait meanwhile. */
+function requireFew(values: readonly PlainValue[], ways: number): void {
+  const count = values.reduce((sum: number, value) => sum + itemsOf(value).length, 0);
+  if (count * ways > itemsMax && ways > 1) {
+    throw new SkyError(
+      "InvalidTaskError",
+      `The task has ${count} variables, ports and mounts and ${ways} ways to run, more than can be looked at.`,
+      "Put variables into a file, or give fewer ways.",
+    );
+  }
+}
+
 /** The image as a node would pull it, whichever half of the task names it and the login that goes before it. */
-function withPulled(workload: Map<string, PlainValue>, task: Task, asked: Asked): Map<string, PlainValue> {
-  const image = task.image ?? withoutWord(textOf(workload.get("image")));
+function withPulled(task: Task, asked: Asked): (workload: Map<string, PlainValue>) => Map<string, PlainValue> {
+  const image = task.image ?? withoutWord(textOf(asked["image"]));
+  if (image === "") {
+    return (workload) => workload;
+  }
   const given = itemsOf(asked["environmentVariables"]).filter(({ exclude }) => exclude !== true);
   const envs = { ...task.envs, ...Object.fromEntries(given.map(({ name, value }) => [textOf(name), textOf(value)])) };
-  const pulled = image === "" ? null : pulledImage({ ...task, image, envs });
-  return pulled === null || pulled === image ? workload : workload.set("image", pulled);
+  const pulled = pulledImage({ ...task, image, envs });
+  return (workload) => (pulled === null || pulled === image ? workload : workload.set("image", pulled));
 }
 
 /** A registry of the user's own must not go before an image that policies chose, nor a login of theirs before the user's. */
@@ -71,33 +89,44 @@ function requireJudgedImage(task: Task, filled: Task, judged: PlainValue | undef
   }
 }
 
+/** Items of all ways together. */
+const itemsMax = 100_000;
+
 type Asked = Readonly<Record<string, PlainValue>>;
 
 /** What `workload:` says beside a task's own fields; reading the file saw to it that they do not contradict each other. */
-function together(own: Map<string, PlainValue>, asked: Asked): Map<string, PlainValue> {
-  for (const [path, value] of Object.entries(asked)) {
-    const spec = fieldAt(path);
-    const items = spec?.type === "itemized" ? itemsOf(own.get(path)) : [];
-    if (spec === null || items.length === 0) {
-      own.set(path, value);
-      continue;
+function together(asked: Asked): (own: Map<string, PlainValue>) => Map<string, PlainValue> {
+  // Most lists are the same one for every way.
+  const joined = new Map<PlainValue, PlainValue>();
+  return (own) => {
+    for (const [path, value] of Object.entries(asked)) {
+      const spec = fieldAt(path);
+      const there = own.get(path) ?? null;
+      const items = spec?.type === "itemized" ? itemsOf(there) : [];
+      if (spec === null || items.length === 0) {
+        own.set(path, value);
+      } else {
+        const both = joined.get(there) ?? joinedItems(spec, items, itemsOf(value));
+        joined.set(there, both);
+        own.set(path, both);
+      }
     }
-    const others = itemsOf(value);
-    const both = items.map((item): Item => {
-      const other = others.find((one) => sameItem(spec, one, item) && one["exclude"] !== true);
-      return other === undefined ? item : { ...item, ...other };
-    });
-    own.set(path, [
-      ...both,
-      ...others.filter((one) => !both.some((item) => item !== one && contains(path, item, one))),
-    ]);
-  }
-  return own;
+    return own;
+  };
 }
 
-function contains(path: string, item: Item, other: Item): boolean {
-  const spec = fieldAt(path);
-  return spec !== null && sameItem(spec, item, other) && setsNothingNew(spec, other, item);
+function joinedItems(spec: FieldSpec, items: readonly Item[], others: readonly Item[]): Item[] {
+  const said = itemIndex(spec, others);
+  const both = items.map((item): Item => {
+    const other = said(item).find((one) => sameItem(spec, one, item) && one["exclude"] !== true);
+    return other === undefined ? item : { ...item, ...other };
+  });
+  const there = itemIndex(spec, both);
+  return [...both, ...others.filter((one) => !there(one).some((item) => item !== one && contains(spec, item, one)))];
+}
+
+function contains(spec: FieldSpec, item: Item, other: Item): boolean {
+  return sameItem(spec, item, other) && setsNothingNew(spec, other, item);
 }
 
 /**
@@ -113,7 +142,7 @@ export function taskWith(task: Task, effective: readonly Workload[], who: Submit
   }
   const asked = task.workload?.fields ?? {};
   const isAsked = (path: string): boolean => Object.hasOwn(asked, path);
-  const owns = ways.map((way) => ownFields(task, way));
+  const owns = ways.map(ownFields(task));
   const changes = ways.map((_, at) => ({
     effective: effective[at] ?? first,
     changed: isChanged(owns[at] ?? new Map(), effective[at] ?? first),

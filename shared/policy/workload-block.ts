@@ -11,7 +11,7 @@ import { isNull, shownText, type TaskFields } from "../task-fields.ts";
 import { lineAt, plainValue, type YamlEntry, type YamlMapping } from "../yaml11.ts";
 import { fieldAt, type FieldSpec, kindNamed } from "./fields.ts";
 import { onPremGrade } from "./grades-table.ts";
-import { nestedItem, sameItem } from "./items.ts";
+import { itemIndex, nestedItem, sameItem } from "./items.ts";
 import { kindOf, kindProblem } from "./kind.ts";
 import { readWorkload } from "./read-workload.ts";
 import { itemsOf, ownFields, sameField } from "./task-adapter-fields.ts";
@@ -169,15 +169,15 @@ class BlockReader {
 
   /** What another part of the task says may be said again, but not otherwise. */
   private refuseContradictions(task: Task, values: ReadonlyMap<string, PlainValue>): void {
-    const own = waysOf(task.resources).map((way) => ownFields(task, way));
+    const own = waysOf(task.resources).map(ownFields(task));
     for (const [path, value] of values) {
       const spec = fieldAt(path);
-      const others = own.flatMap((one) => one.get(path) ?? []);
+      const lists = [...new Set(own.map((one) => one.get(path)))];
       const isOther =
         spec?.type === "itemized"
-          ? own.some((one) => contradicts(spec, itemsOf(value), itemsOf(one.get(path))))
+          ? lists.some((one) => contradicts(spec, itemsOf(value), itemsOf(one)))
           : own.some((one) => one.has(path) && !sameField(path, one.get(path) ?? null, value));
-      if (spec !== null && isOther && others.length > 0) {
+      if (spec !== null && isOther) {
         const where = spec.taskField.replaceAll("`", "'");
         this.fault(path, `says another thing than the task itself (${where}). Say it once.`);
       }
@@ -202,8 +202,9 @@ function idleProblem(path: string, value: PlainValue): string | null {
 
 /** Whether an item is given here with another value than there. */
 function contradicts(spec: FieldSpec, items: readonly Item[], others: readonly Item[]): boolean {
+  const near = itemIndex(spec, others);
   return items.some((item) =>
-    others.some(
+    near(item).some(
       (other) =>
         sameItem(spec, item, other) &&
         Object.entries(item).some(([name, value]) => {
