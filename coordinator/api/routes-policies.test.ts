@@ -3,6 +3,8 @@
  * damaged or away refuses, and a request that comes twice changes once. What ordinary users may do: test/e2e.
  */
 import { randomUUID } from "node:crypto";
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type {
   AssetsResult,
@@ -253,6 +255,19 @@ test("modes: warn tells the submitter, audit only the log; both let pass", async
     ["would have been rejected", 2],
     ["warned", 1],
   ]);
+});
+
+test("what is saved is saved, also where the decision log cannot be read", async () => {
+  await launch(twoGpus);
+  // Reading waits for what is being written.
+  expect((await read<DecisionsResult>("/log")).decisions).toHaveLength(1);
+  const decisions = join(cluster.config.state_dir, "decisions");
+  rmSync(decisions, { recursive: true, force: true });
+  writeFileSync(decisions, "a file in its place");
+  const saved = await apply({ text: onlyUbuntu, ...place });
+  expect(saved).toMatchObject({ revision: 1, saved: true, refuses: [] });
+  expect(saved.warnings.join()).toContain("the decision log cannot be read");
+  expect(await launch(twoGpus)).toMatchObject({ status: "FAILED" });
 });
 
 test("an exception lets its subject pass until it expires, stays in sight, and is refused when it says nothing useful", async () => {

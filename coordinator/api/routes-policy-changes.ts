@@ -4,6 +4,7 @@
  * same request makes it once. Jobs that are queued or run are never touched. Unknown keys are errors.
  */
 import type * as z from "zod";
+import { messageOf } from "../../shared/errors.ts";
 import {
   assetDeleteBodySchema,
   assetSchema,
@@ -45,15 +46,20 @@ function givenOf(body: z.infer<typeof policyApplyBodySchema> | z.infer<typeof po
   };
 }
 
-/** What the admin is told of a document that is good. */
+/** What the admin is told of a document that is good. It is saved by then: a log that cannot be read now fails nothing. */
 async function toldOf(call: RouteCall<unknown>, prepared: Prepared, saved: boolean): Promise<PolicyApplyResult> {
-  const { policies, parts } = call.context;
+  const { policies, parts, log } = call.context;
   const { revision } = prepared.policy;
   const { loop } = liveParts(parts);
+  const warnings = [...prepared.warnings];
+  const refuses = await refusedNow(policies.decisions, loop.state, prepared.after).catch((error: unknown) => {
+    log.warn({ policy: revision.name, cause: messageOf(error) }, "jobs that a policy would refuse were not found");
+    warnings.push("Jobs that it would refuse now could not be found: the decision log cannot be read.");
+    return [];
+  });
   return {
     ...{ name: revision.name, revision: revision.revision, changed: prepared.changed, saved },
-    ...{ warnings: prepared.warnings, grades: prepared.grades },
-    refuses: await refusedNow(policies.decisions, loop.state, prepared.after),
+    ...{ warnings, grades: prepared.grades, refuses },
   };
 }
 
