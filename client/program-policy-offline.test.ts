@@ -85,6 +85,23 @@ describe("sky policy check -f", () => {
     expect((await typed("check -f b.yaml --task task.yaml --project team-b")).out).toContain("of project 'team-b'.");
   });
 
+  it("says who has set the items of a list", async () => {
+    write("items.yaml", "defaults: {environmentVariables: {instances: [{name: A, value: '1'}]}}\n");
+    write("task.yaml", "envs: {B: '2'}\nrun: make\n");
+    const { out } = await typed("check -f items.yaml --task task.yaml -o json");
+    expect(JSON.parse(out)).toMatchObject({ origins: { "environmentVariables[A]": "policy items" } });
+    expect((await typed("check -f items.yaml --task task.yaml")).out).toMatch(
+      /environmentV.* policy items, the task +/,
+    );
+  });
+
+  it("explains a colon that is missing", async () => {
+    write("git.yaml", "defaults:\n  storage:\n    git:\n      instances\n        - path: /src\n");
+    write("task.yaml", "run: make\n");
+    const { code, err } = await typed("check -f git.yaml --task task.yaml");
+    expect([code, err]).toEqual([1, expect.stringMatching(/git\.yaml:4: .*; missing ':' after instances\?/)]);
+  });
+
   it("tells what is wrong with file and line, and what it cannot know", async () => {
     write("wrong.yaml", "rules:\n  imag: {required: true}\n");
     write("task.yaml", "run: make\n");

@@ -10,12 +10,18 @@ function shown(value: unknown): string {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 
+/** Who has said what the field is; of lists of items all who have said something of one. */
+function originOf(path: string, origins: PolicyCheckResult["origins"]): string {
+  const said = Object.entries(origins).filter(([place]) => place === path || place.startsWith(`${path}[`));
+  return [...new Set(said.map(([, origin]) => origin))].sort().join(", ") || "the task";
+}
+
 function effectiveText({ effective, origins, grades }: PolicyCheckResult, { columns, colors }: Page): string {
   const held = new Map(grades.map(({ field, grade }) => [field, grade]));
   const rows = Object.entries(effective).map(([path, value]) => [
     path,
     shown(value),
-    origins[path] ?? "the task",
+    originOf(path, origins),
     held.get(path) ?? "-",
   ]);
   const titles = [

@@ -17,7 +17,7 @@ import type { Asset, Item, Scope, WorkloadKind } from "../../../shared/policy/wo
 import { assetSchema, type PolicyCheckResult } from "../../../shared/policy-api.ts";
 import type { Task } from "../../../shared/task.ts";
 import { readTask } from "../../../shared/task-file.ts";
-import { plainValue, readYaml } from "../../../shared/yaml11.ts";
+import { plainValue, readYaml, type YamlMapping } from "../../../shared/yaml11.ts";
 import { type Context, UsageError } from "../context.ts";
 import { readSmallFile } from "../entrypoint.ts";
 
@@ -29,13 +29,22 @@ interface Given {
   assets: Map<string, Asset>;
 }
 
+/** Null: it is none, or no YAML, which the reader of policies explains better than others. */
+function mappingOf(text: string, file: string): YamlMapping | null {
+  try {
+    const [root] = readYaml(text, file);
+    return root?.kind === "map" ? root : null;
+  } catch {
+    return null;
+  }
+}
+
 /** A file holds a policy, or an asset (`id`, `field`, `spec`). A bare policy is taken as the cluster's, for this kind. */
 async function readGiven(context: Context, files: readonly string[], kind: WorkloadKind): Promise<Given> {
   const given: Given = { policies: [], assets: new Map() };
   for (const file of files) {
     const text = await readSmallFile(resolve(context.cwd, file), "the policy file");
-    const [root] = readYaml(text, file);
-    const map = root?.kind === "map" ? root : null;
+    const map = mappingOf(text, file);
     if (map !== null && ["id", "field", "spec"].every((key) => map.entries.has(key))) {
       const { id, field, spec, credentials } = readAsset(text, file);
       given.assets.set(id, { id, field, spec: spec as Item, credentials });
