@@ -105,6 +105,16 @@ test("refusals of one user are counted from some on, and leave room for everybod
   expect(await readDecisions(decisions, { uid: 1001, outcome: "rejected", limit: 1_000 })).toHaveLength(121);
 });
 
+test("an old month that cannot be removed is said, and no line is called lost for it", async () => {
+  mkdirSync(join(folder, "decisions", "2020-01.jsonl"), { recursive: true });
+  const decisions = new DecisionLog(folder, 20, log, () => now);
+  decisions.add(lineOf(1));
+  await decisions.flushed();
+  expect(readFileSync(join(folder, "decisions", "2026-05.jsonl"), "utf8").split("\n")).toHaveLength(2);
+  expect(logged.join("")).toContain("old decisions of policies were not removed");
+  expect(logged.join("")).not.toContain("lost");
+});
+
 test("what one user may make the log grow by is bounded: every job has its line, the workload goes", async () => {
   let time = now;
   const decisions = new DecisionLog(folder, 90, log, () => time);

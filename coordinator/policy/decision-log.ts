@@ -91,10 +91,12 @@ export class DecisionLog {
       this.#waiting = [];
       try {
         await appendLines(this.folder, lines);
-        await this.#sweep();
       } catch (error) {
         this.#log.error({ lost: lines.length, cause: messageOf(error) }, "decisions of policies were not written");
       }
+      await this.#sweep().catch((error: unknown) => {
+        this.#log.error({ cause: messageOf(error) }, "old decisions of policies were not removed");
+      });
       if (this.#dropped > 0) {
         this.#log.error({ lost: this.#dropped }, "decisions of policies came faster than they are written");
         this.#dropped = 0;
