@@ -10,7 +10,7 @@ import { policyTask } from "../../shared/admin-policy/documents.ts";
 import { type PolicyPlace, policyPlace } from "../../shared/admin-policy/names.ts";
 import { applyingLine, brokenByPolicy } from "../../shared/admin-policy/outcomes.ts";
 import type { PolicyAnswer, PolicyQuestion, WireOptions } from "../../shared/admin-policy/wire.ts";
-import { type ConfigTree, readConfig } from "../../shared/config-layers.ts";
+import { type ConfigTree, readConfig, withoutServerKeys } from "../../shared/config-layers.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Task } from "../../shared/task.ts";
 import { readTask, writeTask } from "../../shared/task-file.ts";
@@ -122,7 +122,8 @@ export async function applyClientPolicy(
     place,
     {
       task: seen.tree,
-      config,
+      // A project's file may name any server, and keys of other servers are none of its business.
+      config: place.kind === "url" ? withoutServerKeys(config) : config,
       requestName: request.name,
       options: request.options,
       atClientSide: true,

@@ -45,6 +45,10 @@ async function replyTo(worker: PolicyProcess, incoming: IncomingMessage, signal:
   if (incoming.method !== "POST") {
     return told(405, "POST a request of an admin policy.");
   }
+  if (incoming.headers.origin !== undefined) {
+    // A page in somebody's browser, which can connect to where its user alone can.
+    return told(403, "Web pages may not ask an admin policy.");
+  }
   const body = await bodyText(incoming);
   if (body === null) {
     return told(413, `The request is over ${policyBytesMax / 1024 / 1024} MB.`);

@@ -230,6 +230,8 @@ describe("sky policy serve", () => {
     await served(async (url) => {
       expect((await fetch(url)).status).toBe(405);
       expect((await fetch(url, { method: "POST", body: "hello" })).status).toBe(422);
+      const page = { Origin: "https://page.example" };
+      expect((await fetch(url, { method: "POST", body: "hello", headers: page })).status).toBe(403);
       expect((await fetch(url, { method: "POST", body: "x".repeat(21 * 1024 * 1024) })).status).toBe(413);
     });
   });

@@ -47,10 +47,14 @@ export function policyPlace(text: string): PolicyPlace {
 }
 
 function urlPlace(text: string): PolicyPlace {
-  let url: URL;
+  let url: URL | null = null;
   try {
-    url = new URL(text);
+    // It is shown as it is written.
+    url = /[\s\p{Cc}\p{Cf}]/u.test(text) ? null : new URL(text);
   } catch {
+    // No URL.
+  }
+  if (url === null) {
     throw new SkyError("ValueError", "admin_policy is no URL that can be called.", hint());
   }
   const shown = new URL(url);
