@@ -7,7 +7,7 @@
 import { SkyError } from "../errors.ts";
 import type { CompiledPolicy, EffectivePolicy } from "./compiled.ts";
 import { compareTexts, isSameScope } from "./scope-order.ts";
-import { assetFaults, doubleFaults, ruleFaults } from "./together.ts";
+import { assetFaults, doubleFaults, imposedFaults, ruleFaults } from "./together.ts";
 import { brokenFaults, fixedFaults, idleWarnings } from "./together-defaults.ts";
 import {
   type Asset,
@@ -62,6 +62,7 @@ export function checkTogether(all: readonly CompiledPolicy[], options: TogetherO
 function faultsOf(policy: EffectivePolicy, assets: ReadonlyMap<string, Asset>, saving: string | null): string[] {
   const meeting = [
     ...doubleFaults(policy),
+    ...imposedFaults(policy, assets),
     ...policyModes.flatMap((mode) => ruleFaults(policy, mode, saving)),
     ...fixedFaults(policy),
   ];

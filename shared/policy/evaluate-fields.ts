@@ -6,7 +6,7 @@
 import { computedValue } from "./computed.ts";
 import { fieldAt } from "./fields.ts";
 import type { Limits } from "./limits.ts";
-import { type Place, placeText, texts } from "./messages.ts";
+import { type Place, placeText, spelledValue, texts } from "./messages.ts";
 import type { Pass } from "./pass.ts";
 import { breachesOf } from "./rules.ts";
 import { sameValue } from "./values.ts";
@@ -68,8 +68,9 @@ export function checkWrittenFields(pass: Pass): void {
       const first = pass.findings.forbid({ path }, { rule: "blocked", message: texts.blocked, value }, blocked);
       const set = fixed.length === 0 ? undefined : otherwise(pass, path);
       if (fixed.length > 0 && (set === undefined || mistyped.has(path) || !sameValue(value, set, spec))) {
-        const message = set === undefined ? texts.notSettable : texts.fixed(set);
-        pass.findings.forbid({ path }, { rule: "canEdit", message, value, limit: set ?? null }, fixed, first);
+        const limit = set === undefined ? null : spelledValue(path, set, fixed[0]?.part);
+        const message = limit === null ? texts.notSettable : texts.fixed(limit);
+        pass.findings.forbid({ path }, { rule: "canEdit", message, value, limit }, fixed, first);
       }
     }
   }

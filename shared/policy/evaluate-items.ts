@@ -118,6 +118,9 @@ function meetDefault(pass: Pass, { spec, limits, one, written }: Meeting): LiveI
     live.origins.delete(name);
     checkWritten(pass, spec, written, name, one.item[name]);
   }
+  for (const name of written.mistyped) {
+    checkWritten(pass, spec, written, name, one.item[name]);
+  }
   return changes ? { ...live, item: { ...one.item, ...item }, origin: { kind: "submitted" } } : live;
 }
 
@@ -143,7 +146,7 @@ function addItem(pass: Pass, { spec, limits, written }: Omit<Meeting, "one">): L
     pass.findings.forbid(place, { rule: "canAdd", message: texts.closed }, closed, banned);
   }
   const attributes = pass.combined.items.get(spec.path)?.attributes;
-  for (const name of Object.keys(item)) {
+  for (const name of [...Object.keys(item), ...written.mistyped]) {
     checkWritten(pass, spec, written, name, attributes?.get(name)?.value);
   }
   return { label, item, origin: { kind: "submitted" }, origins: new Map() };
@@ -158,11 +161,12 @@ function checkWritten(
   otherwise: PlainValue | undefined,
 ): void {
   const place = { path: spec.path, label, attribute: name };
+  // Null: it fits not its type, and so is nothing that was set.
   const value = item[name] ?? null;
   for (const { spec: attribute, blocked, fixed } of pass.combined.limits.get(`${spec.path}[].${name}`) ?? []) {
     const first = pass.findings.forbid(place, { rule: "blocked", message: texts.blocked, value }, blocked);
     const set = otherwise ?? derivedAttribute(pass, spec, item, name) ?? attribute.builtin;
-    if (fixed.length > 0 && (set === undefined || !sameValue(value, set, attribute))) {
+    if (fixed.length > 0 && (set === undefined || value === null || !sameValue(value, set, attribute))) {
       const message = set === undefined ? texts.notSettable : texts.fixed(set);
       pass.findings.forbid(place, { rule: "canEdit", message, value, limit: set ?? null }, fixed, first);
     }

@@ -30,6 +30,18 @@ export function spelling({ path, label, attribute }: Place, part: CompiledPolicy
   return `${prefix}${field}[${label ?? ""}].${name}`;
 }
 
+/** A value in the form in which the policy writes it: V1 says yes or no of what later documents have a word for. */
+export function spelledValue(path: string, value: PlainValue, part: CompiledPolicy | undefined): PlainValue {
+  switch (part?.spelled.get(path)) {
+    case "preemptible":
+      return value === "preemptible";
+    case "nonPreemptible":
+      return value === "non-preemptible";
+    default:
+      return value;
+  }
+}
+
 /** The same for whoever looks a place up: `storage.git[/src].branch`. */
 export function placeText(place: Place): string {
   return spelling(place, null);

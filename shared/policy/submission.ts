@@ -22,6 +22,8 @@ export interface WrittenItem {
   label: string;
   /** What fits its type; `exclude` apart. */
   item: Item;
+  /** Attributes whose values do not. */
+  mistyped: readonly string[];
   exclude: boolean;
 }
 
@@ -105,7 +107,7 @@ function readItems(reading: Reading, spec: FieldSpec, entries: readonly PlainVal
       problem(reading, place, "constraint", texts.twice, null);
       continue;
     }
-    const item = readItem(reading, spec, entry, label);
+    const { item, mistyped: unfit } = readItem(reading, spec, entry, label);
     const { exclude = false } = entry;
     if (typeof exclude !== "boolean" && exclude !== null) {
       problem(reading, { ...place, attribute: "exclude" }, "type", "must be true or false", exclude);
@@ -113,7 +115,7 @@ function readItems(reading: Reading, spec: FieldSpec, entries: readonly PlainVal
     if (label.startsWith("#") && spec.path !== "tolerations") {
       problem(reading, place, "constraint", `must have ${keyWords(spec)}`, null);
     }
-    written.push({ label, item, exclude: exclude === true });
+    written.push({ label, item, mistyped: unfit, exclude: exclude === true });
     for (const key of itemKeys(spec, item)) {
       byKey.set(key, [...(byKey.get(key) ?? []), item]);
     }
@@ -121,8 +123,14 @@ function readItems(reading: Reading, spec: FieldSpec, entries: readonly PlainVal
   reading.items.set(spec.path, written);
 }
 
-function readItem(reading: Reading, spec: FieldSpec, entry: Item, label: string): Item {
+function readItem(
+  reading: Reading,
+  spec: FieldSpec,
+  entry: Item,
+  label: string,
+): Pick<WrittenItem, "item" | "mistyped"> {
   const item: Item = {};
+  const unfit: string[] = [];
   for (const [name, value] of Object.entries(entry)) {
     const attribute = fieldAt(`${spec.path}[].${name}`);
     const place = { path: spec.path, label, attribute: name };
@@ -134,11 +142,12 @@ function readItem(reading: Reading, spec: FieldSpec, entry: Item, label: string)
       problem(reading, place, "schema", texts.unknown(`${spec.path}[].${name}`), null);
     } else if (!read.ok) {
       mistyped(reading, place, read, value);
+      unfit.push(name);
     } else {
       item[name] = read.value;
     }
   }
-  return item;
+  return { item, mistyped: unfit };
 }
 
 function mistyped(reading: Reading, place: Place, read: { message: string; hint?: string }, value: PlainValue): void {

@@ -12,6 +12,7 @@ import { labelOf, voicesOf } from "./merge.ts";
 import { shown } from "./messages.ts";
 import { compareAmounts, parseDecimal } from "./quantity.ts";
 import { compareScopes, isSameScope, scopeText } from "./scope-order.ts";
+import { samePlain } from "./values.ts";
 import type { Asset, PolicyMode } from "./words.ts";
 
 /** One line for each asset that cannot be imposed. */
@@ -25,6 +26,22 @@ export function assetFaults(all: readonly CompiledPolicy[], assets: ReadonlyMap<
       return refersToCredentials(asset) ? [`imposedAssets: "${id}" refers to credentials and cannot be imposed`] : [];
     }),
   );
+}
+
+/** Two assets that are one item, and differ: one of them would be lost. */
+export function imposedFaults({ parts }: EffectivePolicy, assets: ReadonlyMap<string, Asset>): string[] {
+  const all = [...new Set(parts.flatMap(({ imposed }) => imposed))].flatMap((id) => assets.get(id) ?? []);
+  return all.flatMap((asset, index) => {
+    const spec = fieldAt(asset.field);
+    const earlier = all
+      .slice(0, index)
+      .find((one) => one.field === asset.field && spec !== null && sameItem(spec, one.spec, asset.spec));
+    return spec === null || earlier === undefined || samePlain(earlier.spec, asset.spec)
+      ? []
+      : [
+          `imposedAssets: "${earlier.id}" and "${asset.id}" are the same item, ${asset.field}[${labelOf(spec, asset.spec, 0)}]`,
+        ];
+  });
 }
 
 /** Whether the nodes that two policies are for have any in common. */
