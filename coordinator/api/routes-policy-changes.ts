@@ -30,8 +30,8 @@ import type { Call } from "./request-entry.ts";
 import { type Route, route, type RouteCall } from "./route.ts";
 import { record } from "./routes-admin.ts";
 
-function changeOf({ context, account }: RouteCall<unknown>, { id, isAgain }: Call): Change {
-  return { by: account.name, requestId: id, isAgain, store: liveParts(context.parts).store };
+function changeOf({ context, account }: RouteCall<unknown>, { id, isAgain, signal }: Call): Change {
+  return { by: account.name, requestId: id, isAgain, signal, store: liveParts(context.parts).store };
 }
 
 /** What stands beside the document, of a body that has it. */

@@ -1,7 +1,11 @@
-/** Changes of policies that are carried out again after a restart: each is made once, whatever has happened since. */
+/**
+ * Changes of policies that are carried out again after a restart, or cancelled while they wait: each is made once, whatever
+ * has happened since, or not at all.
+ */
 import { randomUUID } from "node:crypto";
 import { pino } from "pino";
 import { expect, test } from "vitest";
+import { until } from "../../test/help/until.ts";
 import { MemoryPolicyStore } from "../../test/help/memory-policy-store.ts";
 import { coordinatorConfigSchema } from "../config.ts";
 import type { ApiParts, Store } from "../parts.ts";
@@ -28,7 +32,7 @@ test("the same request saves, deletes and excepts once, over a restart", async (
   const kept = new MemoryPolicyStore();
   const requests = Array.from({ length: 4 }, () => randomUUID());
   const by = (store: Store, at: number, isAgain: boolean): Change => ({
-    ...{ by: "root", requestId: requests[at] ?? "", isAgain, store },
+    ...{ by: "root", requestId: requests[at] ?? "", isAgain, store, signal: new AbortController().signal },
   });
   const body = {
     ...{ policy: "p", field: null, rule: null, subjects: ["user:ada"], owner: "ops", reason: "paper" },
@@ -55,4 +59,29 @@ test("the same request saves, deletes and excepts once, over a restart", async (
     ["deleted", "changed", "created"],
     0,
   ]);
+});
+
+test("a change that is cancelled while another has its turn changes nothing", async () => {
+  const kept = new MemoryPolicyStore();
+  const { changes, store } = lifeOver(kept);
+  const cancel = new AbortController();
+  const by = (signal: AbortSignal): Change => ({ by: "root", requestId: randomUUID(), isAgain: false, store, signal });
+  let go: (() => void) | null = null;
+  const save = kept.save.bind(kept);
+  kept.save = async (revision) => {
+    await new Promise<void>((resolve) => {
+      go = resolve;
+    });
+    return save(revision);
+  };
+  const first = changes.apply("rules: {image: {required: true}}", given, by(new AbortController().signal), facts);
+  const saved = await until(() => go, "the first change's turn");
+  const second = changes.apply("rules: {image: {blocked: true}}", given, by(cancel.signal), facts);
+  const third = changes.remove("p", by(cancel.signal));
+  const refused = Promise.allSettled([second, third]);
+  cancel.abort(new Error("cancelled"));
+  saved();
+  await first;
+  expect((await refused).map(({ status }) => status)).toEqual(["rejected", "rejected"]);
+  expect(kept.all.get("p")?.map(({ text }) => text)).toEqual(["rules: {image: {required: true}}"]);
 });

@@ -33,6 +33,8 @@ export interface Change {
   requestId: RequestId;
   /** It was begun before, so what it is to take away may be gone already. */
   isAgain: boolean;
+  /** Aborted while others have their turn, it changes nothing. */
+  signal: AbortSignal;
   store: Store;
 }
 
@@ -102,7 +104,7 @@ export class PolicyChanges {
     facts: ClusterFacts,
     what: PolicyRevision["what"] | null = null,
   ): Promise<Prepared> {
-    return this.#turn.run(async () => {
+    return this.#inTurn(change.signal, async () => {
       const before = await this.#policies.set();
       const done = await this.#madeBefore(text, given, change);
       if (done !== null) {
@@ -121,8 +123,8 @@ export class PolicyChanges {
   }
 
   /** Resolves with the deletion's revision. */
-  remove(name: string, { by, requestId, store, isAgain }: Change): Promise<PolicyRevision> {
-    return this.#turn.run(async () => {
+  remove(name: string, { by, requestId, store, isAgain, signal }: Change): Promise<PolicyRevision> {
+    return this.#inTurn(signal, async () => {
       const before = await this.#policies.set();
       const present = before.newest.get(name);
       const made = isAgain ? (await store.policies.revisions(name)).revisions : [];
@@ -165,8 +167,8 @@ export class PolicyChanges {
     return this.apply(found.text, { ...found.given, name }, change, facts, "rolled back");
   }
 
-  setAsset(asset: StoredAsset, { store }: Change): Promise<void> {
-    return this.#turn.run(async () => {
+  setAsset(asset: StoredAsset, { store, signal }: Change): Promise<void> {
+    return this.#inTurn(signal, async () => {
       const before = await this.#policies.set();
       const field = fieldAt(asset.field);
       if (field?.type !== "itemized" || !field.path.startsWith("storage.")) {
@@ -185,8 +187,8 @@ export class PolicyChanges {
     });
   }
 
-  deleteAsset(id: string, { store, isAgain }: Change): Promise<void> {
-    return this.#turn.run(async () => {
+  deleteAsset(id: string, { store, isAgain, signal }: Change): Promise<void> {
+    return this.#inTurn(signal, async () => {
       const before = await this.#policies.set();
       if (!before.assets.has(id) && !isAgain) {
         throw new SkyError("ValueError", `There is no asset '${id}'.`, didYouMean(id, before.assets.keys()));
@@ -205,9 +207,9 @@ export class PolicyChanges {
   /** Resolves with the exception's id. */
   addException(
     body: Omit<StoredException, "id" | "created_by" | "created_at" | "requestId">,
-    { by, requestId, store }: Change,
+    { by, requestId, store, signal }: Change,
   ): Promise<string> {
-    return this.#turn.run(async () => {
+    return this.#inTurn(signal, async () => {
       const before = await this.#policies.set();
       const all = before.loaded.exceptions;
       const made = all.find((one) => one.requestId === requestId);
@@ -238,8 +240,8 @@ export class PolicyChanges {
     });
   }
 
-  removeException(id: string, { store, isAgain }: Change): Promise<void> {
-    return this.#turn.run(async () => {
+  removeException(id: string, { store, isAgain, signal }: Change): Promise<void> {
+    return this.#inTurn(signal, async () => {
       const before = await this.#policies.set();
       if (!before.loaded.exceptions.some((one) => one.id === id) && !isAgain) {
         throw new SkyError("ValueError", `There is no exception '${id}'.`);
@@ -251,8 +253,8 @@ export class PolicyChanges {
   }
 
   /** Null takes a key away; a secret without keys is gone. */
-  setSecret(name: SecretName, values: Record<string, string | null>, { store }: Change): Promise<void> {
-    return this.#turn.run(async () => {
+  setSecret(name: SecretName, values: Record<string, string | null>, { store, signal }: Change): Promise<void> {
+    return this.#inTurn(signal, async () => {
       const before = await store.policies.secret(name);
       const all = Object.entries({ ...before, ...values });
       const kept = Object.fromEntries(all.filter((entry): entry is [string, string] => entry[1] !== null));
@@ -266,14 +268,21 @@ export class PolicyChanges {
     });
   }
 
-  deleteSecret(name: SecretName, { store, isAgain }: Change): Promise<void> {
-    return this.#turn.run(async () => {
+  deleteSecret(name: SecretName, { store, isAgain, signal }: Change): Promise<void> {
+    return this.#inTurn(signal, async () => {
       const all = await store.policies.secretNames();
       if (!all.some((one) => one.name === name.name && one.project === name.project) && !isAgain) {
         const place = name.project === null ? "" : ` in project '${name.project}'`;
         throw new SkyError("ValueError", `There is no secret '${name.name}'${place}.`);
       }
       await store.policies.saveSecret(name, null);
+    });
+  }
+
+  #inTurn<T>(signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+    return this.#turn.run(async () => {
+      signal.throwIfAborted();
+      return work();
     });
   }
 
