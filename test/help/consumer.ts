@@ -86,4 +86,5 @@ export const surface = [
   ..."get streamAndGet apiStatus apiCancel apiInfo apiStart".split(" "),
   ..."Task Resources Dag Storage StorageMode exceptions".split(" "),
   ..."ClusterStatus JobStatus OptimizeTarget StatusRefreshMode JobExitCode".split(" "),
+  ..."UserRequest MutatedUserRequest AdminPolicyRequestName Config".split(" "),
 ];
