@@ -33,10 +33,15 @@ export function readImage(value: unknown): string {
     );
   }
   const image = text.slice(imagePrefix.length);
-  if (!imagePattern.test(image) || image.length > textMax) {
+  if (!isImageName(image)) {
     throw new SkyError("ValueError", `'image_id: ${shownText(text)}' names no image, such as docker:python:3.12-slim.`);
   }
   return image;
+}
+
+/** Whether a node may be asked for it. */
+export function isImageName(text: string): boolean {
+  return imagePattern.test(text) && text.length <= textMax;
 }
 
 function onlyRegion(regions: object): unknown {

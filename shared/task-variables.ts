@@ -112,7 +112,8 @@ function isManaged({ key, node }: YamlEntry): boolean {
   return key.startsWith(managedPrefix) || (node.kind === "scalar" && node.text.startsWith(managedPrefix));
 }
 
-function variableProblem(name: string, value: string): string | null {
+/** Why no program can be given this variable; null when it can. */
+export function variableProblem(name: string, value: string): string | null {
   if (!/^[a-zA-Z_][a-zA-Z0-9_]{0,254}$/.test(name)) {
     return "has an invalid name: use letters, digits and '_', not starting with a digit.";
   }

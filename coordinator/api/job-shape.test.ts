@@ -51,6 +51,15 @@ describe("shapeOf", () => {
     expect(shape(resources)).toEqual(expected);
   });
 
+  test("what could not be read again is never queued", () => {
+    const task = readTask("run: a\n", { file: "t" });
+    const accelerators = { kind: "V100", count: 1e15 };
+    const huge = { ...task, resources: { ...task.resources, accelerators } };
+    expect(() => shapeOf(huge, noLimits)).toThrow("The task asks for what no node could have (accelerators.count: ");
+    const cpus = { ...task, resources: { ...task.resources, cpus: { value: 1e15, exact: true } } };
+    expect(() => shapeOf(cpus, noLimits)).toThrow("The task asks for what no node could have (cpus: ");
+  });
+
   test.each([
     ["{}", 0, 0, undefined],
     ["{}", 3600, 0, 3600],

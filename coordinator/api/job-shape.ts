@@ -5,7 +5,7 @@
  */
 import { canonicalKind } from "../../shared/accelerators.ts";
 import { SkyError } from "../../shared/errors.ts";
-import { type AcceleratorDemand, type Demand, demandsOf, type Shape } from "../../shared/job.ts";
+import { type AcceleratorDemand, type Demand, demandsOf, jobRecordSchema, type Shape } from "../../shared/job.ts";
 import { type LaunchSpec, limitsOf, limitsSchema, type Mechanism, mechanismsOf } from "../../shared/launch-spec.ts";
 import type { SchedulingConfig } from "../../shared/scheduling.ts";
 import { type AcceleratorRequest, type Task, type TaskWay, waysOf } from "../../shared/task.ts";
@@ -42,6 +42,7 @@ export function shapeOf(task: Task, limits: Limits): Shape {
     ...(resources.recovers === true || resources.preemptible === true ? { recovers: true } : {}),
     ...boundsOf(task),
   };
+  requireReadable(shape);
   if (JSON.stringify(shape).length > shapeLengthMax) {
     throw new SkyError(
       "InvalidTaskError",
@@ -50,6 +51,17 @@ export function shapeOf(task: Task, limits: Limits): Shape {
     );
   }
   return shape;
+}
+
+/** A record that cannot be read again would be lost with the next start: amounts may come from policy fields, too. */
+function requireReadable(shape: Shape): void {
+  const issue = jobRecordSchema.shape.shape.safeParse(shape).error?.issues[0];
+  if (issue !== undefined) {
+    throw new SkyError(
+      "InvalidTaskError",
+      `The task asks for what no node could have (${issue.path.join(".")}: ${issue.message}).`,
+    );
+  }
 }
 
 /** Seconds for which a record may be kept at most. Source: the shape's schema. */

@@ -5,6 +5,8 @@
  */
 import { SkyError } from "../errors.ts";
 import type { Task } from "../task.ts";
+import { isImageName } from "../task-settings.ts";
+import { requireVariablesFit, variableProblem } from "../task-variables.ts";
 import type { Account } from "../users-policy.ts";
 import { fieldAt } from "./fields.ts";
 import { onPremGrade } from "./grades-table.ts";
@@ -122,6 +124,9 @@ export const refusedValues: Readonly<Record<string, (value: PlainValue) => strin
 /** The task with the values that its own fields hold. `own`: what those say already. */
 export function withFields(task: Task, values: Values, own: Values, asked: (path: string) => boolean): Task {
   const { image, command, name } = Object.fromEntries(values);
+  if (typeof image === "string" && !isImageName(withoutWord(image))) {
+    throw cannotCarry("image", `'${image.slice(0, 100)}' names no image, such as python:3.12-slim.`);
+  }
   let filled: Task = {
     ...task,
     ...(typeof name === "string" ? { name } : {}),
@@ -194,7 +199,7 @@ function withVariables(task: Task, items: readonly Item[]): Task {
   for (const item of items) {
     const name = textOf(item["name"]);
     const value = item["value"] ?? "";
-    if (!/^[a-zA-Z_][a-zA-Z0-9_]{0,254}$/.test(name) || typeof value === "object" || textOf(value).includes("\0")) {
+    if (typeof value === "object" || variableProblem(name, textOf(value)) !== null) {
       throw cannotCarry("environmentVariables", `'${name.slice(0, 80)}' is no variable that a program can be given.`);
     }
     const group = Object.hasOwn(secrets, name) ? secrets : envs;
@@ -202,7 +207,11 @@ function withVariables(task: Task, items: readonly Item[]): Task {
       group[name] = textOf(value);
     }
   }
-  return items.length === 0 ? task : { ...task, envs, ...(task.secrets === undefined ? {} : { secrets }) };
+  if (items.length === 0) {
+    return task;
+  }
+  requireVariablesFit("environmentVariables", envs, secrets);
+  return { ...task, envs, ...(task.secrets === undefined ? {} : { secrets }) };
 }
 
 /** Numbers only: the rest of a port is a note. */

@@ -154,6 +154,20 @@ describe("traps", () => {
     expect(made(given, "resources: {image_id: docker:ubuntu}\nrun: a").image).toBe("ubuntu");
   });
 
+  test("no option of an engine is an image, and no variable is longer than a program can be given", () => {
+    const long = "x".repeat(200_000);
+    for (const image of ["--privileged", "-v", "a b", "", "x".repeat(2000)]) {
+      const task = read(`run: a\nworkload: {kind: training}`);
+      expect(() => taskWith(task, [new Map([["image", image]])], who)).toThrow("names no image");
+    }
+    expect(() => made({}, "run: a\nworkload: {image: --privileged}")).toThrow("image: '--privileged' names no image");
+    expect(() => made({}, `run: a\nworkload: {environmentVariables: {A: ${long}}}`)).toThrow("'A' is no variable");
+    const many = [...Array(20).keys()].map((at) => `A${at}: ${"x".repeat(100_000)}`);
+    expect(() => made({}, `run: a\nworkload: {environmentVariables: {${many.join(", ")}}}`)).toThrow(
+      "the environment variables take",
+    );
+  });
+
   test("the image that is called docker is no other image", () => {
     const only = { rules: { image: { options: [{ value: "ubuntu" }] } } };
     expect(violations(only, "resources: {image_id: docker:docker:ubuntu}\nrun: a")).toHaveLength(1);
