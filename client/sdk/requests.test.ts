@@ -99,6 +99,12 @@ describe("replies", () => {
     expect(error).toMatchObject({ message: "Busy", hint: "Wait." });
   });
 
+  it.each(["UserRequestRejectedByPolicy", "InvalidPolicyError"])("what policies say keeps its name: %s", (type) => {
+    const text = JSON.stringify({ object: "", type, message: "no", hint: null });
+    expect(failureOf(text, "FAILED")).toMatchObject({ type, message: "no" });
+    expect(replyFailure("lab", 400, JSON.stringify({ detail: { type, message: "no" } }))).toMatchObject({ type });
+  });
+
   it("a request that failed because the store was away may pass too", () => {
     const text = JSON.stringify({ object: "", type: "ServerUnavailableError", message: "Redis.", hint: null });
     expect(failureOf(text, "FAILED")).toBeInstanceOf(Unavailable);
