@@ -59,8 +59,8 @@ interface Saved {
 
 function outcomeOf(one: PolicyCase, file: string): CaseOutcome {
   const task = one.task === null ? null : readTask(JSON.stringify(one.task), { file: `${file}: ${one.id}: task` });
-  const kind = one.kind ?? kindOfFirst(one.policies) ?? (task === null ? "training" : kindOf(task));
-  const dialect = one.policies.every((policy) => policy.dialect === "v1") ? "v1" : "v2";
+  const kind = one.kind ?? kindOfFirst(one.policies) ?? (task === null ? kindOfFields(one) : kindOf(task));
+  const dialect = dialectOf(one);
   const outcome = { kind, dialect, warnings: [] as string[], errors: [] as Violation[], results: [] } as CaseOutcome;
   const assets = assetsOf(one);
   const scopes = one.policies
@@ -106,15 +106,54 @@ function submit(
   assets: ReadonlyMap<string, Asset>,
 ): void {
   const { kind, dialect } = outcome;
-  const hasRoles =
-    policy.parts.some(({ role }) => role !== null) || (isMapping(tree) && ("master" in tree || "worker" in tree));
-  const roles: readonly Role[] = kind === "distributed" && hasRoles ? ["worker", "master"] : [null];
-  for (const role of roles) {
+  const hasRoles = policy.parts.some(({ role }) => role !== null) || namesRoles(tree);
+  for (const role of rolesOf(kind, hasRoles)) {
     const read = readEither(tree, kind, dialect, role);
     const evaluation = evaluate(policy, read.workload, assets, role);
     outcome.results.push({ role, evaluation });
     outcome.errors.push(...read.violations, ...evaluation.violations);
     outcome.warnings.push(...read.warnings);
+  }
+}
+
+function namesRoles(tree: PlainValue): boolean {
+  return isMapping(tree) && ("master" in tree || "worker" in tree);
+}
+
+function rolesOf(kind: WorkloadKind, hasRoles: boolean): readonly Role[] {
+  return kind === "distributed" && hasRoles ? ["worker", "master"] : [null];
+}
+
+function dialectOf({ policies }: PolicyCase): PolicyDialect {
+  return policies.every(({ dialect }) => dialect === "v1") ? "v1" : "v2";
+}
+
+/** Of a case that does not say its kind: the first kind that has its fields, or the most of them. */
+function kindOfFields(one: PolicyCase): WorkloadKind {
+  let [found, fewest] = ["training" as WorkloadKind, Infinity];
+  for (const kind of ["training", "workspace", "distributed", "inference"] as const) {
+    const strange = strangeFields(one, kind);
+    if (strange < fewest) {
+      [found, fewest] = [kind, strange];
+    }
+  }
+  return found;
+}
+
+/** How many of a case's fields a kind does not have. */
+function strangeFields(one: PolicyCase, kind: WorkloadKind): number {
+  const submitted = rolesOf(kind, namesRoles(one.submit)).flatMap(
+    (role) => readEither(one.submit, kind, dialectOf(one), role).violations,
+  );
+  const schema = submitted.filter(({ rule }) => rule === "schema").length;
+  try {
+    save(one.policies, kind);
+    return schema;
+  } catch (thrown) {
+    const faults = messageOf(thrown).split("\n");
+    return (
+      schema + faults.filter((text) => /does not exist for|only distributed workloads have roles/.test(text)).length
+    );
   }
 }
 
