@@ -5,7 +5,7 @@ import { SkyError } from "../../shared/errors.ts";
 import { until } from "../../test/help/until.ts";
 import { openLog } from "../log.ts";
 import { StoreUnavailable } from "../parts.ts";
-import { type RequestSpec, requestLimits } from "./request-entry.ts";
+import { keepsNothing, type RequestSpec, requestLimits } from "./request-entry.ts";
 import { payloadOf } from "./request-payload.ts";
 import { RequestTable, requestedId } from "./requests.ts";
 import { rootAccount } from "../../test/help/api-parts.ts";
@@ -31,6 +31,25 @@ function spec(changes: Partial<RequestSpec> = {}, uid = 0): RequestSpec {
 const forever = (): Promise<never> => new Promise<never>(() => undefined);
 
 describe("RequestTable", () => {
+  it("does nothing of a call that was cancelled while it was being stored", async () => {
+    let stored = (): void => undefined;
+    const begun = new Promise<undefined>((resolve) => {
+      stored = () => resolve(undefined);
+    });
+    const ended: string[] = [];
+    const keeper = { ...keepsNothing, begin: () => begun, end: ({ status }: { status: string }) => ended.push(status) };
+    const table = new RequestTable(openLog("error").child({}, { level: "silent" }), requestLimits, keeper);
+    tables.push(table);
+    let isDone = false;
+    const entry = table.start(spec({ name: "quotas", stored: { path: "/quotas", body: () => "{}" } }), async () => {
+      isDone = true;
+    });
+    expect(await table.cancel(0, [entry.id])).toEqual([entry.id]);
+    stored();
+    await until(() => ended.length > 0, "its end");
+    expect([ended, isDone]).toEqual([["CANCELLED"], false]);
+  });
+
   it("does a call once for one id, and does it again after the store was away", async () => {
     const table = newTable();
     const id = randomUUID();

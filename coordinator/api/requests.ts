@@ -251,6 +251,8 @@ export class RequestTable {
   async #work(entry: RequestEntry, run: (call: Call) => Promise<unknown>, isAgain: boolean): Promise<unknown> {
     if (entry.spec.early !== true) {
       await entry.kept;
+      // It may have been cancelled meanwhile: nothing of it has begun, and nothing does.
+      entry.abort.signal.throwIfAborted();
     }
     return run({
       id: entry.id,
