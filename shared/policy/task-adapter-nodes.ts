@@ -3,6 +3,7 @@
  * a way asks for, and further ways where there is a choice. Pure. Pools are tried in their order, whatever order the ways
  * had. Called by task-adapter.ts only.
  */
+import type { SkyError } from "../errors.ts";
 import type { TaskResources, TaskWay } from "../task.ts";
 import { labelsSchema } from "../job.ts";
 import { withWays } from "../task-resources.ts";
@@ -14,6 +15,13 @@ import type { PlainValue } from "./words.ts";
 
 /** As many as a job's shape holds. */
 const waysMax = 64;
+
+/** Of one way, those included that no node could meet. */
+const choicesMax = 1024;
+
+function tooMany(count: number): SkyError {
+  return cannotCarry("nodePools", `${count} ways to run the task would come of it, more than ${waysMax}.`);
+}
 
 type Labels = Readonly<Record<string, string>>;
 
@@ -32,7 +40,7 @@ export function withNodes(
   const chosen = ways.map((way, at) => choicesOf(way, changes[at]));
   const choices = chosen.flat();
   if (choices.length > waysMax) {
-    throw cannotCarry("nodePools", `${choices.length} ways to run the task would come of it, more than ${waysMax}.`);
+    throw tooMany(choices.length);
   }
   if (chosen.some(({ length }) => length === 0)) {
     throw cannotCarry("nodeAffinityRequired", "no node could ever meet it: it asks for two values of one label.");
@@ -46,6 +54,22 @@ export function withNodes(
     sorted.map(({ way }) => way),
     anyOrder,
   );
+}
+
+/**
+ * Throws SkyError("NotSupportedError") where a user's `workload:` names the label of a pool or a type as any other label:
+ * policies look for those in `nodePools` and `nodeType`.
+ */
+export function requireNamedFields(asked: Readonly<Record<string, PlainValue>>): void {
+  const { labels, nodeAffinityRequired: affinity = null } = asked;
+  const names = itemsOf(labels).map(({ name }): [string, string] => ["labels", textOf(name)]);
+  const terms = affinity === null ? [] : termsOf(affinity).flatMap((term) => Object.keys(term));
+  for (const [path, name] of [...names, ...terms.map((one) => ["nodeAffinityRequired", one] as const)]) {
+    if (name === nodePoolLabel || name === nodeTypeLabel) {
+      const field = name === nodePoolLabel ? "nodePools" : "nodeType";
+      throw cannotCarry(path, `'${name}' has a field of its own, '${field}'.`, "Write it there.");
+    }
+  }
 }
 
 function choicesOf(way: TaskWay, change: WayChange | undefined): Choice[] {
@@ -67,6 +91,10 @@ function choicesOf(way: TaskWay, change: WayChange | undefined): Choice[] {
   const { [nodePoolLabel]: _, ...others } = way.labels ?? {};
   const names = Array.isArray(pools) && pools.length > 0 ? pools.map(textOf) : null;
   const alternatives = affinity === null ? [{}] : termsOf(affinity);
+  const count = (names?.length ?? 1) * alternatives.length;
+  if (count > choicesMax) {
+    throw tooMany(count);
+  }
   return (names ?? [null]).flatMap((name, pool) =>
     alternatives.flatMap((term): Choice[] => {
       const own = name === null ? (way.labels ?? {}) : { ...others, [nodePoolLabel]: name };
@@ -128,6 +156,9 @@ function termLabels(term: PlainValue): Labels[] {
   let all: Labels[] = [{}];
   for (const expression of expressions) {
     const { key, operator, values } = isMapping(expression) ? expression : {};
+    if (Array.isArray(values) && values.length > waysMax) {
+      throw cannotCarry("nodeAffinityRequired", `it has more than ${waysMax} choices.`);
+    }
     if (typeof key !== "string" || operator !== "In" || !Array.isArray(values) || values.length === 0) {
       throw cannotCarry("nodeAffinityRequired", affinityForm);
     }

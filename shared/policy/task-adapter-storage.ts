@@ -24,8 +24,10 @@ export function storageFields({ workdir, fileMounts = [], volumes = [] }: Task):
       git.push({ repository: source.url, ...refOf(source.ref), path });
     }
     const bucket = source.kind === "uri" ? bucketUri.exec(source.uri) : null;
-    if (bucket !== null) {
-      const [, scheme = "", name = ""] = bucket;
+    if (bucket !== null && source.kind === "uri") {
+      const [, scheme = "", first = ""] = bucket;
+      // Programs that fetch may take `b/../c` for the bucket `c`.
+      const name = hasDots(source.uri) ? source.uri.slice(scheme.length + 3) : first;
       s3.push({ bucket: scheme.toLowerCase() === "s3" ? name : `${scheme.toLowerCase()}://${name}`, path });
     }
   }
@@ -39,6 +41,11 @@ export function storageFields({ workdir, fileMounts = [], volumes = [] }: Task):
     ["storage.hostPath", []],
     ["storage.emptyDirVolume", []],
   ]);
+}
+
+/** Whether an address has steps that lead elsewhere than it is read. */
+export function hasDots(address: string): boolean {
+  return /(^|[/:\\])(\.|%2e){1,2}([/\\?#]|$)/i.test(address);
 }
 
 function refOf(ref: string | null): Item {
@@ -84,7 +91,7 @@ export function withGit(task: Task, item: Item): Task {
   const field = "storage.git";
   refuseAttributes(field, item, { secretName: noCredentials, username: noCredentials, passwordSecret: noCredentials });
   const url = textIn(item, "repository");
-  if (url === null || /[\s\0]|^-/.test(url) || holdsPassword(url)) {
+  if (url === null || /[\s\0]|^-/.test(url) || hasDots(url) || holdsPassword(url)) {
     throw cannotCarry(`${field}[].repository`, "an address of a repository without a password is needed.");
   }
   const ref = textIn(item, "revision") ?? textIn(item, "branch");

@@ -168,6 +168,39 @@ describe("traps", () => {
     );
   });
 
+  test("pools and types of nodes have one name", () => {
+    const locked = { defaults: { nodePools: ["a"] }, rules: { nodePools: { canEdit: false } } };
+    const typed = { rules: { nodeType: { options: [{ value: "a" }] } } };
+    const pool = "'node-pool' has a field of its own, 'nodePools'.";
+    for (const block of [
+      "{labels: {node-pool: b}}",
+      "{nodeAffinityRequired: {node-pool: b}}",
+      "{nodeAffinityRequired: {nodeSelectorTerms: [{matchExpressions: [{key: node-pool, operator: In, values: [b]}]}]}}",
+    ]) {
+      expect(() => under(locked, `run: a\nworkload: ${block}`)).toThrow(pool);
+    }
+    expect(() => under(typed, "run: a\nworkload: {labels: {node-type: b}}")).toThrow("'nodeType'");
+    const own = { defaults: { nodeAffinityRequired: { "node-pool": "b" } } };
+    expect(made(own, "run: a").resources.labels).toEqual({ "node-pool": "b" });
+    const names = (count: number): string => [...Array(count).keys()].map((at) => `p${at}`).join(", ");
+    expect(() => under({}, `run: a\nworkload: {nodePools: [${names(20_000)}]}`)).toThrow("20000 ways to run the task");
+    const expressions = `[{key: a, operator: In, values: [${names(5000)}]}]`;
+    const many = `{nodeAffinityRequired: {nodeSelectorTerms: [{matchExpressions: ${expressions}}]}}`;
+    expect(() => under({}, `run: a\nworkload: ${many}`)).toThrow("it has more than 64 choices.");
+  });
+
+  test("no step leads from an address that is allowed to another", () => {
+    const bucket = { rules: { storage: { s3: { attributes: { bucket: { options: [{ value: "ok" }] } } } } } };
+    expect(violations(bucket, "file_mounts: {/a: 's3://ok/../bad/x'}\nrun: a")).toEqual([
+      "storage.s3[/a].bucket: must be one of: ok",
+    ]);
+    expect(violations(bucket, "file_mounts: {/a: 's3://ok/..x/.y'}\nrun: a")).toEqual([]);
+    for (const url of ["https://h/good/../bad.git", "https://h/good/%2E%2e/bad.git", "git@h:../bad.git"]) {
+      expect(() => fields(`workdir: {url: '${url}'}\nrun: a`)).toThrow("has a step '.' or '..'");
+    }
+    expect(fields("workdir: {url: 'https://h/a..b/.c.git'}\nrun: a")).toHaveLength(1);
+  });
+
   test("the image that is called docker is no other image", () => {
     const only = { rules: { image: { options: [{ value: "ubuntu" }] } } };
     expect(violations(only, "resources: {image_id: docker:docker:ubuntu}\nrun: a")).toHaveLength(1);

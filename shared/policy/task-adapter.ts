@@ -21,8 +21,8 @@ import {
 } from "./task-adapter-fields.ts";
 import { itemIndex, sameItem, setsNothingNew } from "./items.ts";
 import { launchSpecOf } from "./task-adapter-launch.ts";
-import { withNodes } from "./task-adapter-nodes.ts";
-import { cannotCarry } from "./task-adapter-storage.ts";
+import { requireNamedFields, withNodes } from "./task-adapter-nodes.ts";
+import { cannotCarry, hasDots } from "./task-adapter-storage.ts";
 import { isCarried, requireCarried, type Submitter, withFields } from "./task-adapter-values.ts";
 import { textOf, wayPaths, wayWith } from "./task-adapter-ways.ts";
 import type { Item, PlainValue, Violation, Workload } from "./words.ts";
@@ -43,12 +43,27 @@ export function workloadsOf(task: Task, who: Submitter): TaskWorkloadOfWay[] {
   const asked = task.workload?.fields ?? {};
   requireCarried(new Map(Object.entries(asked)), who, () => true);
   const all = ways.map(ownFields(task));
+  requireNamedFields(asked);
+  requirePlainAddresses(task);
   requireFew([...Object.values(asked), ...(all[0]?.values() ?? [])], ways.length);
   const [whole, pulled] = [together(asked), withPulled(task, asked)];
   return all.map((own, at) => ({
     label: ways.length === 1 ? null : `${choice}[${at}]`,
     workload: pulled(whole(own)),
   }));
+}
+
+/** A repository's server would follow `..` to another than the one that rules on addresses read. */
+function requirePlainAddresses({ workdir, fileMounts = [] }: Task): void {
+  const sources = [...(workdir === undefined ? [] : [workdir]), ...fileMounts.map(({ source }) => source)];
+  const bad = sources.find((source) => source.kind === "git" && hasDots(source.url));
+  if (bad?.kind === "git") {
+    throw cannotCarry(
+      "storage.git[].repository",
+      `'${bad.url.slice(0, 200)}' has a step '.' or '..'.`,
+      "Write it out.",
+    );
+  }
 }
 
 /** Each item is looked at for each way, and others wait meanwhile. */
