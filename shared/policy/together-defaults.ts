@@ -7,7 +7,7 @@ import { evaluate } from "./evaluate.ts";
 import { fieldAt } from "./fields.ts";
 import { itemKeys, sameItem } from "./items.ts";
 import { combined, type Combined, labelOf, type Role, voicesOf } from "./merge.ts";
-import { shown, spelling } from "./messages.ts";
+import { shown, spelling, texts } from "./messages.ts";
 import { breachesOf } from "./rules.ts";
 import { compareScopes, compareTexts, scopeText } from "./scope-order.ts";
 import { meetInRole } from "./together.ts";
@@ -97,16 +97,19 @@ export function brokenFaults(policy: EffectivePolicy, assets: ReadonlyMap<string
         return [...warned, ...audited];
       });
     const own = combined(policy, "enforce", role);
-    const faults = [...binding, ...watching].filter(
-      ({ field, rule }) => rule !== "required" && field !== "imposedAssets",
-    );
+    const faults = [...binding, ...watching].filter((one) => one.field !== "imposedAssets" && !isUpToUsers(one));
     return [...faults.map(faultText), ...attributeFaults(own), ...circleFaults(own)];
   });
 }
 
+/** A value is missing that users are to give; one that is there and blank breaks its rule. */
+function isUpToUsers({ rule, message }: Violation): boolean {
+  return (rule === "required" || rule === "constraint") && message.startsWith(texts.required);
+}
+
 /** `compute.cpuCoreRequest: default 8 is greater than max 4` */
 function faultText({ field, rule, message, value, limit }: Violation): string {
-  const said = value === null ? "the default" : `default ${shown(value)}`;
+  const said = value === null || shown(value) === "" ? "the default" : `default ${shown(value)}`;
   switch (rule) {
     case "max":
       return `${field}: ${said} is greater than max ${shown(limit)}`;
