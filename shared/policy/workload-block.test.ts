@@ -51,6 +51,10 @@ describe("faults", () => {
       "workload:\n  compute:\n    cpuCoreLimt: 1",
       `t.yaml:3: 'workload.compute.cpuCoreLimt' unknown field; did you mean "compute.cpuCoreLimit"?`,
     ],
+    [
+      "num_nodes: 2\nworkload: {master: {image: a}}",
+      "t.yaml:2: 'workload.master' cannot be used here: the ranks of a task are all alike.",
+    ],
     ["workload: {compute: {cpuCoreLimit: many}}", "t.yaml:1: 'workload.compute.cpuCoreLimit' must be a number."],
     [
       "workload:\n  compute: {cpuMemoryLimit: 2GB}",

@@ -102,6 +102,10 @@ class BlockReader {
   private values(kind: WorkloadKind): Map<string, PlainValue> {
     const entries = new Map([...this.map.entries].filter(([key]) => !ownKeys.includes(key)));
     const tree = plainValue({ ...this.map, entries });
+    const master = this.own("master");
+    if (master !== undefined && kind === "distributed") {
+      this.fields.fault(master, "'workload.master' cannot be used here: the ranks of a task are all alike.");
+    }
     let read: ReturnType<typeof readWorkload>;
     try {
       read = readWorkload(tree, { kind, dialect: "v2" });
