@@ -8,7 +8,7 @@ import type { FieldSpec } from "./fields.ts";
 import { workloadKinds } from "./words.ts";
 
 export const fieldsMore: Readonly<Record<string, Partial<FieldSpec>>> = {
-  args: { v1: ["arguments"] },
+  args: { aliases: ["arguments"], v1: ["arguments"] },
   command: { v1: ["command"] },
   createHomeDir: { builtin: false, v1: ["createHomeDir"] },
   image: { v1: ["image"] },
