@@ -6,7 +6,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type Person, startPerson } from "../test/help/person.ts";
-import { readPolicy } from "../shared/policy/read-document.ts";
+import { readPolicy } from "../shared/policy/read/document.ts";
 
 const bundles = join(import.meta.dirname, "../examples/policies-declared");
 let person: Person;

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { policyFields } from "../shared/policy/fields.ts";
+import { policyFields } from "../shared/policy/fields/fields.ts";
 import { run } from "../test/help/run.ts";
 import { checkout } from "./cluster/layout.ts";
 

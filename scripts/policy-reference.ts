@@ -6,7 +6,7 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type FieldSpec, policyFields } from "../shared/policy/fields.ts";
+import { type FieldSpec, policyFields } from "../shared/policy/fields/fields.ts";
 import { onPremGrade } from "../shared/policy/grades-table.ts";
 import type { WorkloadKind } from "../shared/policy/words.ts";
 

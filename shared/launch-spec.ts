@@ -1,6 +1,6 @@
 /**
  * What the processes of a job are held to on their node beside scripts and files: limits, privileges, folders, and
- * options of the container. Made from a task's `workload:` and from policies (policy/task-adapter.ts), kept in the
+ * options of the container. Made from a task's `workload:` and from policies (policy/task/adapter.ts), kept in the
  * payload and in the order to the agent, carried out by agent and skylet. A strict schema, for it crosses the wire: what
  * a node does not know it must refuse, never leave out.
  */

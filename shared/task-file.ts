@@ -5,7 +5,7 @@
  */
 import type { ConfigTree } from "./config-layers.ts";
 import { SkyError } from "./errors.ts";
-import { workloadValue } from "./policy/workload-block.ts";
+import { workloadValue } from "./policy/task/workload-block.ts";
 import type { Task } from "./task.ts";
 import { TaskFields } from "./task-fields.ts";
 import { filesValue } from "./task-files.ts";

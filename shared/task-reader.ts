@@ -5,7 +5,7 @@
  */
 import { SkyError } from "./errors.ts";
 import { jobNameSchema } from "./ids.ts";
-import { readWorkloadBlock } from "./policy/workload-block.ts";
+import { readWorkloadBlock } from "./policy/task/workload-block.ts";
 import type { Task } from "./task.ts";
 import { type FieldNames, isNull, shownText, TaskFields } from "./task-fields.ts";
 import { readVolumes, readWorkdir } from "./task-files.ts";

@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { coordinatorConfigSchema } from "../coordinator/config.ts";
 import { runCases } from "../shared/policy/cases.ts";
-import { checkTogether } from "../shared/policy/combine.ts";
-import { readPolicy } from "../shared/policy/read-document.ts";
+import { checkTogether } from "../shared/policy/together/combine.ts";
+import { readPolicy } from "../shared/policy/read/document.ts";
 import { plainValue, readYaml } from "../shared/yaml11.ts";
 
 const checkout = join(import.meta.dirname, "..");

@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { checkout } from "../scripts/cluster/layout.ts";
-import { fieldAt } from "../shared/policy/fields.ts";
+import { fieldAt } from "../shared/policy/fields/fields.ts";
 import { onPremGrade } from "../shared/policy/grades-table.ts";
 import { readPipeline, readTask } from "../shared/task-file.ts";
 import {

@@ -8,7 +8,7 @@ import type { WantedAttempt } from "../../shared/agent-wire.ts";
 import { SkyError } from "../../shared/errors.ts";
 import type { Payload } from "../../shared/job.ts";
 import { type LaunchSpec, type Limits, limitsOf } from "../../shared/launch-spec.ts";
-import { optionFieldsOf } from "../../shared/policy/run-options.ts";
+import { optionFieldsOf } from "../../shared/policy/task/run-options.ts";
 import { type Scratch, scratchOf } from "./scratch.ts";
 
 /** Where the system's own programs lie: one of the user's own on PATH must not stand in for them. */

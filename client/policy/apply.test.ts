@@ -9,12 +9,14 @@ import { applyClientPolicy } from "./apply.ts";
 
 test("a policy server gets neither the values of secrets nor the keys of other servers", async () => {
   let seen = "";
-  const server = createServer(async (incoming, outgoing) => {
-    for await (const chunk of incoming) {
-      seen += String(chunk);
-    }
-    const { task, skypilot_config } = JSON.parse(JSON.parse(seen) as string) as Record<string, string>;
-    outgoing.end(JSON.stringify(JSON.stringify({ task: `${task}name: seen\n`, skypilot_config })));
+  const server = createServer((incoming, outgoing) => {
+    incoming.setEncoding("utf8").on("data", (chunk: string) => {
+      seen += chunk;
+    });
+    incoming.on("end", () => {
+      const { task, skypilot_config } = JSON.parse(JSON.parse(seen) as string) as Record<string, string>;
+      outgoing.end(JSON.stringify(JSON.stringify({ task: `${task}name: seen\n`, skypilot_config })));
+    });
   });
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", resolve);

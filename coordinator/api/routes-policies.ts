@@ -23,7 +23,7 @@ import {
   projectNameSchema,
 } from "../../shared/policy-api.ts";
 import { checkOf } from "../../shared/policy/check-result.ts";
-import { kindNamed } from "../../shared/policy/fields.ts";
+import { kindNamed } from "../../shared/policy/fields/fields.ts";
 import { formOf } from "../../shared/policy/form.ts";
 import { type WorkloadKind, workloadKinds } from "../../shared/policy/words.ts";
 import type { Account } from "../../shared/users-policy.ts";

@@ -9,7 +9,7 @@ import type { RequestId } from "../../shared/ids.ts";
 import { didYouMean } from "../../shared/near-match.ts";
 import type { PolicyApplyResult } from "../../shared/policy-api.ts";
 import { builtinName } from "../../shared/policy/builtin.ts";
-import { fieldAt } from "../../shared/policy/fields.ts";
+import { fieldAt } from "../../shared/policy/fields/fields.ts";
 import { type ClusterFacts, gradesOf } from "../../shared/policy/grades.ts";
 import { Gate } from "../gate.ts";
 import type { Store } from "../parts.ts";

@@ -6,10 +6,10 @@
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import { didYouMean } from "../../shared/near-match.ts";
 import { builtinPolicies } from "../../shared/policy/builtin.ts";
-import { checkTogether, effectiveFor } from "../../shared/policy/combine.ts";
+import { checkTogether, effectiveFor } from "../../shared/policy/together/combine.ts";
 import type { CompiledPolicy, EffectivePolicy, PolicyDocument, PolicyHead } from "../../shared/policy/compiled.ts";
-import { kindNamed } from "../../shared/policy/fields.ts";
-import { readPolicy } from "../../shared/policy/read-document.ts";
+import { kindNamed } from "../../shared/policy/fields/fields.ts";
+import { readPolicy } from "../../shared/policy/read/document.ts";
 import {
   type Asset,
   type Item,

@@ -6,8 +6,8 @@
 import { messageOf, SkyError } from "../../shared/errors.ts";
 import type { RequestId, Uid } from "../../shared/ids.ts";
 import type { Judgement } from "../../shared/policy/judge.ts";
-import { kindOf } from "../../shared/policy/kind.ts";
-import { taskWith } from "../../shared/policy/task-adapter.ts";
+import { kindOf } from "../../shared/policy/task/kind.ts";
+import { taskWith } from "../../shared/policy/task/adapter.ts";
 import type { Task } from "../../shared/task.ts";
 import { liveParts } from "../api/job-watch.ts";
 import type { Log } from "../log.ts";

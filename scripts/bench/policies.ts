@@ -4,11 +4,11 @@
  * one is saved (`check_ms`). No cluster and no disk. Prints one JSON object as its last line; `--policies N` changes the number.
  */
 import { parseArgs } from "node:util";
-import { checkTogether, effectiveFor } from "../../shared/policy/combine.ts";
+import { checkTogether, effectiveFor } from "../../shared/policy/together/combine.ts";
 import type { CompiledPolicy, EffectivePolicy } from "../../shared/policy/compiled.ts";
-import { evaluate } from "../../shared/policy/evaluate.ts";
-import { readPolicy } from "../../shared/policy/read-document.ts";
-import { workloadsOf } from "../../shared/policy/task-adapter.ts";
+import { evaluate } from "../../shared/policy/evaluate/evaluate.ts";
+import { readPolicy } from "../../shared/policy/read/document.ts";
+import { workloadsOf } from "../../shared/policy/task/adapter.ts";
 import type { Scope, ScopeLevel } from "../../shared/policy/words.ts";
 import { readTask } from "../../shared/task-file.ts";
 

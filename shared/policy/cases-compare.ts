@@ -3,13 +3,13 @@
  * mean (`1Gi`, `1024Mi`), items as a whole and in their order. Pure. Used by cases.ts only.
  */
 import type { ExpectedError, PolicyCase } from "./cases-read.ts";
-import { fieldAt, type FieldSpec, knownName, type PolicyDialect } from "./fields.ts";
-import { itemKeys, nestedItem } from "./items.ts";
-import type { Role } from "./merge.ts";
-import { shown } from "./messages.ts";
-import { readWorkload } from "./read-workload.ts";
-import { isMapping, samePlain, sameValue } from "./values.ts";
-import { gpuOf, withoutVirtual } from "./virtual.ts";
+import { fieldAt, type FieldSpec, knownName, type PolicyDialect } from "./fields/fields.ts";
+import { itemKeys, nestedItem } from "./fields/items.ts";
+import type { Role } from "./together/merge.ts";
+import { shown } from "./evaluate/messages.ts";
+import { readWorkload } from "./read/workload.ts";
+import { isMapping, samePlain, sameValue } from "./fields/values.ts";
+import { gpuOf, withoutVirtual } from "./together/virtual.ts";
 import type { Evaluation, PlainValue, Violation, Workload, WorkloadKind } from "./words.ts";
 
 export interface CaseOutcome {

@@ -5,7 +5,7 @@
 import { messageOf, SkyError } from "../errors.ts";
 import { didYouMean } from "../near-match.ts";
 import { readYaml, type YamlEntry, type YamlMapping, type YamlNode } from "../yaml11.ts";
-import { kindNamed } from "./fields.ts";
+import { kindNamed } from "./fields/fields.ts";
 import {
   type CombineMode,
   combineModes,

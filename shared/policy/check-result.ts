@@ -7,7 +7,7 @@ import { writeTask } from "../task-file.ts";
 import type { Task } from "../task.ts";
 import { onPremGrade } from "./grades.ts";
 import type { Judgement } from "./judge.ts";
-import { hiddenSecret, type Submitter, taskWith } from "./task-adapter.ts";
+import { hiddenSecret, type Submitter, taskWith } from "./task/adapter.ts";
 import type { PlainValue, ValueOrigin, Violation } from "./words.ts";
 
 /** Characters of one text, items of one list. */

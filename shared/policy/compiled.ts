@@ -1,7 +1,7 @@
 /**
  * A policy after reading, whichever dialect it was written in: canonical paths, checked rules, typed defaults. Made by
- * policy/read-document.ts, put together by policy/combine.ts and applied by policy/evaluate.ts. Types only. It must never
- * keep anything of the document that has no effect, but for how the author spells a field.
+ * policy/read/, put together by policy/together/ and applied by policy/evaluate/. Types only. It must never keep anything
+ * of the document that has no effect, but for how the author spells a field.
  */
 import type { FieldRules, Item, ItemRules, PlainValue, PolicySource, WorkloadKind } from "./words.ts";
 

@@ -1,9 +1,9 @@
 /** Exceptions: whom they are for, what they lift, and what they must leave. */
 import { describe, expect, test } from "vitest";
-import { effectiveFor } from "./combine.ts";
-import { evaluate } from "./evaluate.ts";
+import { effectiveFor } from "./together/combine.ts";
+import { evaluate } from "./evaluate/evaluate.ts";
 import { applyExceptions } from "./exceptions.ts";
-import { readPolicy } from "./read-document.ts";
+import { readPolicy } from "./read/document.ts";
 import type { Evaluation, PlainValue, PolicyException } from "./words.ts";
 
 const scopes = [

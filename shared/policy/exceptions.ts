@@ -3,8 +3,8 @@
  * and what stood behind it is told. Pure. It must never lift a rule of the product itself. Called after every evaluation by
  * the coordinator.
  */
-import { knownName } from "./fields.ts";
-import { distinct } from "./findings.ts";
+import { knownName } from "./fields/fields.ts";
+import { distinct } from "./evaluate/findings.ts";
 import type { Evaluation, PolicyException, Violation } from "./words.ts";
 
 export interface ExceptionSubject {

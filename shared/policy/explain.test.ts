@@ -1,9 +1,9 @@
 /** Explanations as V1's document prints them, and what they add: the meaning here, and what binds now. */
 import { describe, expect, test } from "vitest";
-import { effectiveFor } from "./combine.ts";
+import { effectiveFor } from "./together/combine.ts";
 import { explainField } from "./explain.ts";
-import { policyFields } from "./fields.ts";
-import { readPolicy } from "./read-document.ts";
+import { policyFields } from "./fields/fields.ts";
+import { readPolicy } from "./read/document.ts";
 import { workloadKinds } from "./words.ts";
 
 describe("explain", () => {

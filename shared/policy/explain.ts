@@ -7,10 +7,17 @@ import { SkyError } from "../errors.ts";
 import { didYouMean } from "../near-match.ts";
 import type { EffectivePolicy } from "./compiled.ts";
 import { type Explained, instanceRules, itemRules, mapRules, mapRulesText, rulesOfType } from "./explain-words.ts";
-import { attributeName, existsFor, type FieldSpec, kindNamed, type PolicyDialect, policyFields } from "./fields.ts";
+import {
+  attributeName,
+  existsFor,
+  type FieldSpec,
+  kindNamed,
+  type PolicyDialect,
+  policyFields,
+} from "./fields/fields.ts";
 import { formOf } from "./form.ts";
 import { onPremGrade } from "./grades-table.ts";
-import { shown } from "./messages.ts";
+import { shown } from "./evaluate/messages.ts";
 import type { PlainValue, WorkloadKind } from "./words.ts";
 
 interface Subject {

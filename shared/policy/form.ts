@@ -4,10 +4,10 @@
  */
 import type { PolicyEffectiveResult } from "../policy-api.ts";
 import type { CompiledPolicy, EffectivePolicy } from "./compiled.ts";
-import { fieldAt } from "./fields.ts";
-import { nestedItem } from "./items.ts";
-import type { ItemLimits, Limits, Said } from "./limits.ts";
-import { combined, type Combined } from "./merge.ts";
+import { fieldAt } from "./fields/fields.ts";
+import { nestedItem } from "./fields/items.ts";
+import type { ItemLimits, Limits, Said } from "./together/limits.ts";
+import { combined, type Combined } from "./together/merge.ts";
 import type { PlainValue, PolicySource } from "./words.ts";
 
 type Fields = PolicyEffectiveResult["fields"];

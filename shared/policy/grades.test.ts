@@ -1,8 +1,8 @@
 /** What a policy comes to here, told when it is saved: the texts, and what is refused. */
 import { describe, expect, test } from "vitest";
-import { policyFields } from "./fields.ts";
+import { policyFields } from "./fields/fields.ts";
 import { type ClusterFacts, gradesOf, onPremGrade } from "./grades.ts";
-import { readPolicy } from "./read-document.ts";
+import { readPolicy } from "./read/document.ts";
 import type { Asset } from "./words.ts";
 
 const facts: ClusterFacts = {

@@ -7,12 +7,12 @@ import type { Mechanism } from "../launch-spec.ts";
 import { didYouMean } from "../near-match.ts";
 import type { GradeLine } from "../policy-api.ts";
 import type { CompiledPolicy, PolicyDocument } from "./compiled.ts";
-import { fieldAt } from "./fields.ts";
+import { fieldAt } from "./fields/fields.ts";
 import { onPremGrade, type OnPremGrade } from "./grades-table.ts";
-import { itemKeys } from "./items.ts";
-import { itemsOf } from "./task-adapter-fields.ts";
-import { refusedValues } from "./task-adapter-values.ts";
-import { nodePoolLabel, nodeTypeLabel, textOf } from "./task-adapter-ways.ts";
+import { itemKeys } from "./fields/items.ts";
+import { itemsOf } from "./task/adapter-fields.ts";
+import { refusedValues } from "./task/adapter-values.ts";
+import { nodePoolLabel, nodeTypeLabel, textOf } from "./task/adapter-ways.ts";
 import type { Asset, FieldRules, PlainValue } from "./words.ts";
 
 export { onPremGrade } from "./grades-table.ts";

@@ -5,10 +5,10 @@
  */
 import type { Task } from "../task.ts";
 import type { EffectivePolicy } from "./compiled.ts";
-import { evaluate } from "./evaluate.ts";
+import { evaluate } from "./evaluate/evaluate.ts";
 import { applyExceptions } from "./exceptions.ts";
-import { kindOf } from "./kind.ts";
-import { optionViolations, type Submitter, workloadsOf } from "./task-adapter.ts";
+import { kindOf } from "./task/kind.ts";
+import { optionViolations, type Submitter, workloadsOf } from "./task/adapter.ts";
 import type { Asset, Evaluation, PolicyException, ValueOrigin, Violation, Workload, WorkloadKind } from "./words.ts";
 
 export interface Way {

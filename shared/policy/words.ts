@@ -1,7 +1,7 @@
 /**
  * The words of declared policies: kinds of workloads, scopes, rules, values, and what an evaluation answers. Types only,
  * with the few lists that give them. Every other file of this folder, the coordinator's policy rooms and the client speak
- * in these. It must never know a field by name: policy/fields.ts does.
+ * in these. It must never know a field by name: policy/fields/fields.ts does.
  */
 
 /** A plain value as a document or a task holds it; the author's spelling stays (`64G`, `"1"`). */
@@ -86,7 +86,7 @@ export interface FieldRules {
   message?: string;
 }
 
-/** The rules of an itemized field as a whole. Keys are item keys (policy/items.ts). */
+/** The rules of an itemized field as a whole. Keys are item keys (policy/fields/items.ts). */
 export interface ItemRules {
   canAdd?: boolean;
   /** V1 only: at least one item. */

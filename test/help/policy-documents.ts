@@ -5,7 +5,7 @@
 import { expect } from "vitest";
 import { SkyError } from "../../shared/errors.ts";
 import type { PolicyDocument, PolicyHead } from "../../shared/policy/compiled.ts";
-import { readPolicy } from "../../shared/policy/read-document.ts";
+import { readPolicy } from "../../shared/policy/read/document.ts";
 
 export function headFor(...kinds: PolicyHead["target"]["kinds"][number][]): Partial<PolicyHead> {
   return { name: "p", target: { level: "cluster", id: null, kinds: kinds.length === 0 ? ["training"] : kinds } };

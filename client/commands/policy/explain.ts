@@ -4,7 +4,7 @@
  * field. Called by client/program-policy.ts.
  */
 import { explainField } from "../../../shared/policy/explain.ts";
-import { kindNamed } from "../../../shared/policy/fields.ts";
+import { kindNamed } from "../../../shared/policy/fields/fields.ts";
 import { bindingText } from "../../output/policy-check-text.ts";
 import { listLocal } from "../clusters.ts";
 import { type Context, UsageError } from "../context.ts";
