@@ -10,11 +10,10 @@ import type { State } from "../core/state.ts";
 /** `A100-MIG-1g.10gb` */
 const migKind = /-MIG-(.+)$/;
 
-/** Nodes that were never seen, or are removed, are not counted. */
+/** Nodes that are removed are not counted. */
 export function factsOf(state: State, { volumes }: Pick<CoordinatorConfig, "volumes">): ClusterFacts {
-  const nodes = [...state.nodes.values()].flatMap(({ inventory, admin, labels }) =>
-    inventory === null || admin.state === "removed" ? [] : [{ inventory, labels }],
-  );
+  const present = [...state.nodes.values()].filter(({ admin }) => admin.state !== "removed");
+  const nodes = present.flatMap(({ inventory, labels }) => (inventory === null ? [] : [{ inventory, labels }]));
   const mechanisms: Partial<Record<Mechanism, number>> = {};
   const mig: Record<string, number> = {};
   const labelled: Record<string, number> = {};
@@ -32,7 +31,7 @@ export function factsOf(state: State, { volumes }: Pick<CoordinatorConfig, "volu
   }
   const containers = nodes.filter(({ inventory }) => (inventory.containers ?? []).length > 0).length;
   return {
-    ...{ nodes: nodes.length, mechanisms, containers, mig, labels: labelled },
+    ...{ nodes: nodes.length, unseen: present.length - nodes.length, mechanisms, containers, mig, labels: labelled },
     volumes: volumes.map(({ name }) => name),
   };
 }

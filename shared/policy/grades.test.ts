@@ -123,3 +123,10 @@ test("every field of the catalog has a line in the table", () => {
   const missing = policyFields.filter(({ path }) => onPremGrade(path).note === "nothing here does it");
   expect(missing.map(({ path }) => path)).toEqual([]);
 });
+
+test("what no node has said that it can do may be what one will say that has not reported yet", () => {
+  const text = "rules: {compute: {cpuMemoryLimit: {required: true}}}";
+  const none = { nodes: 1, mechanisms: {} };
+  expect(graded(text, { ...none, unseen: 1 }).refusals).toEqual([]);
+  expect(graded(text, none).refusals).toHaveLength(1);
+});

@@ -17,9 +17,12 @@ import type { Asset, FieldRules, PlainValue } from "./words.ts";
 
 export { onPremGrade } from "./grades-table.ts";
 
-/** What the nodes can do, in numbers of nodes. Nodes that were never seen are not counted. */
+/** What the nodes can do, in numbers of nodes. */
 export interface ClusterFacts {
+  /** That have said what they can do. */
   nodes: number;
+  /** That have not reported yet, and may be able to do anything; absent: none. */
+  unseen?: number;
   mechanisms: Readonly<Partial<Record<Mechanism, number>>>;
   /** With podman or docker. */
   containers: number;
@@ -170,7 +173,7 @@ function factsOn(
   const able = needs === undefined ? null : needs === "containers" ? facts.containers : (facts.mechanisms[needs] ?? 0);
   const isAsked = demands.length > 0 || defaults.some((value) => asksNode(path, value));
   const note = able === null || facts.nodes === 0 ? [] : [`on ${able} of ${facts.nodes} nodes`];
-  const isMissing = able === 0 && facts.nodes > 0 && isAsked;
+  const isMissing = able === 0 && facts.nodes > 0 && (facts.unseen ?? 0) === 0 && isAsked;
   const what = needs === "containers" ? "has podman or docker" : `can do this (${needs ?? ""})`;
   return {
     note: [...note, ...placesOn(path, defaults, facts)],

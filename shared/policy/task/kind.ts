@@ -24,7 +24,11 @@ export function kindProblem(kind: WorkloadKind, numNodes: number): string | null
   if (kind === "inference") {
     return "Services are not run here yet, so no task is of the kind 'inference'.";
   }
-  return numNodes > 1 && kind !== "distributed"
-    ? `A task with several nodes is of the kind 'distributed', not '${kind}'.`
-    : null;
+  if (kind === "distributed" && numNodes === 1) {
+    return "A task with one node is not of the kind 'distributed'.";
+  }
+  if (kind !== "distributed" && numNodes > 1) {
+    return `A task with several nodes is of the kind 'distributed', not '${kind}'.`;
+  }
+  return null;
 }

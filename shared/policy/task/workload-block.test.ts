@@ -79,6 +79,7 @@ describe("faults", () => {
       "t.yaml:1: 'workload.kind: trainin' is no kind of workload. Known: workspace, training, distributed.",
     ],
     ["workload: {kind: serve}", "t.yaml:1: Services are not run here yet, so no task is of the kind 'inference'."],
+    ["workload: {kind: distributed}", "t.yaml:1: A task with one node is not of the kind 'distributed'."],
     [
       "num_nodes: 2\nworkload: {kind: training}",
       "t.yaml:2: A task with several nodes is of the kind 'distributed', not 'training'.",

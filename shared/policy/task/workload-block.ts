@@ -80,7 +80,9 @@ class BlockReader {
     const name = this.fields.text(entry);
     const named = name === null ? null : kindNamed(name);
     if (entry !== undefined && name !== null && named === null) {
-      const known = workloadKinds.filter((kind) => kindProblem(kind, 1) === null).join(", ");
+      const known = workloadKinds
+        .filter((kind) => [1, 2].some((nodes) => kindProblem(kind, nodes) === null))
+        .join(", ");
       this.fields.fault(entry, `'workload.kind: ${shownText(name)}' is no kind of workload. Known: ${known}.`);
     }
     const interactive = this.own("interactive");
