@@ -54,7 +54,11 @@ let alice: TestUser;
 let bob: TestUser;
 let packages: string;
 
+/** Of UseLocalGcpCredentialsPolicy. In a folder where nobody can exchange what another user left there. */
+const keyFile = "/tmp/google_application_credentials.json";
+
 beforeAll(async () => {
+  rmSync(keyFile, { force: true });
   packages = mkdtempSync("/tmp/sky-packages-");
   cpSync(join(examples, "example_policy"), join(packages, "example_policy"), { recursive: true });
   mkdirSync(join(packages, "pvc0"));
@@ -74,6 +78,8 @@ beforeAll(async () => {
 afterAll(async () => {
   await site?.stop();
   rmSync(packages, { recursive: true, force: true });
+  // Not before: later jobs of the same user bring it again.
+  rmSync(keyFile, { force: true });
 });
 
 /** Exchanges the cluster's policy, as an admin does: by its config and a restart. */
@@ -217,9 +223,6 @@ test("ours.HomeVolumes mounts the volume in every task", async () => {
 });
 
 describe("example_policy.UseLocalGcpCredentialsPolicy", () => {
-  const keyFile = "/tmp/google_application_credentials.json";
-  afterAll(() => rmSync(keyFile, { force: true }));
-
   test("the server demands that the user's own policy was applied, which brings the key along", async () => {
     await withPolicy("example_policy.UseLocalGcpCredentialsPolicy");
     expect((await launch(alice, ["--", "true"])).err).toContain(
