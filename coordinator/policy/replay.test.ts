@@ -32,7 +32,10 @@ beforeEach(() => {
   const recovered = { stateId: "s".repeat(16), epoch: 1, nonce: "n".repeat(8), jobs: [], setups: [] };
   state = initialState({ nodes: [], graceSeconds: 1 }, { ...recovered, uptime: 0, now: 0 });
 });
-afterEach(() => rmSync(folder, { recursive: true, force: true }));
+afterEach(async () => {
+  await decisions.flushed();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 function setOf(text: string | null): PolicySet {
   const revision: PolicyRevision = {
